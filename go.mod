@@ -1,0 +1,3 @@
+module github.com/kube-ipvs/kube-ipvs
+
+go 1.26.0
