@@ -1,0 +1,155 @@
+package sync
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// ServiceID names a Service.
+type ServiceID struct {
+	Namespace, Name string
+}
+
+// String is NAMESPACE/NAME.
+func (id ServiceID) String() string { return id.Namespace + "/" + id.Name }
+
+// Service is what the agent wants to know of one Service: its ports that are open on nodes, and their endpoints.
+type Service struct {
+	ID  ServiceID
+	UID string
+	// Created decides between Services that claim the same port: the older one wins. Zero is the oldest.
+	Created time.Time
+	// Ports has the ports with a node port, in the order of the spec; none for a Service that opens no port on nodes.
+	Ports []ServicePort
+	// Problems are the parts of this Service and its EndpointSlices that are not used as written.
+	Problems []Problem
+}
+
+// TrafficPolicy is a Service's spec.externalTrafficPolicy.
+type TrafficPolicy uint8
+
+// Cluster spreads over all endpoints and masquerades; Local keeps to endpoints on the node and the client's address.
+const (
+	Cluster TrafficPolicy = iota
+	Local
+)
+
+// String is the policy as Kubernetes writes it.
+func (p TrafficPolicy) String() string {
+	if p == Local {
+		return "Local"
+	}
+	return "Cluster"
+}
+
+// ServicePort is one port of a Service that is open on nodes.
+type ServicePort struct {
+	// Name is the port's name in the Service, "" for the only port.
+	Name string
+	// Port is the port inside the cluster: for people, it decides nothing here.
+	Port     uint16
+	NodePort uint16
+	Protocol frontend.Protocol
+	Policy   TrafficPolicy
+	// Scheduler is the Service's own choice, "" for the node's default.
+	Scheduler string
+	// Endpoints are all endpoints of both families, usable or not, without duplicates, sorted by address.
+	Endpoints []Endpoint
+}
+
+// Endpoint is one address and port behind a Service port. The conditions are those of the EndpointSlice, with its
+// defaults filled in (nil means ready, serving and not terminating).
+type Endpoint struct {
+	Addr netip.AddrPort
+	// Local: the endpoint is on this node.
+	Local                       bool
+	Ready, Serving, Terminating bool
+	// Node is the node that the endpoint is on, Target the object behind it ("Pod default/web-1"): for people.
+	Node, Target string
+}
+
+// Node is what the agent wants to know of the Node object it runs on.
+type Node struct {
+	Name string
+	// InternalIPs and ExternalIPs are the addresses of these types in the order of the Node's status.
+	InternalIPs, ExternalIPs []netip.Addr
+}
+
+// Primary is the node's first InternalIP of each family, or its first ExternalIP if the node has no InternalIP at all.
+func (n Node) Primary() []netip.Addr {
+	from := n.InternalIPs
+	if len(from) == 0 {
+		from = n.ExternalIPs
+	}
+	var primary []netip.Addr
+	var have4, have6 bool
+	for _, a := range from {
+		seen := &have6
+		if a.Is4() {
+			seen = &have4
+		}
+		if !*seen {
+			*seen = true
+			primary = append(primary, a)
+		}
+	}
+	return primary
+}
+
+// Reason says what kind of trouble a Problem is; it is the label of the metric.
+type Reason string
+
+// The reasons.
+const (
+	// Invalid: the object, or a part of it, cannot be used as written.
+	Invalid Reason = "invalid"
+	// Unsupported: it asks for something that the agent does not do; what is done instead stands in the message.
+	Unsupported Reason = "unsupported"
+	// Conflict: another object holds the port.
+	Conflict Reason = "conflict"
+	// NoAddress: no address of the node is chosen to serve.
+	NoAddress Reason = "no-address"
+	// KernelRefused: the kernel did not take it.
+	KernelRefused Reason = "kernel-refused"
+)
+
+// Problem is something that a user wrote and that is not, or not entirely, in force.
+type Problem struct {
+	// Object is kind and name: "Service default/web", "EndpointSlice default/web-x1", "web.yaml document 2".
+	Object string
+	Reason Reason
+	// Message says what is wrong, what is done instead, and what mends it, in one sentence.
+	Message string
+	// Skipped: something that claims a node port is not served because of it.
+	Skipped bool
+}
+
+// String is "OBJECT: MESSAGE".
+func (p Problem) String() string { return p.Object + ": " + p.Message }
+
+// Update is what changed in a Source since it was asked last.
+type Update struct {
+	// Services are the changed ones, whole. One that is gone, or that opens no port on nodes any more, has no Ports.
+	Services []Service
+	// Node is nil if the Node object did not change.
+	Node *Node
+	// Problems are those that belong to no Service (a file that cannot be parsed), all of them that there are now.
+	Problems []Problem
+	// Incomplete: part of the input has never been readable, so what no Service asks for may still be wanted, and
+	// nothing of that kind is deleted.
+	Incomplete bool
+}
+
+// Source delivers Services and the Node: the API server or manifests. Implementations are in package sync/kube.
+type Source interface {
+	// Run feeds the source until ctx ends; it returns nil then, and an error if it cannot go on.
+	Run(ctx context.Context) error
+	// Changed has a value waiting whenever Next has something new (a channel of capacity one).
+	Changed() <-chan struct{}
+	// Next is what changed since the last call; false, and nothing, until Services, EndpointSlices and the Node were
+	// all read once. The first Update has everything.
+	Next() (Update, bool)
+}
