@@ -105,6 +105,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 // programs what changed.
 func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
+	r.board.begin(start)
 	p := &passReport{}
 	due := newKeySet(r.takeIn(start)...)
 	switch {

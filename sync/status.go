@@ -85,6 +85,7 @@ func (p *passReport) changed() bool {
 // statusBoard is where other goroutines read what the last pass left.
 type statusBoard struct {
 	mu       stdsync.Mutex
+	started  time.Time // of the pass under way; zero between passes
 	status   Status // without Problems
 	source   []Problem
 	problems map[ServiceID][]Problem
@@ -103,6 +104,13 @@ func (r *Reconciler) Status() Status {
 	return s
 }
 
+// begin notes that a pass is under way.
+func (b *statusBoard) begin(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.started = now
+}
+
 // Counters are those up to the last pass.
 func (r *Reconciler) Counters() Counters {
 	r.board.mu.Lock()
@@ -117,6 +125,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	now := time.Now()
 	err := summarize(p.errs)
 	r.board.mu.Lock()
+	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
 	switch {
