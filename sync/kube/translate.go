@@ -109,7 +109,7 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		}
 		switch o, n := (opened{port.NodePort, port.Protocol}), (named{port.Name, port.Protocol}); {
 		case open[o]:
-			r.skipped("%s: another port of this Service has node port %d with %s; only the first is served",
+			r.skipped("%s: another port of this Service has node port %d/%s; only the first is served",
 				portLabel(p), port.NodePort, port.Protocol)
 			continue
 		case byName[n]:
