@@ -98,7 +98,7 @@ func (g *Guest) boot(ctx context.Context, image string, job Job, o Observer) (Re
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET):
 		err = fmt.Errorf("the guest died (%s)", qemu)
 	}
-	return r.report, fmt.Errorf("%w %s\nlast lines of the console:\n%s", err, r.where(), console.last(20))
+	return r.report, fmt.Errorf("%w %s\nlast lines of the console:\n%s", err, r.where(), console.last(40))
 }
 
 // awaitEnd waits for QEMU's end, and helps it along after a while.
