@@ -65,7 +65,7 @@ func (c claimant) compare(o claimant) int {
 	return cmp.Or(
 		cmp.Compare(c.kind, o.kind),
 		c.owner.Created.Compare(o.owner.Created),
-		c.owner.ID.Compare(o.owner.ID),
+		c.owner.Compare(o.owner.ID),
 		cmp.Compare(c.owner.UID, o.owner.UID),
 	)
 }

@@ -51,34 +51,23 @@ type State struct {
 func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	present, intact, err := t.skeleton(ctx)
-	if err != nil {
-		return false, fmt.Errorf("nftables: looking at table %s: %w", Name, err)
+	intact, err := t.intact(ctx)
+	if err != nil || intact {
+		return false, err
 	}
-	if intact {
-		return false, nil
-	}
-	state, err := t.elements(ctx, present)
+	state, err := t.read(ctx)
 	if err != nil {
-		return false, fmt.Errorf("nftables: reading table %s: %w", Name, err)
+		return false, err
 	}
 	return true, t.replace(ctx, state.Rules)
 }
 
-// Read is what the kernel has. A table that is missing is no error: the state is empty and not Intact.
+// Read is what the kernel has. A table that is missing is no error: the state is empty and not Intact. nft runs nine times
+// for it, so ask when Watch says so, not on a timer.
 func (t *Table) Read(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	present, intact, err := t.skeleton(ctx)
-	if err != nil {
-		return State{}, fmt.Errorf("nftables: looking at table %s: %w", Name, err)
-	}
-	state, err := t.elements(ctx, present)
-	if err != nil {
-		return State{}, fmt.Errorf("nftables: reading table %s: %w", Name, err)
-	}
-	state.Intact = state.Intact && intact
-	return state, nil
+	return t.read(ctx)
 }
 
 // Apply writes a change. Elements to be added that exist, and elements to be deleted that are gone, are no error. If the
@@ -149,65 +138,100 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	return nil
 }
 
-// skeleton reads which of our sets are there, and whether everything but the elements is right.
-func (t *Table) skeleton(ctx context.Context) (present []set, intact bool, err error) {
-	objects, err := t.nft.ListAll(ctx)
-	if knftables.IsNotFound(err) {
-		return nil, false, nil
+// intact reads whether everything but the elements is right.
+func (t *Table) intact(ctx context.Context) (bool, error) {
+	right, err := t.rulesAreRight(ctx)
+	if err != nil || !right {
+		return false, err
 	}
+	objects, err := t.list(ctx)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	all := sets()
-	for _, s := range all {
-		if slices.Contains(objects["set"], s.name) {
-			present = append(present, s)
+	for _, s := range sets() {
+		if !slices.Contains(objects["set"], s.name) {
+			return false, nil
 		}
 	}
-	if len(present) < len(all) || !slices.Contains(objects["chain"], chainName) {
-		return present, false, nil
+	return true, nil
+}
+
+// list names the objects of the table by type; nil if there is no table.
+func (t *Table) list(ctx context.Context) (map[string][]string, error) {
+	objects, err := t.nft.ListAll(ctx)
+	if knftables.IsNotFound(err) {
+		return nil, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("nftables: listing table %s: %w", Name, newNftError(ctx, err))
+	}
+	return objects, nil
+}
+
+// rulesAreRight reads whether the chain has the rules of the present layout and no others.
+func (t *Table) rulesAreRight(ctx context.Context) (bool, error) {
 	rules, err := t.nft.ListRules(ctx, chainName)
-	if err != nil && !knftables.IsNotFound(err) {
-		return nil, false, err
+	if knftables.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("nftables: listing chain %s of table %s: %w", chainName, Name, newNftError(ctx, err))
 	}
 	same := func(a, b *knftables.Rule) bool {
 		return a.Comment != nil && b.Comment != nil && *a.Comment == *b.Comment
 	}
-	return present, slices.EqualFunc(rules, ruleObjects(), same), nil
+	return slices.EqualFunc(rules, ruleObjects(), same), nil
 }
 
-// elements reads the sets. The state is intact unless one of them has gone meanwhile.
-func (t *Table) elements(ctx context.Context, present []set) (State, error) {
-	state := State{Rules: Rules{Owned: Set{}, Masquerade: Set{}}, Intact: true}
-	for _, s := range present {
+func (t *Table) read(ctx context.Context) (State, error) {
+	right, err := t.rulesAreRight(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	state := State{Rules: Rules{Owned: Set{}, Masquerade: Set{}}, Intact: right}
+	if !right { // the table may be missing altogether, which is quicker to find out once than for each set
+		if objects, err := t.list(ctx); err != nil || objects == nil {
+			return state, err
+		}
+	}
+	for _, s := range sets() {
 		elements, err := t.nft.ListElements(ctx, "set", s.name)
 		if knftables.IsNotFound(err) {
 			state.Intact = false
 			continue
 		}
 		if err != nil {
-			return State{}, err
+			return State{}, fmt.Errorf("nftables: listing set %s of table %s: %w", s.name, Name, newNftError(ctx, err))
 		}
-		into := state.Rules.Masquerade
-		if s.owned() {
-			into = state.Rules.Owned
-		}
-		for _, e := range elements {
-			key, err := s.key(e)
-			if err != nil {
-				state.Stray = append(state.Stray, err.Error())
-				continue
-			}
-			into[key] = struct{}{}
-		}
+		state.add(s, elements)
 	}
 	slices.Sort(state.Stray)
 	return state, nil
 }
 
+// add enters the elements of a set.
+func (state *State) add(s set, elements []*knftables.Element) {
+	into := state.Rules.Masquerade
+	if s.owned() {
+		into = state.Rules.Owned
+	}
+	for _, e := range elements {
+		key, err := s.key(e)
+		if err != nil {
+			state.Stray = append(state.Stray, err.Error())
+			continue
+		}
+		into[key] = struct{}{}
+	}
+}
+
 func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {
-	return t.own.during(func() error { return t.nft.Run(ctx, tx) })
+	return t.own.during(func() error {
+		if err := t.nft.Run(ctx, tx); err != nil {
+			return newNftError(ctx, err)
+		}
+		return nil
+	})
 }
 
 func ownedSetOf(key frontend.Key) set { return ownedSet(key.Addr.Is4()) }

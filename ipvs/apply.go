@@ -35,7 +35,9 @@ type Result struct {
 // nor failed. The same goes for what was not sent when ctx ended.
 //
 // The plan is sent in few calls of Handle.Do, each of them as long as possible: what follows an add waits for its
-// answer, because an add may have to become a set first. A plan of Diff takes three calls at most when all goes well.
+// answer, because an add may have to become a set first. A set that ends service by weight 0 waits for the end of the
+// plan. So the promise of Diff holds even if the table it was given lacked entries: no virtual server that can serve
+// before and after stands without a real server in between. A plan of Diff takes three calls when all goes well.
 func Apply(ctx context.Context, h Handle, plan Plan) Result {
 	a := applier{handle: h, done: make(Plan, 0, len(plan))}
 	for len(plan) > 0 && ctx.Err() == nil {
@@ -43,6 +45,7 @@ func Apply(ctx context.Context, h Handle, plan Plan) Result {
 		a.send(ctx, plan[:n])
 		plan = plan[n:]
 	}
+	a.set(ctx, a.last)
 	return Result{
 		Done:      a.done,
 		Failed:    a.failed,
@@ -83,6 +86,8 @@ type applier struct {
 	uncertain map[frontend.Key]bool
 	// missing has the virtual servers that could not be made.
 	missing map[frontend.Key]bool
+	// last has the sets in place of adds that take a real server out of service.
+	last Plan
 }
 
 // send carries out operations that do not wait for each other, then sets what turned out to exist already.
@@ -90,23 +95,30 @@ func (a *applier) send(ctx context.Context, ops Plan) {
 	ops = a.possible(ops)
 	var sets Plan
 	for i, err := range a.do(ctx, ops) {
-		if op := ops[i]; IsExist(err) && (op.Verb == AddVirtual || op.Verb == AddReal) {
+		op := ops[i]
+		switch exists := IsExist(err); {
+		case exists && op.Verb == AddReal && op.Real.Weight == 0:
+			a.doubt(op.Key)
+			a.last = append(a.last, op.asSet())
+		case exists && (op.Verb == AddVirtual || op.Verb == AddReal):
 			a.doubt(op.Key)
 			sets = append(sets, op.asSet())
-		} else {
+		default:
 			a.settle(op, err)
 		}
 	}
-	if ctx.Err() != nil {
-		return
-	}
+	a.set(ctx, sets)
+}
+
+// set carries out what an add has become. Its virtual server is uncertain already.
+func (a *applier) set(ctx context.Context, sets Plan) {
 	for i, err := range a.do(ctx, sets) {
 		a.settle(sets[i], err)
 	}
 }
 
 func (a *applier) do(ctx context.Context, ops Plan) []error {
-	if len(ops) == 0 {
+	if len(ops) == 0 || ctx.Err() != nil {
 		return nil
 	}
 	return a.handle.Do(ctx, ops)

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -122,13 +123,22 @@ func (r *Reconciler) auditFilter(ctx context.Context, p *passReport) bool {
 
 // noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.
 func (r *Reconciler) noteForeign(table ipvs.Table) {
-	r.foreign = r.foreign[:0]
-	for _, key := range table.Keys() {
+	r.foreign = Foreign(table, r.local, func(key frontend.Key) bool {
 		_, wanted := r.state.Want(key)
-		if !wanted && !r.rules.Owned.Has(key) && inNodePortRange(key.Port) && slices.Contains(r.local, key.Addr) {
-			r.foreign = append(r.foreign, key)
+		return wanted || r.rules.Owned.Has(key)
+	})
+}
+
+// Foreign lists the virtual servers of a kernel table that stand on a node port of an address of the node and are not
+// ours: each keeps a port open that nobody here knows of.
+func Foreign(table ipvs.Table, local []netip.Addr, ours func(frontend.Key) bool) []frontend.Key {
+	var foreign []frontend.Key
+	for _, key := range table.Keys() {
+		if !ours(key) && inNodePortRange(key.Port) && slices.Contains(local, key.Addr) {
+			foreign = append(foreign, key)
 		}
 	}
+	return foreign
 }
 
 // inNodePortRange reports whether a port lies in the default --service-node-port-range of the API server.

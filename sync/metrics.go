@@ -7,7 +7,9 @@ import (
 )
 
 // Collector gives the counters and the status of a reconciler to Prometheus.
-func (r *Reconciler) Collector() prometheus.Collector { return &collector{reconciler: r, d: newDescriptions()} }
+func (r *Reconciler) Collector() prometheus.Collector {
+	return &collector{reconciler: r, d: newDescriptions()}
+}
 
 type collector struct {
 	reconciler *Reconciler
@@ -15,7 +17,7 @@ type collector struct {
 }
 
 type descriptions struct {
-	passes, busy, operations, transactions, drift, synced    *prometheus.Desc
+	passes, busy, operations, transactions, drift, synced   *prometheus.Desc
 	frontends, reals, leaving, addresses, foreign, problems *prometheus.Desc
 }
 

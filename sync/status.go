@@ -86,7 +86,7 @@ func (p *passReport) changed() bool {
 type statusBoard struct {
 	mu       stdsync.Mutex
 	started  time.Time // of the pass under way; zero between passes
-	status   Status // without Problems
+	status   Status    // without Problems
 	source   []Problem
 	problems map[ServiceID][]Problem
 	counters Counters
@@ -128,8 +128,11 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
+	if err == nil && len(r.retry) > 0 {
+		s.Err = before.Err // what failed has not been tried again yet
+	}
 	switch {
-	case err == nil:
+	case s.Err == nil:
 		s.Synced, s.FailingSince = now, time.Time{}
 	case s.FailingSince.IsZero():
 		s.FailingSince = now

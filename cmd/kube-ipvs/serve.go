@@ -81,6 +81,13 @@ func listen(ctx context.Context, flag, address string, handler http.Handler) (*l
 	return &listener{Listener: l, handler: handler}, nil
 }
 
+// close gives the address up, if it was bound.
+func (l *listener) close() {
+	if l != nil {
+		_ = l.Listener.Close()
+	}
+}
+
 // serve answers until ctx ends.
 func (l *listener) serve(ctx context.Context) error {
 	if l == nil {

@@ -112,7 +112,7 @@ func (l *Lab) candidate(ctx context.Context, update bool) (string, error) {
 
 // kernelVersion returns the kernel that a meta package's record depends on.
 func kernelVersion(record string) string {
-	m := regexp.MustCompile(`(?m)^Depends:.*\blinux-image-([0-9][^ ,]*)`).FindStringSubmatch(record)
+	m := regexp.MustCompile(`(?m)^Depends:.*\blinux-image-([0-9][^\s,]*)`).FindStringSubmatch(record)
 	if m == nil {
 		return ""
 	}

@@ -91,11 +91,15 @@ func unicast(a netip.Addr) bool {
 	return !a.IsLinkLocalUnicast()
 }
 
-// stored is v as it is read back: a prefix as long as the address cannot be told from none, and the kernel's own flag
-// HASHED (0x2), which it sets on every virtual server, is stripped by the handle.
+// stored is v as a handle reads it back: a prefix as long as the address cannot be told from none, timeout and prefix
+// mean nothing without persistence, and the kernel's own flag HASHED (0x2), which it sets on every virtual server, is
+// stripped.
 func stored(key frontend.Key, v ipvs.VirtualServer) ipvs.VirtualServer {
 	if int(v.PersistencePrefix) == key.Addr.BitLen() {
 		v.PersistencePrefix = 0
+	}
+	if v.Flags&ipvs.Persistent == 0 {
+		v.PersistenceTimeout, v.PersistencePrefix = 0, 0
 	}
 	v.Flags &^= 0x2
 	return v

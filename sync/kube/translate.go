@@ -41,6 +41,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 	}
 	r := &report{object: "Service " + result.ID.String()}
 	if wanted := readAnnotations(svc, o, r); typeOpensNodePorts(svc, r) && !wanted.closed {
+		result.Families = families(svc, endpointSlices)
 		result.Ports = nodePorts(svc, wanted, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, o)
 		r.problems = append(r.problems, sliceProblems...)
@@ -108,7 +109,7 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		}
 		switch o, n := (opened{port.NodePort, port.Protocol}), (named{port.Name, port.Protocol}); {
 		case open[o]:
-			r.skipped("%s: another port of this Service has node port %d with %s; only the first is served",
+			r.skipped("%s: another port of this Service has node port %d/%s; only the first is served",
 				portLabel(p), port.NodePort, port.Protocol)
 			continue
 		case byName[n]:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -165,5 +166,26 @@ func (h *Host) plug(name, bridge string, other *Host, peer string) error {
 	if err != nil {
 		return fmt.Errorf("put %s on %s of %s: %w", name, bridge, h.Name, err)
 	}
-	return errors.Join(h.up(name), other.up(peer))
+	if err := errors.Join(h.up(name), other.up(peer)); err != nil {
+		return err
+	}
+	return errors.Join(h.waitUp(name), other.waitUp(peer), h.waitUp(bridge))
+}
+
+// upPatience is how long a device may take to be up. The kernel activates it in the background, at times after a
+// second: until then it drops what is sent, and a datagram would be lost.
+const upPatience = 10 * time.Second
+
+func (h *Host) waitUp(dev string) error {
+	for deadline := time.Now().Add(upPatience); ; time.Sleep(time.Millisecond) {
+		link, err := h.links.LinkByName(dev)
+		switch {
+		case err != nil:
+			return fmt.Errorf("wait for %s of %s: %w", dev, h.Name, err)
+		case link.Attrs().OperState == netlink.OperUp:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("%s of %s is %s after %v", dev, h.Name, link.Attrs().OperState, upPatience)
+		}
+	}
 }
