@@ -90,7 +90,11 @@ func TestKernelEachNamespaceHasItsOwnLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer release()
+	defer func() {
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+	}()
 	inNamespace(t, func() error {
 		other, err := Lock()
 		if err != nil {

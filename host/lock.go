@@ -56,7 +56,7 @@ func lock(name string) (func() error, error) {
 			if err != nil {
 				return
 			}
-			c.Close()
+			_ = c.Close()
 		}
 	}()
 	return func() error {
@@ -72,7 +72,7 @@ func heldBy(name string) *HeldError {
 	if err != nil {
 		return &HeldError{}
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // nothing was written
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {
 		return &HeldError{}
