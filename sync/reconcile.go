@@ -35,12 +35,15 @@ type Addresses interface {
 	Addresses() ([]nodeaddr.Address, bool)
 }
 
-// Config is what a Reconciler works with. All fields but RulesetChanged are required.
+// Config is what a Reconciler works with. All fields are required but Generation and RulesetChanged.
 type Config struct {
 	Source    Source
 	Addresses Addresses
 	Kernel    ipvs.Handle
 	Filter    Filter
+	// Generation is the generation of the nftables ruleset, which rises with every write of anybody. An audit reads our
+	// table only if it rose since the last one. Without it every audit reads.
+	Generation func() (uint32, error)
 	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
 	// be closed, which leaves the audits.
 	RulesetChanged <-chan struct{}
@@ -74,6 +77,8 @@ type Reconciler struct {
 	adopted   bool                     // the kernel's state was read for the first time
 	nextAudit time.Time
 	nextPoll  time.Time
+	// generation of the ruleset when our table was last read; 0 if it is not known.
+	generation uint32
 	// rulesetChanged: somebody else wrote to nftables since our table was read.
 	rulesetChanged  bool
 	lastRulesetLook time.Time
