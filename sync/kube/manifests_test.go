@@ -301,3 +301,25 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecode3000Services(b *testing.B) {
+	var file strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&file, "apiVersion: v1\nkind: Service\nmetadata: {name: svc-%d}\n"+
+			"spec: {type: NodePort, ports: [{port: 80, nodePort: %d}]}\n---\n"+
+			"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"+
+			"metadata: {name: svc-%d-x, labels: {kubernetes.io/service-name: svc-%d}}\n"+
+			"addressType: IPv4\nports: [{port: 8080}]\nendpoints:\n", i, 30000+i%2768, i, i)
+		for j := range 10 {
+			fmt.Fprintf(&file, "- {addresses: [10.%d.%d.%d], nodeName: node-%d}\n", i/250, i%250, j, j)
+		}
+		file.WriteString("---\n")
+	}
+	content := []byte(file.String())
+	b.SetBytes(int64(len(content)))
+	for b.Loop() {
+		if d := decode("f", content); len(d.objects) != 6000 || len(d.faults) != 0 {
+			b.Fatalf("%d objects, %v", len(d.objects), d.faults)
+		}
+	}
+}
