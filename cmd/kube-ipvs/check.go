@@ -51,7 +51,7 @@ flags of run. The exit code is 1 if the agent could not work.`,
 			return nil
 		},
 	}
-	addGroups(cmd, o.sourceFlags(), o.graceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags())
+	addGroups(cmd, runGroups(o)...)
 	return cmd
 }
 

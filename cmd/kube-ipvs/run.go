@@ -43,7 +43,7 @@ connections live on, and the next start takes over what is there. cleanup remove
 			return o.run(cmd.Context(), cmd.InOrStdin(), newLogger(cmd.ErrOrStderr(), o.verbosity))
 		},
 	}
-	addGroups(cmd, o.sourceFlags(), o.graceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags())
+	addGroups(cmd, runGroups(o)...)
 	return cmd
 }
 
