@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -45,7 +43,7 @@ func (g *Guest) Run(ctx context.Context, job Job, o Observer) (Report, error) {
 	if err := g.writeImage(image, job); err != nil {
 		return Report{}, fmt.Errorf("write initramfs: %w", err)
 	}
-	report, err := g.boot(ctx, image, o)
+	report, err := g.boot(ctx, image, job, o)
 	if err != nil {
 		return report, fmt.Errorf("run guest: %w", err)
 	}
@@ -65,7 +63,7 @@ func (g *Guest) writeImage(name string, job Job) error {
 }
 
 // boot starts QEMU and reads frames until the trailer or the guest's end.
-func (g *Guest) boot(ctx context.Context, image string, o Observer) (Report, error) {
+func (g *Guest) boot(ctx context.Context, image string, job Job, o Observer) (Report, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return Report{}, err
@@ -86,19 +84,31 @@ func (g *Guest) boot(ctx context.Context, image string, o Observer) (Report, err
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 
-	r := &receiver{observer: o, out: g.Out, start: start, step: -1}
+	r := &receiver{observer: o, steps: job.Steps, out: g.Out, start: start, step: -1}
 	err = r.receive(newFrameReader(ours))
-	_ = cmd.Process.Kill() // done, or of no use any more
-	qemu := <-wait
+	if err == nil || ctx.Err() != nil {
+		_ = cmd.Process.Kill() // done, which is quicker than a power-off; or no longer wanted
+	}
+	qemu := awaitEnd(cmd.Process, wait)
 	switch {
 	case err == nil:
 		return r.report, nil
 	case ctx.Err() != nil:
-		return r.report, fmt.Errorf("%w %s\nlast lines of the console:\n%s", context.Cause(ctx), r.where(), console.last(20))
+		err = context.Cause(ctx)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET):
-		return r.report, fmt.Errorf("the guest died %s (qemu: %v)\nlast lines of the console:\n%s", r.where(), qemu, console.last(20))
+		err = fmt.Errorf("the guest died (%s)", qemu)
 	}
-	return r.report, fmt.Errorf("%w\nlast lines of the console:\n%s", err, console.last(20))
+	return r.report, fmt.Errorf("%w %s\nlast lines of the console:\n%s", err, r.where(), console.last(40))
+}
+
+// awaitEnd waits for QEMU's end, and helps it along after a while.
+func awaitEnd(p *os.Process, wait <-chan error) string {
+	help := time.AfterFunc(3*time.Second, func() { _ = p.Kill() })
+	defer help.Stop()
+	if err := <-wait; err != nil {
+		return "qemu: " + err.Error()
+	}
+	return "qemu ended"
 }
 
 // startAttached starts a command whose Pdeathsig means this process: the kernel sends that signal when the thread
@@ -122,113 +132,4 @@ func socketPair() (ours, theirs *os.File, err error) {
 		return nil, nil, fmt.Errorf("socketpair: %w", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "qemu"), nil
-}
-
-// receiver turns frames into calls of the observer and files.
-type receiver struct {
-	observer Observer
-	out      string
-	start    time.Time
-	report   Report
-	booted   bool
-	step     int
-	file     *os.File
-}
-
-// where says how far the guest came.
-func (r *receiver) where() string {
-	switch {
-	case !r.booted:
-		return "while it booted"
-	case r.step < 0:
-		return "between steps"
-	}
-	return fmt.Sprintf("in step %d", r.step+1)
-}
-
-// receive returns nil once it has the trailer.
-func (r *receiver) receive(frames *frameReader) error {
-	defer func() { _ = r.closeFile() }()
-	for {
-		kind, payload, err := frames.next()
-		if err != nil {
-			return err
-		}
-		if kind == FrameDone {
-			r.report.Total = time.Since(r.start)
-			return r.closeFile()
-		}
-		if err := r.frame(kind, payload); err != nil {
-			return err
-		}
-	}
-}
-
-func (r *receiver) frame(kind FrameKind, payload []byte) error {
-	switch kind {
-	case FrameBoot:
-		r.booted = true
-		r.report.Ready = time.Since(r.start)
-		return json.Unmarshal(payload, &r.report.Boot)
-	case FrameStart:
-		n, err := strconv.Atoi(string(payload))
-		if err != nil {
-			return fmt.Errorf("frame %q: %w", kind, err)
-		}
-		r.step = n
-		r.observer.Started(n)
-	case FrameStdout:
-		r.observer.Output(r.step, Stdout, payload)
-	case FrameStderr:
-		r.observer.Output(r.step, Stderr, payload)
-	case FrameExit:
-		var e Exit
-		if err := json.Unmarshal(payload, &e); err != nil {
-			return fmt.Errorf("frame %q: %w", kind, err)
-		}
-		r.step = -1
-		r.observer.Exited(e)
-	case FrameFile:
-		return r.openFile(string(payload))
-	case FrameData:
-		return r.writeFile(payload)
-	case FrameFailed:
-		return fmt.Errorf("init: %s", payload)
-	default:
-		return fmt.Errorf("unknown frame %q", kind)
-	}
-	return nil
-}
-
-func (r *receiver) openFile(name string) error {
-	if err := r.closeFile(); err != nil || r.out == "" {
-		return err
-	}
-	if !filepath.IsLocal(name) {
-		return fmt.Errorf("the guest sent a file %q, which is outside", name)
-	}
-	name = filepath.Join(r.out, name)
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(name)
-	r.file = f
-	return err
-}
-
-func (r *receiver) writeFile(data []byte) error {
-	if r.file == nil {
-		return nil
-	}
-	_, err := r.file.Write(data)
-	return err
-}
-
-func (r *receiver) closeFile() error {
-	if r.file == nil {
-		return nil
-	}
-	err := r.file.Close()
-	r.file = nil
-	return err
 }

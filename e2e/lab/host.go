@@ -49,7 +49,7 @@ func (h *Host) Run(ctx context.Context, job Job, o Observer) (Report, error) {
 		o.Started(i)
 		exit := h.step(ctx, i, step, o)
 		if ctx.Err() != nil {
-			return report, fmt.Errorf("%w in step %d", context.Cause(ctx), i+1)
+			return report, fmt.Errorf("%w in %s", context.Cause(ctx), step.Name)
 		}
 		o.Exited(exit)
 	}
@@ -66,13 +66,13 @@ func (h *Host) step(ctx context.Context, i int, step Step, o Observer) Exit {
 		exited <- RunStep(ctx, i, step, h.env(), frames.Stream(FrameStdout), frames.Stream(FrameStderr))
 		w.Close()
 	}()
-	in := &receiver{observer: o, step: i}
+	in := &receiver{observer: o, step: i} // of output only
 	for frames := newFrameReader(r); ; {
 		kind, payload, err := frames.next()
 		if err != nil {
 			break
 		}
-		_ = in.frame(kind, payload) // output only
+		_ = in.frame(kind, payload)
 	}
 	return <-exited
 }

@@ -59,11 +59,11 @@ func ListPackages(ctx context.Context, patterns []string) ([]Package, error) {
 }
 
 func listPattern(ctx context.Context, pattern string) ([]Package, error) {
-	plain, err := goList(ctx, pattern)
+	tagged, err := goList(ctx, "-tags", KernelTag, pattern)
 	if err != nil {
 		return nil, err
 	}
-	tagged, err := goList(ctx, "-tags", KernelTag, pattern)
+	plain, err := goList(ctx, "-e", pattern) // -e: a package may be all kernel tests
 	if err != nil {
 		return nil, err
 	}

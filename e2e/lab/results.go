@@ -18,8 +18,8 @@ type testEvent struct {
 type Result struct {
 	Package string
 	Elapsed time.Duration
-	// Passed, Failed and Skipped name tests, subtests included; Open those that began and never ended. Benchmarks that
-	// ran count as passed.
+	// Passed, Failed and Skipped name tests, subtests included; Open those that began and have no verdict. A verdict
+	// counts once something follows it. Benchmarks that ran count as passed.
 	Passed, Failed, Skipped, Open []string
 	// Trailer is what the test binary said last: "pass", "fail", or "" if it said neither.
 	Trailer string
@@ -48,7 +48,7 @@ func (c *collector) event(e testEvent) {
 	case "run":
 		c.open[e.Test] = true
 		return
-	case "pass", "bench":
+	case "pass":
 		c.result.Passed = append(c.result.Passed, e.Test)
 	case "fail":
 		c.result.Failed = append(c.result.Failed, e.Test)
@@ -63,6 +63,11 @@ func (c *collector) event(e testEvent) {
 // finish returns the result; exit is nil if the test binary's end was not seen.
 func (c *collector) finish(exit *Exit) Result {
 	for name := range c.open {
+		// A benchmark that ends well says nothing of its own.
+		if strings.HasPrefix(name, "Benchmark") && c.result.Trailer == "pass" {
+			c.result.Passed = append(c.result.Passed, name)
+			continue
+		}
 		c.result.Open = append(c.result.Open, name)
 	}
 	sort.Strings(c.result.Open)
@@ -80,13 +85,13 @@ func (r Result) Problem() string {
 	case len(r.Failed) > 0:
 		return fmt.Sprintf("%s failed: %s", count(len(r.Failed), "test"), some(r.Failed))
 	case r.Exit == nil && len(r.Open) > 0:
-		return "never ended: " + some(r.Open)
+		return "no verdict on: " + some(r.Open)
 	case r.Exit == nil:
 		return "did not run to its end"
 	case r.Exit.Error != "":
 		return "could not run: " + r.Exit.Error
 	case len(r.Open) > 0:
-		return fmt.Sprintf("ended with code %d in: %s", r.Exit.Code, some(r.Open))
+		return fmt.Sprintf("ended with code %d before the verdict on: %s", r.Exit.Code, some(r.Open))
 	case r.Exit.Code != 0:
 		return fmt.Sprintf("ended with code %d", r.Exit.Code)
 	case len(r.Skipped) > 0:

@@ -15,7 +15,12 @@ import (
 
 func main() {
 	if filepath.Base(os.Args[0]) == "modprobe" {
-		os.Exit(modprobe(os.Args[1:], os.Stderr))
+		l, err := newLoader()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "modprobe: FATAL:", err)
+			os.Exit(1)
+		}
+		os.Exit(modprobe(os.Args[1:], l, os.Stderr))
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this is the init of a guest; run the lab with e2e/lab/run")

@@ -14,7 +14,7 @@ import (
 
 // modprobe loads modules by name or alias, as kmod's does: modprobe [-q] [-n] [-a] NAME... It returns the exit code.
 // The kernel calls it as "modprobe -q -- NAME".
-func modprobe(args []string, stderr io.Writer) int {
+func modprobe(args []string, l *loader, stderr io.Writer) int {
 	var names []string
 	quiet, dryRun, options := false, false, true
 	for _, a := range args {
@@ -33,13 +33,9 @@ func modprobe(args []string, stderr io.Writer) int {
 			return 1
 		}
 	}
-	l, err := newLoader()
-	if err != nil {
-		fmt.Fprintf(stderr, "modprobe: FATAL: %v\n", err)
-		return 1
-	}
 	code := 0
 	for _, name := range names {
+		var err error
 		if dryRun {
 			_, err = l.index.Resolve(name)
 		} else {
@@ -61,8 +57,9 @@ func modprobe(args []string, stderr io.Writer) int {
 
 // loader loads modules of the running kernel.
 type loader struct {
-	dir   string
-	index *lab.ModuleIndex
+	dir    string
+	index  *lab.ModuleIndex
+	insert func(file string) error
 }
 
 func newLoader() (*loader, error) {
@@ -75,7 +72,7 @@ func newLoader() (*loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loader{dir, index}, nil
+	return &loader{dir, index, insert}, nil
 }
 
 // load loads a module and what it needs. A module that is there already is left alone.
@@ -86,7 +83,7 @@ func (l *loader) load(name string) error {
 	}
 	var failed error
 	for _, file := range files {
-		if err := insert(filepath.Join(l.dir, file)); err != nil {
+		if err := l.insert(filepath.Join(l.dir, file)); err != nil {
 			// An alias may name several modules, of which this machine needs one.
 			failed = errors.Join(failed, fmt.Errorf("load %s: %w", file, err))
 		}
@@ -94,6 +91,7 @@ func (l *loader) load(name string) error {
 	return failed
 }
 
+// insert loads one module from its file, whose needs are loaded.
 func insert(file string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -30,10 +30,10 @@ func newTopology(t *testing.T) *topo.Topology {
 	return n
 }
 
-func addPod(t *testing.T, n *topo.Topology, node *topo.Host, name string) *topo.Pod {
+func addPod(t *testing.T, n *topo.Topology, node *topo.Host, name string, options ...topo.PodOption) *topo.Pod {
 	t.Helper()
 	start := time.Now()
-	p, err := n.AddPod(t.Context(), node, name, topo.WithSCTP())
+	p, err := n.AddPod(t.Context(), node, name, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func addPod(t *testing.T, n *topo.Topology, node *topo.Host, name string) *topo.
 
 func TestANodeReachesPodsOnBothNodes(t *testing.T) {
 	n := newTopology(t)
-	web1, web2 := addPod(t, n, n.Node1, "web-1"), addPod(t, n, n.Node2, "web-2")
+	web1, web2 := addPod(t, n, n.Node1, "web-1", topo.WithSCTP()), addPod(t, n, n.Node2, "web-2", topo.WithSCTP())
 	for _, pod := range []*topo.Pod{web1, web2} {
 		for _, addr := range []netip.Addr{pod.Addr4, pod.Addr6} {
 			for _, protocol := range []string{topo.TCP, topo.UDP, topo.SCTP, topo.HTTP} {
@@ -174,7 +174,7 @@ func TestCommandsRunInTheHost(t *testing.T) {
 // The network carries what this project is for: a node port that IPVS serves on both networks, with masquerade.
 func TestTheNetworkCarriesANodePort(t *testing.T) {
 	n := newTopology(t)
-	web1, web2 := addPod(t, n, n.Node1, "web-1"), addPod(t, n, n.Node2, "web-2")
+	web1, web2 := addPod(t, n, n.Node1, "web-1", topo.WithSCTP()), addPod(t, n, n.Node2, "web-2", topo.WithSCTP())
 	serve(t, n, web1, web2)
 	for _, addr := range []netip.Addr{n.Node1.A4, n.Node1.B4, n.Node1.A6, n.Node1.B6} {
 		for _, protocol := range []string{topo.TCP, topo.UDP, topo.SCTP, topo.HTTP} {
