@@ -219,8 +219,12 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		have, next := r.tables(time.Now(), keys)
 		result := ipvs.Apply(ctx, r.Kernel, ipvs.Diff(have, next))
 		p.add(result)
+		each := r.log.V(4)
 		for _, op := range result.Done {
 			r.have.commit(op)
+			if each.Enabled() {
+				each.Info("Done", "operation", op)
+			}
 		}
 		surprised := r.surprises(result, have)
 		failed := r.refusedOps(result)
