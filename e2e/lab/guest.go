@@ -37,7 +37,7 @@ func (g *Guest) Run(ctx context.Context, job Job, o Observer) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("run guest: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	image := filepath.Join(dir, "initramfs")
 	job.Time = time.Now()
 	if err := g.writeImage(image, job); err != nil {
