@@ -106,8 +106,7 @@ func (m *Manifests) rescan(now time.Time) (again time.Time) {
 	again, err := m.scan(now)
 	if err != nil {
 		_, problems, incomplete := m.files.content()
-		message := fmt.Sprintf("cannot be read (%v); what it said before stays in force", err)
-		problems = append(problems, sync.Problem{Object: m.path, Reason: sync.Invalid, Message: message, Skipped: true})
+		problems = append(problems, unreadable(m.path, err, m.listed))
 		m.change(func() { m.setInput(problems, incomplete || !m.listed) })
 	}
 	m.change(m.setSynced)
