@@ -87,7 +87,7 @@ func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error)
 // Run is that of sync.Source. It fails in no case: what cannot be read is a problem in the Update and read again.
 func (m *Manifests) Run(ctx context.Context) error {
 	if m.final {
-		m.rescan(time.Now())
+		go m.rescan(time.Now()) // A pipe that nobody closes must not keep the agent from ending.
 		<-ctx.Done()
 		return nil
 	}

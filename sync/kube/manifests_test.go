@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -241,6 +242,16 @@ func TestAPathThatComesLaterIsFollowed(t *testing.T) {
 func TestStandardInputIsReadOnce(t *testing.T) {
 	f := follow(t, NewManifests("-", strings.NewReader(webYAML+"---\n"+apiYAML), Options{}, logr.Discard()))
 	f.until("web=30080 api=30081")
+}
+
+func TestAStandardInputThatNobodyClosesDoesNotKeepTheAgentFromEnding(t *testing.T) {
+	stdin, writer := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- NewManifests("-", stdin, Options{}, logr.Discard()).Run(ctx) }()
+	cancel()
+	must(t, <-done)
+	must(t, writer.Close())
 }
 
 // One file of many changes: only its Services are translated.
