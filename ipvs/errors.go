@@ -25,13 +25,13 @@ func (e *OpError) Unwrap() error { return e.Err }
 func IsExist(err error) bool { return errors.Is(err, syscall.EEXIST) }
 
 // IsGone reports that the virtual server (ESRCH) or the real server (ENOENT) that an operation names does not exist.
-// An AddVirtual that failed with ENOENT is not such a case but IsUnknownScheduler.
+// ENOENT of an operation on a virtual server is not such a case but IsUnknownScheduler.
 func IsGone(err error) bool {
-	if errors.Is(err, syscall.ESRCH) {
-		return true
-	}
-	return errors.Is(err, syscall.ENOENT) && !IsUnknownScheduler(err)
+	return noVirtual(err) || errors.Is(err, syscall.ENOENT) && !IsUnknownScheduler(err)
 }
+
+// noVirtual reports that the virtual server that an operation names does not exist.
+func noVirtual(err error) bool { return errors.Is(err, syscall.ESRCH) }
 
 // IsUnknownScheduler reports that the kernel has no scheduler of the name that was asked for: ENOENT of an operation
 // that names one.

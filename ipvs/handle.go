@@ -21,7 +21,8 @@ type Handle interface {
 
 	// Do sends the operations in order, many in one system call, and returns one result for each: nil when the kernel
 	// has acknowledged it, an *OpError with the kernel's errno when it refused it, and an *OpError that is ErrUnknown
-	// when no answer came. An operation that fails does not stop those after it. Nothing is tolerated here: Apply does.
+	// when no answer came. An operation that fails does not stop those after it. Those that were not sent because ctx
+	// had ended are an *OpError that is ctx's error. Nothing is tolerated here: Apply does.
 	Do(ctx context.Context, ops []Op) []error
 
 	// Timeouts reads the idle timeouts of connections of the network namespace.

@@ -32,8 +32,8 @@ type VirtualServer struct {
 	Flags     Flags
 	// PersistenceTimeout in seconds; 0 unless Flags has Persistent.
 	PersistenceTimeout uint32
-	// PersistencePrefix is the prefix length in bits that groups clients for persistence. 0 means the whole address
-	// (32 or 128), which is also what every virtual server without persistence has.
+	// PersistencePrefix is the prefix length in bits that groups clients for persistence. The whole address is always
+	// written as 0, never as 32 or 128, so that equal configurations are equal values.
 	PersistencePrefix uint8
 }
 
@@ -91,7 +91,7 @@ type Connections struct {
 // Validate reports what the kernel would accept and never use, or would refuse with a bare errno.
 func (v VirtualServer) Validate(key frontend.Key) error {
 	switch {
-	case v.Scheduler == "" || len(v.Scheduler) > maxSchedulerName || strings.ContainsFunc(v.Scheduler, notNameRune):
+	case !ValidSchedulerName(v.Scheduler):
 		return fmt.Errorf("%s: %q is not the name of a scheduler", key, v.Scheduler)
 	case v.Flags&^allFlags != 0:
 		return fmt.Errorf("%s: unknown flags %#x", key, uint32(v.Flags&^allFlags))
@@ -99,13 +99,18 @@ func (v VirtualServer) Validate(key frontend.Key) error {
 		return fmt.Errorf("%s: persistence timeout or prefix without persistence", key)
 	case v.Flags&Persistent != 0 && v.PersistenceTimeout == 0:
 		return fmt.Errorf("%s: persistence without a timeout", key)
-	case int(v.PersistencePrefix) > key.Addr.BitLen():
-		return fmt.Errorf("%s: persistence prefix /%d is longer than the address", key, v.PersistencePrefix)
+	case v.PersistenceTimeout > maxPersistenceTimeout:
+		return fmt.Errorf("%s: persistence timeout %ds is above %ds", key, v.PersistenceTimeout, maxPersistenceTimeout)
+	case int(v.PersistencePrefix) >= key.Addr.BitLen():
+		return fmt.Errorf("%s: persistence prefix /%d is not shorter than the address", key, v.PersistencePrefix)
 	case v.Flags&OnePacket != 0 && key.Protocol != frontend.UDP:
 		return fmt.Errorf("%s: one-packet scheduling is for UDP", key)
 	}
 	return nil
 }
+
+// maxPersistenceTimeout is 31 days: ipvsadm takes no more, and the kernel counts in ticks of 32 bits.
+const maxPersistenceTimeout = 31 * 24 * 60 * 60
 
 // maxSchedulerName is IP_VS_SCHEDNAME_MAXLEN without the closing zero byte.
 const maxSchedulerName = 15
@@ -130,7 +135,7 @@ func (r RealServer) Validate(key frontend.Key, addr netip.AddrPort) error {
 		return fmt.Errorf("%s: real server %s: the address is not in canonical form", key, addr)
 	case a.Is4() != key.Addr.Is4() && r.Forwarding != Tunnel:
 		return fmt.Errorf("%s: real server %s: of the other address family", key, addr)
-	case a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() && a.Is6():
+	case a.IsUnspecified() || a.IsMulticast() || a == broadcast() || a.IsLinkLocalUnicast() && a.Is6():
 		return fmt.Errorf("%s: real server %s: not the address of one reachable host", key, addr)
 	case r.Weight > MaxWeight:
 		return fmt.Errorf("%s: real server %s: weight %d is above %d", key, addr, r.Weight, MaxWeight)
@@ -145,3 +150,5 @@ func (r RealServer) Validate(key frontend.Key, addr netip.AddrPort) error {
 	}
 	return nil
 }
+
+func broadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }

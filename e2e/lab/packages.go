@@ -1,0 +1,105 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// tool is a program the lab needs on the host, and the Debian package that has it.
+type tool struct{ program, pkg, why string }
+
+func tools() []tool {
+	return []tool{
+		{"qemu-system-x86_64", "qemu-system-x86", "runs the guest"},
+		{"nft", "nftables", "goes into the guest"},
+		{"ipvsadm", "ipvsadm", "goes into the guest"},
+		{"xz", "xz-utils", "unpacks the kernel"},
+		{"zstd", "zstd", "unpacks the kernel"},
+	}
+}
+
+// sbin holds programs for root, which are not in everybody's PATH.
+func sbin() []string { return []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} }
+
+// lookTool finds a program in PATH and where root's programs are.
+func lookTool(name string) (string, error) {
+	if p, err := exec.LookPath(name); err == nil {
+		return p, nil
+	}
+	for _, d := range sbin() {
+		if p, err := exec.LookPath(d + "/" + name); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("program %s: %w", name, exec.ErrNotFound)
+}
+
+// installTools installs what is missing, with sudo unless root, and says so.
+func installTools(ctx context.Context, progress io.Writer) error {
+	var missing []string
+	for _, t := range tools() {
+		if _, err := lookTool(t.program); err != nil {
+			fmt.Fprintf(progress, "lab: %s is missing: it %s; installing package %s\n", t.program, t.why, t.pkg)
+			missing = append(missing, t.pkg)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := needApt(); err != nil {
+		return fmt.Errorf("%w (missing: %s)", err, strings.Join(missing, " "))
+	}
+	install := append([]string{"apt-get", "install", "-y", "-q", "--no-install-recommends"}, missing...)
+	if err := asRoot(ctx, progress, install...); err == nil {
+		return nil
+	}
+	// Lists that are absent or old name packages that are not there: refresh them and try once more.
+	if err := asRoot(ctx, progress, "apt-get", "update", "-q"); err != nil {
+		return err
+	}
+	return asRoot(ctx, progress, install...)
+}
+
+func needApt() error {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("the lab gets its kernel and tools from Debian's packages, and this system has no apt-get: " +
+			"use a Debian machine or container")
+	}
+	return nil
+}
+
+// asRoot runs a command as root and shows what it prints.
+func asRoot(ctx context.Context, progress io.Writer, args ...string) error {
+	if os.Geteuid() != 0 {
+		if _, err := exec.LookPath("sudo"); err != nil {
+			return fmt.Errorf("not root and no sudo: run as root: %s", strings.Join(args, " "))
+		}
+		args = append([]string{"sudo"}, args...)
+	}
+	fmt.Fprintln(progress, "lab: running", strings.Join(args, " "))
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, progress, progress
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return nil
+}
+
+// output runs a command in a directory and returns what it printed.
+func output(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Stderr = dir, &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}

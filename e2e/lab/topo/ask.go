@@ -1,0 +1,115 @@
+package topo
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Protocols to ask with.
+const (
+	TCP  = "tcp"
+	UDP  = "udp"
+	SCTP = "sctp"
+	HTTP = "http" // over TCP
+)
+
+// patience bounds one request whose context does not. The guest is slow, and a lost SYN is sent again after 1 s.
+const patience = 5 * time.Second
+
+// Answer says who answered a request, and whom it took for the client.
+type Answer struct {
+	Pod    string
+	Client netip.Addr
+}
+
+// Ask sends one request on a fresh connection from a host. Nothing is sent twice: a lost datagram is an error.
+func Ask(ctx context.Context, from *Host, protocol string, to netip.AddrPort) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	answer, err := ask(ctx, from, protocol, to)
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask %s %s from %s: %w", protocol, to, from.Name, err)
+	}
+	return answer, nil
+}
+
+func ask(ctx context.Context, from *Host, protocol string, to netip.AddrPort) (Answer, error) {
+	network := protocol
+	if protocol == HTTP {
+		network = TCP
+	}
+	c, err := from.Dial(ctx, network, to)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
+	if protocol == HTTP {
+		return askHTTP(ctx, c, to)
+	}
+	return AskOn(c)
+}
+
+// AskOn sends one request on a connection made with [Host.Dial], which may be used again.
+func AskOn(c net.Conn) (Answer, error) {
+	if _, err := io.WriteString(c, "who\n"); err != nil {
+		return Answer{}, err
+	}
+	buf := make([]byte, 512) // an answer is one datagram or a short line
+	n := 0
+	for n == 0 || buf[n-1] != '\n' {
+		m, err := c.Read(buf[n:])
+		n += m
+		if err != nil {
+			return Answer{}, err
+		}
+	}
+	return parseAnswer(string(buf[:n]))
+}
+
+// askHTTP sends a GET without the machinery of http.Client, whose goroutines would dial outside of the namespace.
+func askHTTP(ctx context.Context, c net.Conn, to netip.AddrPort) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+to.String()+"/", nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	req.Close = true
+	if err := req.Write(c); err != nil {
+		return Answer{}, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), req)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return Answer{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return Answer{}, errors.New(resp.Status)
+	}
+	return parseAnswer(string(body))
+}
+
+// Dial connects from the host: network is TCP, UDP or SCTP.
+func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	var c net.Conn
+	err := h.Do(func() (err error) {
+		if network == SCTP {
+			c, err = dialSCTP(ctx, to)
+			return err
+		}
+		// For a single address the dialer makes its socket here, on this thread.
+		c, err = new(net.Dialer).DialContext(ctx, network, to.String())
+		return err
+	})
+	return c, err
+}

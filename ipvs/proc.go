@@ -1,0 +1,159 @@
+package ipvs
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// procTable is what /proc/net/ip_vs has of real servers, by virtual server.
+type procTable map[frontend.Key]map[netip.AddrPort]RealServer
+
+// parseProc reads the real servers out of /proc/net/ip_vs:
+//
+//	IP Virtual Server version 1.2.1 (size=4096)
+//	Prot LocalAddress:Port Scheduler Flags
+//	  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+//	TCP  0A01000A:7580 wrr persistent 300 FFFFFFFF
+//	  -> 0AF40102:1F90      Masq    1      0          0
+//	UDP  [fd01:0000:0000:0000:0000:0000:0000:0010]:7581 rr
+//	  -> [fd02:0000:0000:0000:0000:0000:0000:0002]:0035      Masq    1      0          0
+//
+// What the file leaves out is what this leaves out: of virtual servers scheduler flags, prefixes and, for IPv6,
+// one-packet scheduling, so that nothing but their key is read; of real servers the thresholds, which stay 0. Virtual
+// servers with a firewall mark and those of other protocols than the three are passed over with their real servers. A
+// virtual server that comes twice is merged.
+func parseProc(r io.Reader) (procTable, error) {
+	var (
+		table = procTable{}
+		reals map[netip.AddrPort]RealServer // of the virtual server last seen; nil when that one is passed over
+		lines = bufio.NewScanner(r)
+	)
+	lines.Buffer(make([]byte, 0, 64<<10), 64<<10)
+	for n := 1; lines.Scan(); n++ {
+		line := lines.Bytes()
+		if n <= 3 {
+			if n == 1 && !bytes.HasPrefix(line, []byte("IP Virtual Server version ")) {
+				return nil, fmt.Errorf("line 1: %q is not the header of an IPVS table", line)
+			}
+			continue
+		}
+		if after, isReal := bytes.CutPrefix(line, []byte("  -> ")); isReal {
+			if reals == nil {
+				continue
+			}
+			key, real, err := parseProcReal(after)
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			reals[key] = real
+			continue
+		}
+		key, ours, err := parseProcVirtual(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		reals = nil
+		if ours {
+			if reals = table[key]; reals == nil {
+				reals = map[netip.AddrPort]RealServer{}
+				table[key] = reals
+			}
+		}
+	}
+	return table, lines.Err()
+}
+
+// parseProcVirtual reads the key of a line like "TCP  0A01000A:7580 wrr "; ours is false for what is passed over.
+func parseProcVirtual(line []byte) (key frontend.Key, ours bool, err error) {
+	word, rest := cutWord(line)
+	var protocol frontend.Protocol
+	switch string(word) {
+	case "TCP":
+		protocol = frontend.TCP
+	case "UDP":
+		protocol = frontend.UDP
+	case "SCTP":
+		protocol = frontend.SCTP
+	case "":
+		return key, false, fmt.Errorf("%q is no virtual server", line)
+	default:
+		return key, false, nil
+	}
+	word, _ = cutWord(rest)
+	addr, err := parseProcAddr(word)
+	if err != nil {
+		return key, false, err
+	}
+	return frontend.Key{Addr: addr.Addr(), Protocol: protocol, Port: addr.Port()}, true, nil
+}
+
+// parseProcReal reads what follows the arrow in a line like "  -> 0AF40102:1F90      Masq    1      0          0".
+func parseProcReal(line []byte) (netip.AddrPort, RealServer, error) {
+	word, rest := cutWord(line)
+	key, err := parseProcAddr(word)
+	if err != nil {
+		return key, RealServer{}, err
+	}
+	word, rest = cutWord(rest)
+	var real RealServer
+	switch string(word) {
+	case "Masq":
+		real.Forwarding = Masquerade
+	case "Local":
+		real.Forwarding = Local
+	case "Tunnel":
+		real.Forwarding = Tunnel
+	case "Route":
+		real.Forwarding = Route
+	default:
+		return key, real, fmt.Errorf("unknown forwarding method %q", word)
+	}
+	word, _ = cutWord(rest)
+	weight, err := strconv.ParseUint(string(word), 10, 31)
+	if err != nil {
+		return key, real, fmt.Errorf("weight %q: %w", word, err)
+	}
+	real.Weight = uint32(weight)
+	return key, real, nil
+}
+
+// parseProcAddr reads an address and a port in hexadecimal, the address of IPv4 likewise and that of IPv6 in brackets.
+func parseProcAddr(s []byte) (netip.AddrPort, error) {
+	colon := bytes.LastIndexByte(s, ':')
+	if colon < 0 {
+		return netip.AddrPort{}, fmt.Errorf("address %q has no port", s)
+	}
+	port, err := strconv.ParseUint(string(s[colon+1:]), 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("port of %q: %w", s, err)
+	}
+	host := s[:colon]
+	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		addr, err := netip.ParseAddr(string(host[1 : len(host)-1]))
+		if err != nil || !addr.Is6() || addr.Zone() != "" {
+			return netip.AddrPort{}, fmt.Errorf("address of %q is not an IPv6 address", s)
+		}
+		return netip.AddrPortFrom(addr, uint16(port)), nil
+	}
+	v, err := strconv.ParseUint(string(host), 16, 32)
+	if err != nil || len(host) != 8 {
+		return netip.AddrPort{}, fmt.Errorf("address of %q is not an IPv4 address", s)
+	}
+	addr := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// cutWord cuts the first word off b, and the blanks before it.
+func cutWord(b []byte) (word, rest []byte) {
+	b = bytes.TrimLeft(b, " ")
+	if end := bytes.IndexByte(b, ' '); end >= 0 {
+		return b[:end], b[end:]
+	}
+	return b, nil
+}
