@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+)
+
+// What a feed is about, for people.
+const (
+	kindServices       = "Services"
+	kindEndpointSlices = "EndpointSlices"
+	kindThisNode       = "Node"
 )
 
 // feed is an informer that hands what it sees to State.
@@ -31,7 +37,7 @@ func newFeed[T interface {
 	err := errors.Join(
 		informer.SetTransform(strip),
 		informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-			logWatchError(i.log, kind, err)
+			i.watchFailed(kind, err)
 		}))
 	if err != nil {
 		return feed{}, fmt.Errorf("watching %s: %w", kind, err)
@@ -55,13 +61,15 @@ func newFeed[T interface {
 	return feed{kind, informer, handled.HasSyncedChecker()}, nil
 }
 
-// logWatchError says what keeps the API server from being read. The informer tries again by itself, less and less often.
-func logWatchError(log logr.Logger, kind string, err error) {
+// watchFailed says what keeps the API server from being read. The informer tries again by itself, less and less often.
+func (i *Informers) watchFailed(kind string, err error) {
 	switch {
 	case errors.Is(err, io.EOF): // A watch that ended in order.
 	case apierrors.IsResourceExpired(err), apierrors.IsGone(err), errors.Is(err, io.ErrUnexpectedEOF):
-		log.V(4).Info("Watch broke, listing again", "kind", kind, "reason", err.Error())
+		i.log.V(4).Info("Watch broke, listing again", "kind", kind, "reason", err.Error())
+	case apierrors.IsBadRequest(err) && kind == kindServices && i.selectAll.CompareAndSwap(false, true):
+		i.log.Info("API server does not select Services by type, reading all of them", "reason", err.Error())
 	default:
-		log.Error(err, "API server cannot be read, trying again", "kind", kind)
+		i.log.Error(err, "API server cannot be read, trying again", "kind", kind)
 	}
 }

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	stdsync "sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -30,12 +31,16 @@ type Informers struct {
 	*State
 	client kubernetes.Interface
 	log    logr.Logger
+	// selectAll: the API server does not know the field selectors of Services, which came with Kubernetes 1.31.
+	selectAll atomic.Bool
 }
 
 var _ sync.Source = (*Informers)(nil)
 
-// NewInformers makes the source.
+// NewInformers makes the source. The Node is always needed here: if there is none of that name, no endpoint is local
+// and no Event finds its way, whatever chooses the addresses.
 func NewInformers(client kubernetes.Interface, o Options, log logr.Logger) *Informers {
+	o.NodeNeeded = true
 	return &Informers{
 		State:  newState(o, "it is not known to the API server; is --hostname-override right?"),
 		client: client,
@@ -62,19 +67,19 @@ func (i *Informers) Run(ctx context.Context) error {
 }
 
 func (i *Informers) feeds() ([]feed, error) {
-	services, err := newFeed("Services", i,
+	services, err := newFeed(kindServices, i,
 		coreinformers.NewTypedFilteredServiceInformer(i.client, metav1.NamespaceAll, noResync, nil, i.selectServices),
 		i.setService, i.deleteService)
 	if err != nil {
 		return nil, err
 	}
-	endpointSlices, err := newFeed("EndpointSlices", i,
+	endpointSlices, err := newFeed(kindEndpointSlices, i,
 		discoveryinformers.NewTypedFilteredEndpointSliceInformer(i.client, metav1.NamespaceAll, noResync, nil, selectSlices),
 		i.setSlice, i.deleteSlice)
 	if err != nil {
 		return nil, err
 	}
-	node, err := newFeed("Node", i,
+	node, err := newFeed(kindThisNode, i,
 		coreinformers.NewTypedFilteredNodeInformer(i.client, noResync, nil, i.selectNode),
 		i.setNode, i.deleteNode)
 	if err != nil {
@@ -86,7 +91,9 @@ func (i *Informers) feeds() ([]feed, error) {
 // selectServices asks for the Services that may have node ports and are not another proxy's. Translate decides; this
 // only spares the node what it would throw away. Types are selected by exclusion, so that a new one is not lost.
 func (i *Informers) selectServices(o *metav1.ListOptions) {
-	o.FieldSelector = "spec.clusterIP!=None,spec.type!=ClusterIP,spec.type!=ExternalName"
+	if !i.selectAll.Load() {
+		o.FieldSelector = "spec.clusterIP!=None,spec.type!=ClusterIP,spec.type!=ExternalName"
+	}
 	o.LabelSelector = "!" + labelServiceProxyName
 	if name := i.options.ServiceProxyName; name != "" {
 		o.LabelSelector = labelServiceProxyName + "=" + name

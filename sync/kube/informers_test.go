@@ -3,8 +3,6 @@ package kube
 import (
 	"context"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,7 +40,7 @@ func newCluster(t *testing.T, o Options, log logr.Logger, objects ...runtime.Obj
 	}
 	c.client = fake.NewClientset(objects...)
 	c.source = NewInformers(c.client, o, log)
-	counting, names := counted(o)
+	counting, names := counted(c.source.options)
 	counting.nodeMissing = c.source.nodeMissing
 	c.source.State, c.translated = counting, names
 	return c
@@ -275,70 +273,21 @@ func TestOnlyWhatConcernsTheNodeIsAskedFor(t *testing.T) {
 	})
 }
 
-// What is thrown away makes no difference to the result.
-func TestStrippedObjectsMeanTheSame(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/rules/*.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no scenario found: %v", err)
-	}
-	services := 0
-	for _, input := range inputs {
-		content, err := os.ReadFile(input)
-		must(t, err)
-		whole, stripped := newState(testOptions(), ""), newState(testOptions(), "")
-		for _, o := range decode(input, content).objects {
-			small, err := strip(o.value)
-			must(t, err)
-			for s, value := range map[*State]any{whole: o.value, stripped: small} {
-				m := Manifests{State: s}
-				m.set(object{key: o.key, value: value.(metav1.Object)})
+// Before Kubernetes 1.31 a Service could not be selected by its type.
+func TestAnAPIServerThatCannotSelectIsReadWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"), webService("web", 30080))
+		c.client.PrependReactor("list", "services", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			if a.(clienttesting.ListAction).GetListRestrictions().Fields.Empty() {
+				return false, nil, nil
 			}
-		}
-		whole.setSynced()
-		stripped.setSynced()
-		want, _ := whole.Next()
-		got, _ := stripped.Next()
-		services += len(want.Services)
-		if diff := cmp.Diff(want, got, compareValues()...); diff != "" {
-			t.Errorf("%s (-whole +stripped):\n%s", input, diff)
-		}
-	}
-	if services == 0 {
-		t.Error("no Service compared")
-	}
-}
-
-func TestStripForgetsTheRest(t *testing.T) {
-	svc := webService("web", 30080)
-	svc.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "kube-ipvs.io/scheduler": "rr"}
-	svc.Labels = map[string]string{"app": "web"}
-	svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
-	svc.Spec.Selector = map[string]string{"app": "web"}
-	small, err := strip(svc)
-	must(t, err)
-	want := webService("web", 30080)
-	want.Annotations = map[string]string{"kube-ipvs.io/scheduler": "rr"}
-	if diff := cmp.Diff(want, small); diff != "" {
-		t.Errorf("stripped (-want +got):\n%s", diff)
-	}
-}
-
-func TestNewClientNamesTheKubeconfigThatItCannotUse(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if _, _, err := NewClient(path, "test"); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("missing file: %v", err)
-	}
-	write(t, path, "apiVersion: v1\nkind: Config\ncurrent-context: c\n"+
-		"contexts: [{name: c, context: {cluster: k, user: u}}]\nusers: [{name: u}]\n"+
-		"clusters: [{name: k, cluster: {server: 'https://192.0.2.1:6443'}}]\n")
-	_, host, err := NewClient(path, "test")
-	if err != nil || host != "https://192.0.2.1:6443" {
-		t.Errorf("host %q, error %v", host, err)
-	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if _, _, err := NewClient("", "test"); err == nil || !strings.Contains(err.Error(), "--kubeconfig") {
-		t.Errorf("outside a cluster: %v", err)
-	}
+			return true, nil, apierrors.NewBadRequest(`"spec.clusterIP" is not a known field selector`)
+		})
+		c.start()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		c.expect("node node-a internal=[] external=[]\nservice default/web\n  30080/tcp port=80 name=\"\" Cluster\n")
+	})
 }
 
 // watches are those that the fake API server has opened.

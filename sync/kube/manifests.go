@@ -87,7 +87,7 @@ func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error)
 // Run is that of sync.Source. It fails in no case: what cannot be read is a problem in the Update and read again.
 func (m *Manifests) Run(ctx context.Context) error {
 	if m.final {
-		m.rescan(time.Now())
+		go m.rescan(time.Now()) // A pipe that nobody closes must not keep the agent from ending.
 		<-ctx.Done()
 		return nil
 	}
@@ -106,8 +106,7 @@ func (m *Manifests) rescan(now time.Time) (again time.Time) {
 	again, err := m.scan(now)
 	if err != nil {
 		_, problems, incomplete := m.files.content()
-		message := fmt.Sprintf("cannot be read (%v); what it said before stays in force", err)
-		problems = append(problems, sync.Problem{Object: m.path, Reason: sync.Invalid, Message: message, Skipped: true})
+		problems = append(problems, unreadable(m.path, err, m.listed))
 		m.change(func() { m.setInput(problems, incomplete || !m.listed) })
 	}
 	m.change(m.setSynced)

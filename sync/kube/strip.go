@@ -39,6 +39,8 @@ func stripService(svc *corev1.Service) *corev1.Service {
 		Spec: corev1.ServiceSpec{
 			Type:                  svc.Spec.Type,
 			ClusterIP:             svc.Spec.ClusterIP,
+			ClusterIPs:            svc.Spec.ClusterIPs,
+			IPFamilies:            svc.Spec.IPFamilies,
 			Ports:                 svc.Spec.Ports,
 			ExternalTrafficPolicy: svc.Spec.ExternalTrafficPolicy,
 			SessionAffinity:       svc.Spec.SessionAffinity,
