@@ -182,3 +182,11 @@ func TestPrefixesSurviveTheNetmask(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkEncode(b *testing.B) {
+	op := Op{Verb: AddReal, Key: mustKey("tcp://10.1.0.10:30080"), RealKey: netip.MustParseAddrPort("10.244.1.2:8080")}
+	buf := make([]byte, 0, maxMessage)
+	for b.Loop() {
+		buf = appendOp(buf[:0], 1, 1, &op)
+	}
+}

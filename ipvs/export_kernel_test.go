@@ -4,6 +4,7 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	moby "github.com/moby/ipvs"
@@ -92,6 +93,16 @@ func ForgetProc(h Handle) error {
 	err := k.proc.Close()
 	k.proc = nil
 	return err
+}
+
+// ProbeIPv6 is what the kernel says to the probe's request.
+func ProbeIPv6(ctx context.Context, h Handle, scheduler string) error {
+	op := Op{Verb: AddVirtual, Key: probeKey(), Virtual: VirtualServer{Scheduler: scheduler}}
+	w := h.(*handle).writer
+	w.seq++
+	w.buf = appendProbe(w.buf[:0], w.family, w.seq, &op)
+	results := make([]error, 1)
+	return errors.Join(w.exchange(ctx, w.seq, []Op{op}, results), results[0])
 }
 
 // ProbeIPv4 probes a scheduler as on a kernel whose IPVS has no IPv6.

@@ -135,6 +135,16 @@ func TestAnswersThatTheKernelDropsMakeOperationsUnknown(t *testing.T) {
 	wantTable(t, "after that", list(t, h), table)
 }
 
+// ProbeScheduler would delete what a probe has made; on this kernel there is never anything to delete.
+func TestAProbeAsksForWhatTheKernelRefusesAfterItsLookUp(t *testing.T) {
+	h := openFresh(t)
+	for scheduler, want := range map[string]error{"rr": syscall.EINVAL, "mh": syscall.EINVAL, "nosuch": syscall.ENOENT} {
+		if err := ipvs.ProbeIPv6(t.Context(), h, scheduler); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", scheduler, err, want)
+		}
+	}
+}
+
 func TestAProbeWithoutIPv6LeavesNothing(t *testing.T) {
 	h := openFresh(t)
 	if err := ipvs.ProbeIPv4(t.Context(), h, "wrr"); err != nil {
