@@ -272,7 +272,7 @@ func printItems(w io.Writer, items []host.Item) {
 			fmt.Fprintf(t, "\t\t→ %s\n", i.Mend)
 		}
 	}
-	t.Flush()
+	_ = t.Flush() // w is a terminal, a pipe or a buffer: there is nobody else to tell
 	switch host.Worst(items) {
 	case host.Fail:
 		fmt.Fprintln(w, "\nThe agent cannot work on this node before what FAILED is mended.")

@@ -179,7 +179,7 @@ func printTable(w io.Writer, p *plan) error {
 	for _, v := range views {
 		printPort(t, v)
 	}
-	t.Flush()
+	_ = t.Flush() // into b
 	_, err := io.WriteString(w, b.String())
 	return err
 }
