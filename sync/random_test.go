@@ -126,8 +126,9 @@ func TestAnyHistoryEndsInTheStateOfItsLastInputs(t *testing.T) {
 
 func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, foreign ipvs.Table) {
 	nft := filtertest.New()
+	dice := rand.New(rand.NewPCG(c.Uint64(), 2)) // the reconciler's goroutine rolls them
 	nft.SetFault(func(string) error {
-		if c.Float64() < rate {
+		if dice.Float64() < rate {
 			return context.DeadlineExceeded
 		}
 		return nil
