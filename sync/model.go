@@ -1,26 +1,16 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"net/netip"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // ServiceID names a Service.
-type ServiceID struct {
-	Namespace, Name string
-}
-
-// String is NAMESPACE/NAME.
-func (id ServiceID) String() string { return id.Namespace + "/" + id.Name }
-
-// Compare orders by namespace, then name.
-func (id ServiceID) Compare(o ServiceID) int {
-	return cmp.Or(cmp.Compare(id.Namespace, o.Namespace), cmp.Compare(id.Name, o.Name))
-}
+type ServiceID = allocator.ID
 
 // Service is what the agent wants to know of one Service: its ports that are open on nodes, and their endpoints.
 type Service struct {

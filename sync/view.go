@@ -76,7 +76,7 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	for _, key := range keys {
 		f, _ := s.want[key]
 		holder, _ := s.ledger.Holder(key)
-		fv := FrontendView{Key: key, Holder: ServiceID(holder.ID), Served: ServiceID(holder.ID) == svc.ID}
+		fv := FrontendView{Key: key, Holder: holder.ID, Served: holder.ID == svc.ID}
 		if fv.Served {
 			fv.Masquerade = f.Masquerade
 			fv.Reals = f.Entry.RealKeys()

@@ -1,0 +1,83 @@
+package sync
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+)
+
+// takeIn feeds the state with what the source and the node's addresses say now. It returns the orphans once the input
+// is complete: then nobody wants them for sure. It is not complete while some of it has never been readable, nor while
+// addresses are chosen by a Node object that does not exist or lists none.
+func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
+	was := r.partial
+	for _, u := range r.updates() {
+		r.state.Update(u)
+		if u.Node != nil {
+			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
+			if primary := u.Node.Primary(); len(primary) > 0 {
+				r.primary = primary
+			}
+		}
+		r.partial = u.Incomplete
+	}
+	if r.NodePortAddresses.UsesPrimary() && len(r.primary) == 0 {
+		r.partial = true
+	}
+	if all, ok := r.Addresses.Addresses(); ok {
+		r.setAddresses(now, all)
+	}
+	if was && !r.partial {
+		return r.orphans.sorted()
+	}
+	return nil
+}
+
+// updates are what the source delivered since the last pass, oldest first.
+func (r *Reconciler) updates() []Update {
+	var all []Update
+	if r.first != nil {
+		all, r.first = append(all, *r.first), nil
+	}
+	if u, ok := r.Source.Next(); ok {
+		all = append(all, u)
+	}
+	return all
+}
+
+// setAddresses gives the state the addresses that serve: those chosen now, and those that vanished a moment ago. An
+// address that the node has but does not choose any more (a changed Node object) is given up at once; one that is back
+// and not usable yet (duplicate address detection) is still within its grace.
+func (r *Reconciler) setAddresses(now time.Time, all []nodeaddr.Address) {
+	var usable []netip.Addr
+	r.local = r.local[:0]
+	for _, a := range all {
+		r.local = append(r.local, a.Addr)
+		if a.Unusable() == "" {
+			usable = append(usable, a.Addr)
+		}
+	}
+	chosen, _ := r.NodePortAddresses.Select(all, r.primary)
+	serving := slices.Clone(chosen)
+	for _, before := range r.state.Addresses() {
+		switch {
+		case slices.Contains(chosen, before), slices.Contains(usable, before):
+			delete(r.grace, before)
+		default:
+			until, known := r.grace[before]
+			if !known {
+				until = now.Add(r.AddressGrace)
+				r.grace[before] = until
+			}
+			if now.Before(until) {
+				serving = append(serving, before)
+			} else {
+				delete(r.grace, before)
+			}
+		}
+	}
+	r.state.SetAddresses(serving)
+}

@@ -1,0 +1,102 @@
+package sync
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Problems are all that there are now, those of the sources first, then by Service.
+func (s *State) Problems() []Problem {
+	all := s.general()
+	for _, id := range slices.SortedFunc(maps.Keys(s.problems), ServiceID.Compare) {
+		all = append(all, s.problems[id]...)
+	}
+	return all
+}
+
+// general are the problems that belong to no Service.
+func (s *State) general() []Problem {
+	all := slices.Clone(s.source)
+	if len(s.addresses) == 0 && len(s.services) > 0 {
+		all = append(all, Problem{
+			Object: "--nodeport-addresses", Reason: NoAddress,
+			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check and plan say what each address lacks",
+		})
+	}
+	return all
+}
+
+// News are the Services whose problems changed since the last call, with the problems that they have now.
+func (s *State) News() map[ServiceID][]Problem {
+	news := make(map[ServiceID][]Problem, len(s.news))
+	for id := range s.news {
+		news[id] = s.problems[id]
+	}
+	clear(s.news)
+	return news
+}
+
+// assess collects the problems of one Service: those that its source found, and those that it has on this node.
+func (s *State) assess(id ServiceID) {
+	svc := s.services[id]
+	found := slices.Clone(svc.Problems)
+	for _, port := range svc.Ports {
+		found = append(found, s.portProblems(id, svc, port)...)
+	}
+	slices.SortFunc(found, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))
+	})
+	found = slices.Compact(found)
+	if slices.Equal(found, s.problems[id]) {
+		return
+	}
+	s.news[id] = struct{}{}
+	if len(found) == 0 {
+		delete(s.problems, id)
+		return
+	}
+	s.problems[id] = found
+}
+
+func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Problem {
+	var found []Problem
+	object := "Service " + id.String()
+	keys := s.keysOf(svc, port)
+	if len(keys) == 0 && len(s.addresses) > 0 { // without any address there is one problem, not one for each port
+		found = append(found, Problem{
+			Object: object, Reason: NoAddress,
+			Message: fmt.Sprintf("node port %d/%s is not served here: --nodeport-addresses chooses no address of its family on this node",
+				port.NodePort, port.Protocol),
+		})
+	}
+	lost := map[ServiceID][]string{}
+	why := map[ServiceID]string{}
+	for _, key := range keys {
+		holder, ok := s.ledger.Holder(key)
+		if by := holder.ID; ok && by != id {
+			lost[by] = append(lost[by], key.Addr.String())
+			why[by] = "which comes first by name"
+			if holder.Created.Before(svc.Created) {
+				why[by] = "which is older"
+			}
+		}
+	}
+	for holder, addrs := range lost {
+		found = append(found, Problem{
+			Object: object, Reason: Conflict, Skipped: true,
+			Message: fmt.Sprintf("node port %d/%s on %s belongs to Service %s, %s: give one of the two another nodePort",
+				port.NodePort, port.Protocol, strings.Join(addrs, ", "), holder, why[holder]),
+		})
+	}
+	if _, refused := s.refused[port.Scheduler]; refused {
+		found = append(found, Problem{
+			Object: object, Reason: KernelRefused,
+			Message: fmt.Sprintf("node port %d/%s is served with scheduler %s: this node's kernel has no scheduler %q (module ip_vs_%s)",
+				port.NodePort, port.Protocol, s.scheduler, port.Scheduler, port.Scheduler),
+		})
+	}
+	return found
+}
