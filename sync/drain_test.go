@@ -1,10 +1,12 @@
 package sync
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -171,6 +173,27 @@ func TestDrainSurvivesARestartWithAFreshClock(t *testing.T) {
 		g.after(50 * time.Second)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
 		g.after(20 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+// slowFilter takes its time to be read, as nft does with a long table.
+type slowFilter struct{ Filter }
+
+func (f slowFilter) Read(ctx context.Context) (filter.State, error) {
+	time.Sleep(2 * time.Second)
+	return f.Filter.Read(ctx)
+}
+
+func TestSlowAuditsDoNotHoldUpTheDrain(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod, c.Filter = time.Second, slowFilter{c.Filter} })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.after(10 * time.Second)
+		busy(kernel, 0)
+		g.after(10 * time.Second)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }

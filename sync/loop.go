@@ -151,6 +151,7 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 		return nil
 	}
 	keys := slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare)
+	begin := time.Now() // not the pass's: an audit before it may have taken long
 	for _, key := range keys {
 		entry, connections, err := r.Kernel.Get(ctx, key)
 		if err != nil {
@@ -161,6 +162,6 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 		r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 	}
 	// A long list must not keep the agent busy with nothing else.
-	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(now)))
+	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(begin)))
 	return keys
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -144,7 +145,10 @@ func (h *Host) reachPodsOf(other *Host) error {
 // activated up to a second later (measured on Linux 6.1) and drops what is sent until then.
 func (h *Host) addBridge(name string) error {
 	snooping := false // neighbour discovery is multicast, and must work before any querier was heard
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &snooping}
+	// An address of its own: else the bridge has the lowest one of its ports, which changes when pods come and go, and
+	// the neighbours would send to the old one for seconds.
+	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac}, MulticastSnooping: &snooping}
 	port := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name + "-port"}}
 	if err := errors.Join(h.links.LinkAdd(bridge), h.links.LinkAdd(port)); err != nil {
 		return fmt.Errorf("add bridge %s to %s: %w", name, h.Name, err)
