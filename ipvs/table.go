@@ -65,7 +65,7 @@ func (t Table) Validate() error {
 			errs = append(errs, err)
 			continue
 		}
-		if err := e.VirtualServer.Validate(k); err != nil {
+		if err := e.Validate(k); err != nil {
 			errs = append(errs, err)
 		}
 		for _, a := range e.RealKeys() {

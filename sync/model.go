@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"time"
@@ -16,16 +17,40 @@ type ServiceID struct {
 // String is NAMESPACE/NAME.
 func (id ServiceID) String() string { return id.Namespace + "/" + id.Name }
 
+// Compare orders by namespace, then name.
+func (id ServiceID) Compare(o ServiceID) int {
+	return cmp.Or(cmp.Compare(id.Namespace, o.Namespace), cmp.Compare(id.Name, o.Name))
+}
+
 // Service is what the agent wants to know of one Service: its ports that are open on nodes, and their endpoints.
 type Service struct {
 	ID  ServiceID
 	UID string
 	// Created decides between Services that claim the same port: the older one wins. Zero is the oldest.
 	Created time.Time
+	// Families are the address families that the Service is for; it is not served on addresses of another one.
+	Families Families
 	// Ports has the ports with a node port, in the order of the spec; none for a Service that opens no port on nodes.
 	Ports []ServicePort
 	// Problems are the parts of this Service and its EndpointSlices that are not used as written.
 	Problems []Problem
+}
+
+// Families is a set of address families (a Service's spec.ipFamilies).
+type Families uint8
+
+// The families.
+const (
+	IPv4 Families = 1 << iota
+	IPv6
+)
+
+// Has reports whether the family of addr is in the set.
+func (f Families) Has(addr netip.Addr) bool {
+	if addr.Is4() {
+		return f&IPv4 != 0
+	}
+	return f&IPv6 != 0
 }
 
 // TrafficPolicy is a Service's spec.externalTrafficPolicy.

@@ -76,7 +76,7 @@ func (l *Lab) download(ctx context.Context, k Kernel) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	fmt.Fprintf(l.Progress, "lab: fetching Debian's kernel %s (about 70 MB, once)\n", k.Version)
 	// As root apt drops its privileges to download; where it then cannot write it warns and goes on.
 	if _, err := output(ctx, tmp, "apt-get", "download", "-q", "linux-image-"+k.Version); err != nil {

@@ -110,7 +110,7 @@ func (l *Lab) unpack(ctx context.Context, k Kernel, again bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(root)
+	defer func() { _ = os.RemoveAll(root) }()
 	if _, err := output(ctx, "", "dpkg", "-x", k.deb(), root); err != nil {
 		return err
 	}

@@ -1,0 +1,37 @@
+# Each target is one line and says what it needs. CI runs the same ones: see .ci/run.
+GO        ?= go
+LAB       := $(GO) run ./e2e/lab/run
+TOOLS     := $(shell $(GO) env GOCACHE)/../kube-ipvs/bin
+LINT      := $(TOOLS)/golangci-lint
+LINT_VERSION := v2.15.0
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME  ?= 30s
+# Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
+KERNEL    := ./e2e/lab ./e2e/lab/topo ./ipvs ./nodeaddr ./filter ./host ./e2e
+
+.PHONY: all build test unit guest host demo bench lint fmt fuzz clean
+all: build
+
+build: ## the agent, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kube-ipvs ./cmd/kube-ipvs
+test: lint unit guest ## everything that CI checks
+unit: ## without root, kernel or network
+	$(GO) test -race ./...
+guest: ## the kernel tests, in a guest with Debian's kernel
+	$(LAB) test -timeout 10m -bin ./cmd/kube-ipvs $(KERNEL)
+host: ## the kernel tests on this machine's own kernel: needs root and IPVS
+	$(LAB) test -host -timeout 10m -bin ./cmd/kube-ipvs $(KERNEL)
+demo: ## the main job, shown in a guest
+	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
+bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
+	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
+lint: $(LINT)
+	$(LINT) run
+fmt: $(LINT)
+	$(LINT) fmt
+fuzz: ## every parser, FUZZTIME each
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sed -E 's|^\./(.*)/[^/:]+:[0-9]+:func |\1 |' | while read -r p f; do $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) "./$$p" || exit 1; done
+clean:
+	rm -rf bin out
+$(LINT):
+	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

@@ -1,0 +1,168 @@
+package allocator_test
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+func key(port uint16) frontend.Key {
+	return frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, port)
+}
+
+func owner(name string, age int) allocator.Owner {
+	return allocator.Owner{
+		ID: allocator.ID{Namespace: "default", Name: name}, UID: "uid-" + name,
+		Created: time.Date(2026, 1, age, 0, 0, 0, 0, time.UTC),
+	}
+}
+
+func claims(ports ...uint16) []allocator.Claim {
+	var c []allocator.Claim
+	for _, p := range ports {
+		c = append(c, allocator.Claim{Key: key(p)})
+	}
+	return c
+}
+
+func holder(t *testing.T, l *allocator.Ledger, port uint16) string {
+	t.Helper()
+	o, ok := l.Holder(key(port))
+	if !ok {
+		return ""
+	}
+	return o.Name
+}
+
+func TestOlderServiceHoldsThePortWhateverTheOrderOfEvents(t *testing.T) {
+	for _, order := range [][]string{{"old", "young"}, {"young", "old"}} {
+		l := allocator.New()
+		age := map[string]int{"old": 1, "young": 2}
+		for _, name := range order {
+			l.Set(owner(name, age[name]), claims(30080))
+		}
+		if got := holder(t, l, 30080); got != "old" {
+			t.Errorf("order %v: %q holds the port, want old", order, got)
+		}
+	}
+}
+
+func TestBetweenEqualAgesTheNameDecides(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("b", 1), claims(30080))
+	l.Set(owner("a", 1), claims(30080))
+	if got := holder(t, l, 30080); got != "a" {
+		t.Errorf("%q holds the port, want a", got)
+	}
+}
+
+func TestNoCreationTimeIsOldest(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("a", 1), claims(30080))
+	l.Set(allocator.Owner{ID: allocator.ID{Namespace: "default", Name: "z"}}, claims(30080))
+	if got := holder(t, l, 30080); got != "z" {
+		t.Errorf("%q holds the port, want z", got)
+	}
+}
+
+func TestLoserTakesOverWhenTheHolderLeaves(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("old", 1), claims(30080))
+	l.Set(owner("young", 2), claims(30080))
+	changed := l.Set(owner("old", 1), nil)
+	if got := holder(t, l, 30080); got != "young" {
+		t.Errorf("%q holds the port, want young", got)
+	}
+	want := []allocator.ID{{Namespace: "default", Name: "young"}}
+	if diff := cmp.Diff(want, changed); diff != "" {
+		t.Errorf("owners reported as changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestOlderNewcomerIsReportedToTheOneItDisplaces(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("young", 2), claims(30080, 30081))
+	changed := l.Set(owner("old", 1), claims(30080))
+	want := []allocator.ID{{Namespace: "default", Name: "young"}}
+	if diff := cmp.Diff(want, changed); diff != "" {
+		t.Errorf("owners reported as changed (-want +got):\n%s", diff)
+	}
+	if got := holder(t, l, 30081); got != "young" {
+		t.Errorf("%q holds 30081, which nobody else claims, want young", got)
+	}
+}
+
+func TestLoserThatComesOrGoesChangesNobody(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("old", 1), claims(30080))
+	if changed := l.Set(owner("young", 2), claims(30080)); len(changed) != 0 {
+		t.Errorf("a claim without effect changed %v", changed)
+	}
+	if changed := l.Set(owner("young", 2), nil); len(changed) != 0 {
+		t.Errorf("withdrawing a claim without effect changed %v", changed)
+	}
+}
+
+// The reference model keeps all claims in a list and asks for the first in order, each time anew.
+func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := allocator.New()
+		model := map[string][]uint16{}
+		ages := map[string]int{}
+		held := func() map[uint16]string {
+			h := map[uint16]string{}
+			for port := uint16(1); port <= 4; port++ {
+				var names []string
+				for name, ports := range model {
+					if slices.Contains(ports, port) {
+						names = append(names, name)
+					}
+				}
+				slices.SortFunc(names, func(a, b string) int {
+					if ages[a] != ages[b] {
+						return ages[a] - ages[b]
+					}
+					if a < b {
+						return -1
+					}
+					return 1
+				})
+				if len(names) > 0 {
+					h[port] = names[0]
+				}
+			}
+			return h
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name")
+			before := held()
+			ages[name] = rapid.IntRange(1, 3).Draw(t, "age")
+			model[name] = rapid.SliceOfN(rapid.Uint16Range(1, 4), 0, 5).Draw(t, "ports")
+			changed := l.Set(owner(name, ages[name]), claims(model[name]...))
+			after := held()
+			affected := map[allocator.ID]struct{}{}
+			for port := uint16(1); port <= 4; port++ {
+				if got, _ := l.Holder(key(port)); got.Name != after[port] {
+					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port])
+				}
+				for _, n := range []string{before[port], after[port]} {
+					if before[port] != after[port] && n != "" && n != name {
+						affected[allocator.ID{Namespace: "default", Name: n}] = struct{}{}
+					}
+				}
+			}
+			want := slices.SortedFunc(maps.Keys(affected), allocator.ID.Compare)
+			if !slices.Equal(want, changed) {
+				t.Fatalf("changed %v, want %v", changed, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/host"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/sync"
+	"github.com/kube-ipvs/kube-ipvs/sync/kube"
+)
+
+func newRun() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "run [flags]",
+		Short: "Serve the node ports of this node until told to stop",
+		Long: `Serve the node ports of this node. SIGTERM ends the agent and leaves the kernel serving:
+connections live on, and the next start takes over what is there. cleanup removes it.`,
+		Example: `  kube-ipvs run --kubeconfig /etc/kubernetes/kubelet.conf --nodeport-addresses 10.1.0.0/16,iface:dmz*
+  kube-ipvs run --manifests ./manifests --hostname-override node1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := configure(cmd, o.config); err != nil {
+				return err
+			}
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), cmd.InOrStdin(), newLogger(cmd.ErrOrStderr(), o.verbosity))
+		},
+	}
+	addGroups(cmd, runGroups(o)...)
+	return cmd
+}
+
+// newLogger writes klog's text format, to which client-go's own lines are sent too.
+func newLogger(w io.Writer, verbosity int) logr.Logger {
+	log := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(verbosity), textlogger.Output(w)))
+	klog.SetLoggerWithOptions(log, klog.ContextualLogger(true))
+	return log
+}
+
+// run takes the node's lock, prepares the kernel and keeps everything going until ctx ends or a part cannot go on.
+func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) error {
+	unlock, err := host.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unlock() }() // the process ends anyway
+	node, err := o.node()
+	if err != nil {
+		return err
+	}
+	source, err := o.source(node, stdin, log)
+	if err != nil {
+		return err
+	}
+	kernel, err := o.prepareKernel(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	table, err := filter.Open()
+	if err != nil {
+		return fmt.Errorf("%w: is nft installed, and may the agent use it (CAP_NET_ADMIN)?", err)
+	}
+	parts, ctx := errgroup.WithContext(ctx)
+	foreign, err := table.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	watcher := nodeaddr.NewWatcher(log)
+	reconciler := sync.New(log, sync.Config{
+		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
+		Generation: filter.Generation, RulesetChanged: foreign,
+		NodePortAddresses: o.spec, Scheduler: o.scheduler, SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
+	})
+	endpoints, err := o.endpoints(ctx, reconciler)
+	if err != nil {
+		return err
+	}
+	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
+	for _, e := range endpoints {
+		parts.Go(func() error { return e.serve(ctx) })
+	}
+	parts.Go(func() error { return watcher.Run(ctx) })
+	parts.Go(func() error { return source.Run(ctx) })
+	parts.Go(func() error { return reconciler.Run(ctx) })
+	err = parts.Wait()
+	log.Info("Stopped: the kernel goes on serving what it has (kube-ipvs cleanup removes it)")
+	return err
+}
+
+// source is the API server or the manifests.
+func (o *options) source(node string, stdin io.Reader, log logr.Logger) (sync.Source, error) {
+	if o.manifests != "" {
+		return kube.NewManifests(o.manifests, stdin, o.translation(node), log), nil
+	}
+	client, _, err := kube.NewClient(o.kubeconfig, version)
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewInformers(client, o.translation(node), log), nil
+}
+
+// prepareKernel opens the IPVS table and sets the sysctls and timeouts that serving needs. What is right already is not
+// written.
+func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Handle, error) {
+	kernel, err := openKernel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.tune(ctx, kernel, log); err != nil {
+		return nil, errors.Join(err, kernel.Close())
+	}
+	return kernel, nil
+}
+
+// openKernel opens the IPVS table and loads the module if it has to.
+func openKernel(ctx context.Context) (ipvs.Handle, error) {
+	kernel, err := ipvs.Open(ipvs.Options{})
+	if !errors.Is(err, ipvs.ErrNoIPVS) {
+		return kernel, err
+	}
+	out, loadErr := exec.CommandContext(ctx, "modprobe", "ip_vs").CombinedOutput()
+	if loadErr != nil {
+		return nil, fmt.Errorf("%w; loading module ip_vs failed: %w: %s", err, loadErr, strings.TrimSpace(string(out)))
+	}
+	return ipvs.Open(ipvs.Options{})
+}
+
+// tune sets sysctls and timeouts.
+func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger) error {
+	wanted := append(host.WantedSysctls(), host.ForwardIPv4())
+	changed, err := host.Sysctls{StateDir: o.stateDir}.Set(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	if changed > 0 {
+		log.Info("Set sysctls", "changed", changed, "wanted", wanted)
+	}
+	now, err := kernel.Timeouts(ctx)
+	if err != nil {
+		return err
+	}
+	if want := wantedTimeouts(now, o.timeouts); want != now {
+		if err := kernel.SetTimeouts(ctx, o.timeouts); err != nil {
+			return err
+		}
+		log.Info("Set the timeouts of IPVS", "tcp", want.TCP, "tcpFin", want.TCPFin, "udp", want.UDP)
+	}
+	return nil
+}
+
+// wantedTimeouts are the timeouts that the flags ask for, and now's where they ask for none.
+func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
+	return ipvs.Timeouts{
+		TCP:    cmp.Or(flags.TCP, now.TCP),
+		TCPFin: cmp.Or(flags.TCPFin, now.TCPFin),
+		UDP:    cmp.Or(flags.UDP, now.UDP),
+	}
+}
+
+// endpoints binds the HTTP endpoints, so that a port in use is known before anything is written.
+func (o *options) endpoints(ctx context.Context, r *sync.Reconciler) ([]*listener, error) {
+	metrics, err := metricsHandler(r.Collector())
+	if err != nil {
+		return nil, err
+	}
+	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health))
+	if err != nil {
+		return nil, err
+	}
+	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metrics)
+	if err != nil {
+		health.close()
+		return nil, err
+	}
+	return []*listener{health, measures}, nil
+}

@@ -1,0 +1,117 @@
+package filter
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Generation is the number of the present ruleset of the network namespace of the calling thread, over all tables and
+// whoever writes them. Every transaction that changes anything raises it by one; one that changes nothing leaves it.
+func Generation() (uint32, error) {
+	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
+	answers, err := req.Execute(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN)
+	if err != nil {
+		return 0, fmt.Errorf("nftables: reading the generation: %w", err)
+	}
+	if len(answers) != 1 {
+		return 0, fmt.Errorf("nftables: reading the generation: %d answers", len(answers))
+	}
+	id, err := generationID(answers[0])
+	if err != nil {
+		return 0, fmt.Errorf("nftables: reading the generation: %w", err)
+	}
+	return id, nil
+}
+
+// generationID reads the number in a NEWGEN message.
+func generationID(msg []byte) (uint32, error) {
+	value := attribute(msg, unix.NFTA_GEN_ID)
+	if len(value) != 4 {
+		return 0, errors.New("message of the kernel without a generation")
+	}
+	return binary.BigEndian.Uint32(value), nil
+}
+
+// attribute is the value of an attribute of an nftables message, which begins with its nfgenmsg; nil if it is not there.
+func attribute(msg []byte, kind uint16) []byte {
+	for offset := nl.SizeofNfgenmsg; offset+unix.SizeofNlAttr <= len(msg); {
+		size := int(binary.NativeEndian.Uint16(msg[offset:]))
+		if size < unix.SizeofNlAttr || offset+size > len(msg) {
+			return nil
+		}
+		if binary.NativeEndian.Uint16(msg[offset+2:])&nlaTypeMask == kind {
+			return msg[offset+unix.SizeofNlAttr : offset+size]
+		}
+		offset += (size + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1)
+	}
+	return nil
+}
+
+// nlaTypeMask takes the flags off the type of an attribute.
+const nlaTypeMask = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+
+// generations remembers which generations were our own transactions, while somebody watches.
+//
+// The kernel names the process behind a generation by its process id in the first namespace, which says nothing in a
+// container. So the generation is read before and after a transaction: if it rose by one, that one is ours; if it rose by
+// more, somebody wrote at the same time, none of them counts as ours, and the table is looked at once for nothing. What
+// can hide is a change by somebody in the milliseconds of a transaction of ours that changes nothing.
+type generations struct {
+	mu       sync.Mutex
+	watching bool
+	ours     map[uint32]struct{}
+}
+
+// begin starts the remembering; false if it has been started.
+func (g *generations) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.watching {
+		return false
+	}
+	g.watching, g.ours = true, map[uint32]struct{}{}
+	return true
+}
+
+func (g *generations) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watching, g.ours = false, nil
+}
+
+// during runs a transaction. Until it is over, mine waits.
+func (g *generations) during(transaction func() error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.watching {
+		return transaction()
+	}
+	before, errBefore := Generation()
+	if err := transaction(); err != nil {
+		return err
+	}
+	after, errAfter := Generation()
+	if errBefore == nil && errAfter == nil && after == before+1 {
+		g.ours[after] = struct{}{}
+	}
+	return nil
+}
+
+// mine reports whether a generation was our own transaction, and forgets it and those before it.
+func (g *generations) mine(id uint32) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, mine := g.ours[id]
+	for old := range g.ours {
+		if int32(id-old) >= 0 { // the number wraps around
+			delete(g.ours, old)
+		}
+	}
+	return mine
+}

@@ -1,0 +1,280 @@
+//go:build kernel
+
+package filter
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// newNamespace moves the test into a network namespace of its own until it ends.
+func newNamespace(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread() // not unlocked if the thread cannot go back: then it ends with the test
+	before, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := netns.Set(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.UnlockOSThread()
+		_, _ = mine.Close(), before.Close()
+	})
+}
+
+// newKernelTable is the table of a fresh network namespace, made by Ensure.
+func newKernelTable(t *testing.T) *Table {
+	t.Helper()
+	newNamespace(t)
+	table, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrote, err := table.Ensure(t.Context()); err != nil || !wrote {
+		t.Fatalf("Ensure = %v, %v; want true, nil", wrote, err)
+	}
+	return table
+}
+
+// nft runs nft as somebody else.
+func nft(t *testing.T, script string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script + "\n")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+func generation(t *testing.T) uint32 {
+	t.Helper()
+	id, err := Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// manyRules has n frontends on two addresses of each family, half of them masqueraded.
+func manyRules(n int) Rules {
+	rules := Rules{Owned: Set{}, Masquerade: Set{}}
+	addrs := []string{"10.1.0.10", "fd01::10", "10.2.0.10", "fd02::10"}
+	for i := range n {
+		key := frontend.NewKey(netip.MustParseAddr(addrs[i%4]), frontend.Protocols()[i%3], uint16(80+i/4))
+		rules.Owned[key] = struct{}{}
+		if i%2 == 0 {
+			rules.Masquerade[key] = struct{}{}
+		}
+	}
+	return rules
+}
+
+func wantState(t *testing.T, table *Table, want Rules) {
+	t.Helper()
+	start := time.Now()
+	state, err := table.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("reading %d elements took %v", len(want.Owned)+len(want.Masquerade), time.Since(start).Round(time.Millisecond))
+	if !state.Intact || len(state.Stray) > 0 || !state.Rules.Equal(want) {
+		t.Fatalf("intact %v, stray %v, %d owned and %d masqueraded; want all %d and %d", state.Intact, state.Stray,
+			len(state.Rules.Owned), len(state.Rules.Masquerade), len(want.Owned), len(want.Masquerade))
+	}
+}
+
+func TestAnOperatorSeesWhatTheTableIsFor(t *testing.T) {
+	table := newKernelTable(t)
+	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
+	if err := table.Apply(t.Context(), Change{AddOwned: []frontend.Key{key}, AddMasquerade: []frontend.Key{key}}); err != nil {
+		t.Fatal(err)
+	}
+	got := nft(t, "list ruleset")
+	want, err := os.ReadFile("testdata/listing.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Versions of nft indent and break lines differently, and newer ones may print more: every line must be there.
+	lines := func(text string) []string {
+		var trimmed []string
+		for line := range strings.Lines(text) {
+			trimmed = append(trimmed, strings.TrimSpace(line))
+		}
+		return trimmed
+	}
+	for _, line := range lines(string(want)) {
+		if !slices.Contains(lines(got), line) {
+			t.Errorf("not listed: %s", line)
+		}
+	}
+	if t.Failed() {
+		t.Logf("nft list ruleset:\n%s", got)
+	}
+}
+
+func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
+	table := newKernelTable(t)
+	rules := manyRules(40)
+	if err := table.Replace(t.Context(), rules); err != nil {
+		t.Fatal(err)
+	}
+	before := generation(t)
+	if wrote, err := table.Ensure(t.Context()); err != nil || wrote {
+		t.Errorf("Ensure = %v, %v; want false, nil", wrote, err)
+	}
+	wantState(t, table, rules)
+	if err := table.Apply(t.Context(), Diff(rules, rules)); err != nil {
+		t.Error(err)
+	}
+	if err := table.Apply(t.Context(), Diff(Rules{}, rules)); err != nil {
+		t.Errorf("adding what is there: %v", err)
+	}
+	if _, err := Open(); err != nil {
+		t.Error(err)
+	}
+	if now := generation(t); now != before {
+		t.Errorf("the generation went from %d to %d", before, now)
+	}
+}
+
+func TestFiveThousandFrontendsAreOneTransaction(t *testing.T) {
+	table := newKernelTable(t)
+	rules := manyRules(5000)
+	step := func(what string, f func() error) {
+		t.Helper()
+		before, start := generation(t), time.Now()
+		if err := f(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		t.Logf("%s took %v", what, time.Since(start).Round(time.Millisecond))
+		if now := generation(t); now != before+1 {
+			t.Errorf("%s: %d transactions", what, now-before)
+		}
+	}
+	step("adding 5,000", func() error { return table.Apply(t.Context(), Diff(Rules{}, rules)) })
+	wantState(t, table, rules)
+	step("adding one", func() error {
+		key := frontend.NewKey(netip.MustParseAddr("10.3.0.10"), frontend.TCP, 30080)
+		change := Change{AddOwned: []frontend.Key{key}, AddMasquerade: []frontend.Key{key}}
+		rules.Commit(change)
+		return table.Apply(t.Context(), change)
+	})
+	step("replacing all", func() error { return table.Replace(t.Context(), rules) })
+	step("deleting all but 10", func() error { return table.Apply(t.Context(), Diff(rules, manyRules(10))) })
+	wantState(t, table, manyRules(10))
+}
+
+func TestTheKernelToleratesWhatIsDoneAlready(t *testing.T) {
+	table := newKernelTable(t)
+	actual, believed, want := manyRules(12), manyRules(24), manyRules(6)
+	if err := table.Replace(t.Context(), actual); err != nil {
+		t.Fatal(err)
+	}
+	change := Diff(believed, want)
+	if err := table.Apply(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, table, want)
+	if err := table.Apply(t.Context(), Diff(want, actual)); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, table, actual)
+}
+
+func TestAFlushedRulesetIsMissingUntilItIsReplaced(t *testing.T) {
+	table := newKernelTable(t)
+	rules := manyRules(1000)
+	if err := table.Replace(t.Context(), rules); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, "flush ruleset")
+	if state, err := table.Read(t.Context()); err != nil || state.Intact || !state.Rules.Equal(Rules{}) {
+		t.Errorf("Read = %+v, %v; want nothing, and no error", state, err)
+	}
+	err := table.Apply(t.Context(), Diff(Rules{}, rules))
+	if !IsMissing(err) || len(err.Error()) > 300 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Apply = %v; want one line that IsMissing", err)
+	}
+	t.Log(err)
+	if err := table.Replace(t.Context(), rules); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, table, rules)
+	for range 2 {
+		if err := table.Remove(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := nft(t, "list ruleset"); left != "" {
+		t.Errorf("left over: %s", left)
+	}
+}
+
+func TestADamagedTableIsMadeAnewWithItsElements(t *testing.T) {
+	table := newKernelTable(t)
+	rules := manyRules(40)
+	for _, damage := range []string{
+		"flush chain inet kube-ipvs postrouting",
+		"flush chain inet kube-ipvs postrouting; delete chain inet kube-ipvs postrouting",
+		"insert rule inet kube-ipvs postrouting accept",
+		"flush chain inet kube-ipvs postrouting; delete set inet kube-ipvs masquerade-ipv4-sctp; " +
+			"add element inet kube-ipvs owned-ipv4 { 10.9.9.9 . icmp . 1 }",
+	} {
+		if err := table.Replace(t.Context(), rules); err != nil {
+			t.Fatal(err)
+		}
+		nft(t, damage)
+		before := generation(t)
+		if wrote, err := table.Ensure(t.Context()); err != nil || !wrote {
+			t.Errorf("after %q: Ensure = %v, %v; want true, nil", damage, wrote, err)
+		}
+		if now := generation(t); now != before+1 {
+			t.Errorf("after %q: mended in %d transactions, want one", damage, now-before)
+		}
+		want := rules
+		if strings.Contains(damage, "delete set") {
+			want.Masquerade = Set{}
+			for key := range rules.Masquerade {
+				if !key.Addr.Is4() || key.Protocol != frontend.SCTP {
+					want.Masquerade[key] = struct{}{}
+				}
+			}
+		}
+		wantState(t, table, want)
+	}
+}
+
+func TestElementsOfOthersAreReadFromTheKernel(t *testing.T) {
+	table := newKernelTable(t)
+	nft(t, `add element inet kube-ipvs owned-ipv4 { 10.9.9.9 . icmp . 1, 10.9.9.9 . 253 . 1, 10.9.9.9 . sctp . 0, 10.9.9.9 . tcp . http }
+add element inet kube-ipvs masquerade-ipv6-udp { ::ffff:10.1.0.10 . 30080 }`)
+	state, err := table.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := frontend.NewKey(netip.MustParseAddr("10.9.9.9"), frontend.TCP, 80)
+	if len(state.Stray) != 4 || len(state.Rules.Owned) != 1 || !state.Rules.Owned.Has(key) {
+		t.Errorf("stray %v, rules %v; want four, and %s", state.Stray, state.Rules, key)
+	}
+	t.Log(fmt.Sprint(state.Stray))
+}

@@ -1,0 +1,39 @@
+package filter
+
+import (
+	"context"
+	"strings"
+)
+
+// nftError is an error of nft on one line: what is wrong and the command it is wrong with. nft itself prints three lines
+// for every command that failed, which can be each of thousands.
+type nftError struct {
+	err error
+	// ended is why the context ended meanwhile, which killed nft; nil if it did not.
+	ended error
+}
+
+func newNftError(ctx context.Context, err error) error { return nftError{err: err, ended: ctx.Err()} }
+
+func (e nftError) Error() string {
+	if e.ended != nil {
+		return e.ended.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(e.err.Error()), "\n")
+	text := lines[0]
+	if len(lines) > 1 {
+		text += " in: " + strings.TrimSpace(lines[1])
+	}
+	if len(lines) > 3 {
+		text += " (and more)"
+	}
+	return text
+}
+
+// Unwrap makes errors.Is find context.Canceled, which a killed process does not tell, and knftables its own error.
+func (e nftError) Unwrap() []error {
+	if e.ended != nil {
+		return []error{e.ended, e.err}
+	}
+	return []error{e.err}
+}

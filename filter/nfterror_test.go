@@ -1,0 +1,42 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+func TestErrorsOfNftAreOneLine(t *testing.T) {
+	alive := context.Background()
+	ended, cancel := context.WithCancel(alive)
+	cancel()
+	tests := []struct {
+		name string
+		ctx  context.Context
+		text string
+		want string
+	}{
+		{"one line", alive, "no such table\n", "no such table"},
+		{
+			"one command", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\n",
+			"/dev/stdin:1:1-9: Error: No such file in: add element x",
+		},
+		{
+			"two commands", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\nError: again\nadd element y\n^^^\n",
+			"/dev/stdin:1:1-9: Error: No such file in: add element x (and more)",
+		},
+		{"killed", ended, "signal: killed", "context canceled"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cause := errors.New(test.text)
+			err := newNftError(test.ctx, cause)
+			if err.Error() != test.want {
+				t.Errorf("error %q, want %q", err, test.want)
+			}
+			if !errors.Is(err, cause) || errors.Is(err, context.Canceled) != (test.ctx == ended) {
+				t.Errorf("%v does not wrap what it stands for", err)
+			}
+		})
+	}
+}

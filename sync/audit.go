@@ -1,0 +1,172 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// auditRetry is how soon an audit that failed is tried again.
+const auditRetry = time.Second
+
+// audit reads the kernel back and repairs the memory of it. The first one decides what is ours: what our table says,
+// and what the Services ask for. It returns the keys that have to be looked at.
+func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
+	r.nextAudit = time.Now().Add(auditRetry)
+	if !r.auditFilter(ctx, p) {
+		return nil
+	}
+	table, err := r.Kernel.List(ctx)
+	if err != nil {
+		p.fail(fmt.Errorf("read the IPVS table: %w", err))
+		return nil
+	}
+	r.nextAudit = time.Now().Add(r.SyncPeriod)
+	r.noteForeign(table)
+	if r.adopted {
+		return r.findDrift(ctx, table, p)
+	}
+	r.adopted = true
+	return r.adopt(ctx, table, p)
+}
+
+// adopt takes over what is there at the start: connections, weights and all.
+func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+	r.state.Resolve()
+	ours := newKeySet(r.state.Keys()...)
+	lost := newKeySet()
+	for key := range r.rules.Owned {
+		ours.add(key)
+		if _, wanted := r.state.Want(key); !wanted {
+			r.orphans.add(key)
+		}
+		if _, listed := table[key]; !listed {
+			lost.add(key) // a dump may miss entries: only the kernel's own answer counts
+		}
+	}
+	for key, entry := range table.Only(ours.sorted()) {
+		r.have.put(key, entry)
+	}
+	r.reread(ctx, lost, p)
+	return ours.sorted()
+}
+
+// findDrift compares memory and kernel. A difference is confirmed by asking for the one virtual server, because a dump
+// is no snapshot.
+func (r *Reconciler) findDrift(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+	var drifted []frontend.Key
+	for _, key := range r.ours() {
+		listed, isThere := table[key]
+		known, remembered := r.have.table[key]
+		if isThere == remembered && listed.Equal(known) {
+			continue
+		}
+		r.reread(ctx, newKeySet(key), p)
+		now, isThere := r.have.table[key]
+		if isThere != remembered || !now.Equal(known) {
+			p.drift++
+			drifted = append(drifted, key)
+		}
+	}
+	return drifted
+}
+
+// ours lists every frontend that is ours by our table, by memory or by want.
+func (r *Reconciler) ours() []frontend.Key {
+	keys := newKeySet(r.state.Keys()...)
+	for key := range r.rules.Owned {
+		keys.add(key)
+	}
+	for key := range r.have.table {
+		keys.add(key)
+	}
+	return keys.sorted()
+}
+
+// auditFilter reads our nftables table back. At the first time it is the record of what is ours; later it is put right
+// if somebody else changed it. It reports whether the table is as it should be.
+func (r *Reconciler) auditFilter(ctx context.Context, p *passReport) bool {
+	now := r.rulesetGeneration()
+	if r.adopted && now != 0 && now == r.generation {
+		return true
+	}
+	r.generation = 0
+	if !r.readFilter(ctx, p) {
+		return false
+	}
+	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
+	r.generation = now
+	return true
+}
+
+// rulesetGeneration is the present generation of the ruleset, 0 if it is not known.
+func (r *Reconciler) rulesetGeneration() uint32 {
+	if r.Generation == nil {
+		return 0
+	}
+	generation, err := r.Generation()
+	if err != nil {
+		r.log.V(1).Info("The generation of nftables cannot be read: every audit reads the whole table", "error", err.Error())
+		return 0
+	}
+	return generation
+}
+
+func (r *Reconciler) readFilter(ctx context.Context, p *passReport) bool {
+	wrote, err := r.Filter.Ensure(ctx)
+	if wrote || err != nil {
+		p.transaction(err)
+	}
+	if err != nil {
+		p.fail(err)
+		return false
+	}
+	found, err := r.Filter.Read(ctx)
+	if err != nil {
+		p.fail(err)
+		return false
+	}
+	if !r.adopted {
+		r.rules = found.Rules
+		return true
+	}
+	if found.Rules.Equal(r.rules) && len(found.Stray) == 0 {
+		return true
+	}
+	p.drift++
+	r.log.Info("Somebody else changed our nftables table, which is put right", "table", "kube-ipvs")
+	err = r.Filter.Replace(ctx, r.rules)
+	p.transaction(err)
+	if err != nil {
+		p.fail(err)
+	}
+	return err == nil
+}
+
+// noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.
+func (r *Reconciler) noteForeign(table ipvs.Table) {
+	r.foreign = Foreign(table, r.local, func(key frontend.Key) bool {
+		_, wanted := r.state.Want(key)
+		return wanted || r.rules.Owned.Has(key)
+	})
+}
+
+// Foreign lists the virtual servers of a kernel table that stand on a node port of an address of the node and are not
+// ours: each keeps a port open that nobody here knows of.
+func Foreign(table ipvs.Table, local []netip.Addr, ours func(frontend.Key) bool) []frontend.Key {
+	var foreign []frontend.Key
+	for _, key := range table.Keys() {
+		if !ours(key) && inNodePortRange(key.Port) && slices.Contains(local, key.Addr) {
+			foreign = append(foreign, key)
+		}
+	}
+	return foreign
+}
+
+// inNodePortRange reports whether a port lies in the default --service-node-port-range of the API server.
+func inNodePortRange(port uint16) bool { return port >= 30000 && port <= 32767 }

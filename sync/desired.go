@@ -1,0 +1,61 @@
+package sync
+
+import (
+	"maps"
+	"net/netip"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// Frontend is what the node should serve under one key.
+type Frontend struct {
+	Service ServiceID
+	// Entry is the virtual server with the endpoints that get new connections.
+	Entry ipvs.Entry
+	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: weight 0 where
+	// the kernel has them, never added.
+	Quiet map[netip.AddrPort]struct{}
+	// Masquerade: requests reach the endpoint with an address of this node, so that the reply comes back through it.
+	Masquerade bool
+}
+
+// Equal reports whether both ask for the same kernel state.
+func (f Frontend) Equal(o Frontend) bool {
+	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
+}
+
+// endpointWeight is the weight of every endpoint.
+const endpointWeight = 1
+
+// desired is the frontend of one Service port on one address. It is pure; scheduler is the one in force for the port.
+func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string) Frontend {
+	c := choose(port, key.Addr)
+	f := Frontend{
+		Service: id,
+		Entry: ipvs.Entry{
+			VirtualServer: ipvs.VirtualServer{Scheduler: scheduler, Flags: defaultFlags(scheduler)},
+			Reals:         make(map[netip.AddrPort]ipvs.RealServer, len(c.use)),
+		},
+		Masquerade: port.Policy == Cluster,
+	}
+	for _, e := range c.use {
+		f.Entry.Reals[e.Addr] = ipvs.RealServer{Forwarding: ipvs.Masquerade, Weight: endpointWeight}
+	}
+	if len(c.quiet) > 0 {
+		f.Quiet = make(map[netip.AddrPort]struct{}, len(c.quiet))
+		for _, e := range c.quiet {
+			f.Quiet[e.Addr] = struct{}{}
+		}
+	}
+	return f
+}
+
+// defaultFlags lets sh and mh fall back to another server. Without it they refuse the clients whose hash meets a
+// server of weight 0, which is what every departing endpoint is for a while.
+func defaultFlags(scheduler string) ipvs.Flags {
+	if scheduler == "sh" || scheduler == "mh" {
+		return ipvs.Sched1
+	}
+	return 0
+}

@@ -1,0 +1,97 @@
+package sync
+
+import (
+	"maps"
+	"net/netip"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// settle is how long a departing real server must have been without an active connection before it is deleted. The
+// kernel counts a connection as active only once its handshake is complete and until the first FIN: what is just being
+// opened or closed needs the real server a little longer, retransmissions included (the first comes after a second).
+const settle = 3 * time.Second
+
+// departure is what is known of a real server that is on its way out.
+type departure struct {
+	// since is when it was first found departing by this process: a restart starts the clock anew.
+	since time.Time
+	// busy is when it was last known to have an active connection.
+	busy time.Time
+}
+
+// departures are the departing real servers of one frontend.
+type departures map[netip.AddrPort]departure
+
+// over reports whether the real server may be deleted.
+func (d departure) over(now time.Time, timeout time.Duration) bool {
+	return now.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
+}
+
+// drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
+// little longer. It is pure. have is the kernel's entry, want is nil if nothing should be served, leaving is what the
+// last call returned for the frontend. The entry is nil when the virtual server may go.
+//
+// A real server that is not wanted any more
+//
+//	is quiet (terminates, still serves)       weight 0, no deadline
+//	serves UDP                                deleted: the kernel drops its flows, the clients' next packets go elsewhere
+//	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
+//	else                                      weight 0 until it has no active connection, or for timeout at most
+func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Entry, want *Frontend, leaving departures) (*ipvs.Entry, departures) {
+	next := ipvs.Entry{VirtualServer: have.VirtualServer, Reals: map[netip.AddrPort]ipvs.RealServer{}}
+	if want != nil {
+		next = want.Entry.Clone()
+		if next.Reals == nil {
+			next.Reals = map[netip.AddrPort]ipvs.RealServer{}
+		}
+	}
+	still := departures{}
+	for addr, real := range have.Reals {
+		if _, wanted := next.Reals[addr]; wanted {
+			continue
+		}
+		real.Weight = 0
+		if want != nil {
+			if _, quiet := want.Quiet[addr]; quiet {
+				next.Reals[addr] = real
+				continue
+			}
+		}
+		if atOnce(key.Protocol, want) {
+			continue
+		}
+		d, known := leaving[addr]
+		if !known {
+			d = departure{since: now, busy: now}
+		}
+		if d.over(now, timeout) {
+			continue
+		}
+		next.Reals[addr] = real
+		still[addr] = d
+	}
+	if want == nil && len(next.Reals) == 0 {
+		return nil, nil
+	}
+	return &next, still
+}
+
+// atOnce reports whether departing real servers of a frontend are deleted without draining.
+func atOnce(protocol frontend.Protocol, want *Frontend) bool {
+	return protocol == frontend.UDP || want != nil && want.Entry.Scheduler == "dh"
+}
+
+// seen records what the kernel says of the connections of departing real servers.
+func (d departures) seen(now time.Time, connections map[netip.AddrPort]ipvs.Connections) departures {
+	next := maps.Clone(d)
+	for addr, dep := range next {
+		if connections[addr].Active > 0 {
+			dep.busy = now
+			next[addr] = dep
+		}
+	}
+	return next
+}

@@ -1,0 +1,176 @@
+package sync
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+const (
+	stays  = "10.244.1.2:8080"
+	leaves = "10.244.2.2:8080"
+)
+
+func busy(kernel *ipvsfake.Kernel, n uint32) {
+	kernel.SetConnections(tcp("10.1.0.10", 30080), netip.MustParseAddrPort(leaves), ipvs.Connections{Active: n})
+}
+
+func TestEndpointThatIsGoneLeavesWhenItsConnectionsHaveEnded(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+		busy(kernel, 0)
+		g.after(6 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestEndpointWithoutConnectionsIsNotDeletedUnderAHandshake(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		g.deliver(web(stays))
+		g.after(settle - time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+	})
+}
+
+func TestDrainTimeoutEndsTheWait(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Minute })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.after(50 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+		g.after(15 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestEndpointThatComesBackDuringItsDrainIsRestored(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.deliver(web(stays, leaves))
+		busy(kernel, 0)
+		g.after(time.Hour)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*1")
+	})
+}
+
+func TestTerminatingEndpointThatServesHasNoDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		g.deliver(web(stays, leaves+" terminating"))
+		g.after(time.Hour)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+	})
+}
+
+func TestTerminatingEndpointsServeWhenNoOtherIsLeft(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		g.deliver(web(stays+" dead", leaves+" terminating"))
+		g.after(time.Hour)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*1")
+	})
+}
+
+func TestTerminatingEndpointIsNeverAddedForItsOwnSake(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves+" terminating"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestDeletedServiceRefusesNewConnectionsAndKeepsOldOnes(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(leaves))
+		busy(kernel, 2)
+		g.deliver(gone("web"))
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*0")
+		busy(kernel, 0)
+		g.after(6 * time.Second)
+		g.expect()
+	})
+}
+
+func TestUDPEndpointIsDeletedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		udp := func(endpoints ...string) Service {
+			svc := web(endpoints...)
+			svc.Ports[0].Protocol = frontend.UDP
+			return svc
+		}
+		g := start(t, kernel, nft)
+		g.serve(udp(stays, leaves))
+		g.deliver(udp(stays))
+		g.expect("udp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		g.deliver(gone("web"))
+		g.expect()
+	})
+}
+
+func TestSchedulerWithoutFallbackDeletesAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		dh := func(endpoints ...string) Service {
+			svc := web(endpoints...)
+			svc.Ports[0].Scheduler = "dh"
+			return svc
+		}
+		g := start(t, kernel, nft)
+		g.serve(dh(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(dh(stays))
+		g.expect("tcp://10.1.0.10:30080 dh 10.244.1.2:8080*1")
+	})
+}
+
+func TestHashingSchedulersFallBackByDefault(t *testing.T) {
+	for _, name := range []string{"sh", "mh"} {
+		bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+			svc := web(stays)
+			svc.Ports[0].Scheduler = name
+			g := start(t, kernel, nft)
+			g.serve(svc)
+			if flags := kernel.Table()[tcp("10.1.0.10", 30080)].Flags; flags != ipvs.Sched1 {
+				t.Errorf("%s: flags %#x, want the fallback", name, flags)
+			}
+		})
+	}
+}
+
+func TestDrainSurvivesARestartWithAFreshClock(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		minute := func(c *Config) { c.DrainTimeout = time.Minute }
+		g := start(t, kernel, nft, minute)
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.after(50 * time.Second)
+		g.stop()
+		g = start(t, kernel, nft, minute)
+		g.serve(web(stays))
+		g.after(50 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+		g.after(20 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}

@@ -1,0 +1,43 @@
+package sync
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// keySet is a set of frontends.
+type keySet map[frontend.Key]struct{}
+
+func newKeySet(keys ...frontend.Key) keySet {
+	s := make(keySet, len(keys))
+	s.add(keys...)
+	return s
+}
+
+func (s keySet) add(keys ...frontend.Key) {
+	for _, k := range keys {
+		s[k] = struct{}{}
+	}
+}
+
+func (s keySet) has(key frontend.Key) bool {
+	_, ok := s[key]
+	return ok
+}
+
+// minus is s without what is in o.
+func (s keySet) minus(o keySet) keySet {
+	rest := make(keySet, len(s))
+	for k := range s {
+		if !o.has(k) {
+			rest.add(k)
+		}
+	}
+	return rest
+}
+
+func (s keySet) sorted() []frontend.Key {
+	return slices.SortedFunc(maps.Keys(s), frontend.Key.Compare)
+}

@@ -1,0 +1,102 @@
+package kube
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// annotationPrefix is that of every annotation of ours.
+const annotationPrefix = "kube-ipvs.io/"
+
+const annotationScheduler = "scheduler"
+
+// annotations is what a Service asks for by annotation.
+type annotations struct {
+	// scheduler is "" for the node's default.
+	scheduler string
+	// closed: the Service restricts who reaches it in a way that is not enforced, so nobody does.
+	closed bool
+}
+
+// readAnnotations reports what is unknown or not in force. A bad value counts as absent, except that a restriction
+// closes its Service: it must not be open wider than its author asked for.
+func readAnnotations(svc *corev1.Service, o Options, r *report) annotations {
+	var a annotations
+	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
+		name, ours := strings.CutPrefix(key, annotationPrefix)
+		if !ours {
+			continue
+		}
+		switch value := svc.Annotations[key]; {
+		case name == annotationScheduler:
+			a.scheduler = scheduler(value, o.AllowedSchedulers, r)
+		case slices.Contains(restrictions(), name):
+			a.closed = true
+			r.add(sync.Unsupported, true, "annotation "+key+" is not enforced yet; no node port of the Service is served, "+
+				"since it would be open wider than it asks")
+		case slices.Contains(laterAnnotations(), name):
+			r.unsupported("annotation %s has no effect yet", key)
+		default:
+			r.invalid("unknown annotation %s has no effect; %s", key, suggestion(name))
+		}
+	}
+	return a
+}
+
+func scheduler(value string, allowed []string, r *report) string {
+	if slices.Contains(allowed, value) {
+		return value
+	}
+	r.invalid("annotation %s: scheduler %q is not one of those allowed (%s); the node's default is used",
+		annotationPrefix+annotationScheduler, value, strings.Join(slices.Sorted(slices.Values(allowed)), ", "))
+	return ""
+}
+
+// restrictions narrow who reaches a Service.
+func restrictions() []string { return []string{"networks", "source-ranges", "deny-source-ranges"} }
+
+// laterAnnotations are the names that later versions read, apart from the restrictions.
+func laterAnnotations() []string {
+	return []string{"scheduler-flags", "drain-timeout", "affinity-prefix", "weights", "extra-ports"}
+}
+
+func knownAnnotations() []string {
+	return slices.Concat([]string{annotationScheduler}, restrictions(), laterAnnotations())
+}
+
+// suggestion names the annotation that was probably meant: the one that the fewest edits make of name. Nothing is
+// probable about a name of which half had to be written anew.
+func suggestion(name string) string {
+	known := knownAnnotations()
+	meant := slices.MinFunc(known, func(a, b string) int { return edits(name, a) - edits(name, b) })
+	if edits(name, meant) > len(meant)/2 {
+		return "known are " + strings.Join(known, ", ")
+	}
+	return "did you mean " + annotationPrefix + meant + "?"
+}
+
+// edits is the Levenshtein distance: letters added, left out or changed.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

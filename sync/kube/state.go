@@ -1,0 +1,260 @@
+package kube
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	stdsync "sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// State holds the objects of a source and knows which Services have to be translated again.
+//
+// The source sets and deletes objects within change, from any goroutine, which stores and marks and does nothing more.
+// Next translates the marked Services. Objects that were handed over belong to State and do not change any more.
+type State struct {
+	options Options
+	// nodeMissing is what to say about the Node when there is none of its name.
+	nodeMissing string
+	// translate is Translate, unless a test counts.
+	translate func(*corev1.Service, []*discoveryv1.EndpointSlice, Options) sync.Service
+	changed   chan struct{}
+
+	mu       stdsync.Mutex
+	services map[sync.ServiceID]*corev1.Service
+	// slices has the slices of each Service, which need not exist; sliceOwner is the way back.
+	slices     map[sync.ServiceID]map[types.NamespacedName]*discoveryv1.EndpointSlice
+	sliceOwner map[types.NamespacedName]sync.ServiceID
+	dirty      map[sync.ServiceID]struct{}
+	// delivered is what the consumer knows of each Service that has ports or problems.
+	delivered map[sync.ServiceID]sync.Service
+
+	node         sync.Node
+	nodeProblems []sync.Problem
+	// nodeKnown: node is, or was, the Node; nodePresent: it is there now; nodeDirty: the consumer does not know it.
+	nodeKnown, nodePresent, nodeDirty bool
+
+	problems           []sync.Problem
+	incomplete, synced bool
+}
+
+// newState is an empty State. nodeMissing is the message of the problem that there is no Node o.NodeName.
+func newState(o Options, nodeMissing string) *State {
+	return &State{
+		options:     o,
+		nodeMissing: nodeMissing,
+		translate:   Translate,
+		changed:     make(chan struct{}, 1),
+		services:    map[sync.ServiceID]*corev1.Service{},
+		slices:      map[sync.ServiceID]map[types.NamespacedName]*discoveryv1.EndpointSlice{},
+		sliceOwner:  map[types.NamespacedName]sync.ServiceID{},
+		dirty:       map[sync.ServiceID]struct{}{},
+		delivered:   map[sync.ServiceID]sync.Service{},
+	}
+}
+
+// Changed is that of sync.Source.
+func (s *State) Changed() <-chan struct{} { return s.changed }
+
+// Next is that of sync.Source. A Service is in the Update only if it differs from what was delivered before, and one
+// that opens no port on nodes and has no problem only if it was delivered with some. The endpoints in the Update are
+// shared with State: they are to be read, not written.
+func (s *State) Next() (sync.Update, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return sync.Update{}, false
+	}
+	update := sync.Update{
+		Services:   s.takeDirty(),
+		Problems:   s.sourceProblems(),
+		Incomplete: s.incomplete,
+	}
+	if s.nodeDirty {
+		s.nodeDirty = false
+		node := s.node
+		update.Node = &node
+	}
+	return update, true
+}
+
+// takeDirty translates the marked Services, in the order of their names.
+func (s *State) takeDirty() []sync.Service {
+	if len(s.dirty) == 0 {
+		return nil
+	}
+	ids := make([]sync.ServiceID, 0, len(s.dirty))
+	for id := range s.dirty {
+		ids = append(ids, id)
+	}
+	clear(s.dirty)
+	slices.SortFunc(ids, compareIDs)
+	var changed []sync.Service
+	for _, id := range ids {
+		was, known := s.delivered[id]
+		is := s.translated(id)
+		empty := len(is.Ports) == 0 && len(is.Problems) == 0
+		if empty && !known || known && equal(was, is) {
+			continue
+		}
+		if empty {
+			delete(s.delivered, id)
+		} else {
+			s.delivered[id] = is
+		}
+		changed = append(changed, is)
+	}
+	return changed
+}
+
+func (s *State) translated(id sync.ServiceID) sync.Service {
+	svc := s.services[id]
+	if svc == nil {
+		return sync.Service{ID: id}
+	}
+	own := make([]*discoveryv1.EndpointSlice, 0, len(s.slices[id]))
+	for _, slice := range s.slices[id] {
+		own = append(own, slice)
+	}
+	return s.translate(svc, own, s.options)
+}
+
+func (s *State) sourceProblems() []sync.Problem {
+	problems := slices.Concat(s.problems, s.nodeProblems)
+	if o := s.options; o.NodeNeeded && o.NodeName != "" && !s.nodePresent {
+		message := s.nodeMissing
+		if s.nodeKnown {
+			message = "it is gone; the addresses that it had are used"
+		}
+		problems = append(problems, sync.Problem{Object: "Node " + o.NodeName, Reason: sync.Invalid, Message: message})
+	}
+	sortProblems(problems)
+	return problems
+}
+
+// change makes the changes of f one: no Update has some of them without the others. The methods below are for within f.
+func (s *State) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+func (s *State) setService(svc *corev1.Service) {
+	id := serviceID(svc)
+	s.services[id] = svc
+	s.mark(id)
+}
+
+func (s *State) deleteService(name types.NamespacedName) {
+	id := sync.ServiceID{Namespace: name.Namespace, Name: name.Name}
+	delete(s.services, id)
+	s.mark(id)
+}
+
+// setSlice stores slice under the Service that it names. One that named another Service before leaves that one.
+func (s *State) setSlice(slice *discoveryv1.EndpointSlice) {
+	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
+	owner := sync.ServiceID{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
+	if before, ok := s.sliceOwner[name]; ok && before != owner {
+		s.dropSlice(name, before)
+	}
+	if owner.Name == "" {
+		return
+	}
+	if s.slices[owner] == nil {
+		s.slices[owner] = map[types.NamespacedName]*discoveryv1.EndpointSlice{}
+	}
+	s.slices[owner][name] = slice
+	s.sliceOwner[name] = owner
+	s.mark(owner)
+}
+
+func (s *State) deleteSlice(name types.NamespacedName) {
+	if owner, ok := s.sliceOwner[name]; ok {
+		s.dropSlice(name, owner)
+	}
+}
+
+func (s *State) dropSlice(name types.NamespacedName, owner sync.ServiceID) {
+	delete(s.sliceOwner, name)
+	delete(s.slices[owner], name)
+	if len(s.slices[owner]) == 0 {
+		delete(s.slices, owner)
+	}
+	s.mark(owner)
+}
+
+// setNode takes the Node of the agent and ignores every other.
+func (s *State) setNode(node *corev1.Node) {
+	if node.Name != s.options.NodeName {
+		return
+	}
+	translated, problems := translateNode(node)
+	if s.nodePresent && reflect.DeepEqual(translated, s.node) && slices.Equal(problems, s.nodeProblems) {
+		return // A heartbeat: the node's status is written every few minutes.
+	}
+	s.nodeDirty = s.nodeDirty || !s.nodeKnown || !reflect.DeepEqual(translated, s.node)
+	s.node, s.nodeProblems = translated, problems
+	s.nodeKnown, s.nodePresent = true, true
+	s.notify()
+}
+
+// deleteNode keeps the last value: the node runs us, so it is still there whatever became of its object.
+func (s *State) deleteNode(name types.NamespacedName) {
+	if name.Name != s.options.NodeName || !s.nodePresent {
+		return
+	}
+	s.nodePresent, s.nodeProblems = false, nil
+	s.notify()
+}
+
+// setInput says what is wrong with the source as a whole, and whether part of it was never readable.
+func (s *State) setInput(problems []sync.Problem, incomplete bool) {
+	if incomplete == s.incomplete && slices.Equal(problems, s.problems) {
+		return
+	}
+	s.problems, s.incomplete = problems, incomplete
+	s.notify()
+}
+
+// setSynced says that everything was handed over once.
+func (s *State) setSynced() {
+	s.synced = true
+	s.notify()
+}
+
+func (s *State) mark(id sync.ServiceID) {
+	s.dirty[id] = struct{}{}
+	s.notify()
+}
+
+// notify leaves at most one value waiting, however much has changed, and none before there is something to read.
+func (s *State) notify() {
+	if !s.synced {
+		return
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// equal is reflect.DeepEqual, which alone would take as long for ten thousand endpoints as translating them.
+func equal(a, b sync.Service) bool {
+	samePorts := slices.EqualFunc(a.Ports, b.Ports, func(p, q sync.ServicePort) bool {
+		sameEndpoints := slices.Equal(p.Endpoints, q.Endpoints)
+		p.Endpoints, q.Endpoints = nil, nil
+		return sameEndpoints && reflect.DeepEqual(p, q)
+	})
+	a.Ports, b.Ports = nil, nil
+	return samePorts && reflect.DeepEqual(a, b)
+}
+
+func compareIDs(a, b sync.ServiceID) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}

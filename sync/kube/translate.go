@@ -1,0 +1,182 @@
+package kube
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// labelServiceProxyName gives a Service to the proxy of that name and takes it away from every other (KEP-2447).
+const labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
+
+// Options are what the meaning of a Service depends on besides the Service.
+type Options struct {
+	// NodeName is the Node that the agent runs on: its endpoints are the local ones.
+	NodeName string
+	// NodeNeeded: addresses are chosen by the Node object, so a Node that cannot be found is a problem.
+	NodeNeeded bool
+	// ServiceProxyName selects the Services labelled service.kubernetes.io/service-proxy-name with this value.
+	// "" selects those without the label.
+	ServiceProxyName string
+	// AllowedSchedulers are the scheduler names that a Service may choose; none of them means that no Service may.
+	AllowedSchedulers []string
+}
+
+// Translate says what svc asks of the node, given the EndpointSlices that belong to it (State keeps them by their label
+// kubernetes.io/service-name). The result does not depend on the order of endpointSlices nor on how the endpoints are
+// divided among them. A Service that opens no port on nodes, or that another proxy serves, has no Ports and no Problems.
+func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, o Options) sync.Service {
+	result := sync.Service{
+		ID:      serviceID(svc),
+		UID:     string(svc.UID),
+		Created: svc.CreationTimestamp.Time,
+	}
+	if !concerns(svc, o) {
+		return result
+	}
+	r := &report{object: "Service " + result.ID.String()}
+	if wanted := readAnnotations(svc, o, r); typeOpensNodePorts(svc, r) && !wanted.closed {
+		result.Families = families(svc, endpointSlices)
+		result.Ports = nodePorts(svc, wanted, r)
+		sliceProblems := addEndpoints(result.Ports, endpointSlices, o)
+		r.problems = append(r.problems, sliceProblems...)
+	}
+	sortProblems(r.problems)
+	result.Problems = r.problems
+	return result
+}
+
+func serviceID(svc *corev1.Service) sync.ServiceID {
+	return sync.ServiceID{Namespace: svc.Namespace, Name: svc.Name}
+}
+
+// concerns reports whether svc asks for node ports, rightly or not, and asks us.
+func concerns(svc *corev1.Service, o Options) bool {
+	name, labelled := svc.Labels[labelServiceProxyName]
+	if labelled != (o.ServiceProxyName != "") || name != o.ServiceProxyName {
+		return false
+	}
+	switch svc.Spec.Type {
+	case "", corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName:
+		return false
+	}
+	return svc.Spec.ClusterIP != corev1.ClusterIPNone && slices.ContainsFunc(svc.Spec.Ports, hasNodePort)
+}
+
+// hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false.
+func hasNodePort(p corev1.ServicePort) bool { return p.NodePort != 0 }
+
+// typeOpensNodePorts is false for a type that only a manifest can have: the API server refuses it.
+func typeOpensNodePorts(svc *corev1.Service, r *report) bool {
+	switch svc.Spec.Type {
+	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
+		return true
+	}
+	r.skipped("unknown type %q opens no node port; NodePort and LoadBalancer do", svc.Spec.Type)
+	return false
+}
+
+// nodePorts are the ports of svc that are open on nodes, still without endpoints.
+func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.ServicePort {
+	if svc.Name == "" {
+		r.skipped("the Service has no name; give it one in metadata.name")
+		return nil
+	}
+	policy := trafficPolicy(svc, r)
+	checkServed(svc, r)
+	type opened struct {
+		nodePort uint16
+		protocol frontend.Protocol
+	}
+	type named struct {
+		name     string
+		protocol frontend.Protocol
+	}
+	var (
+		ports  []sync.ServicePort
+		open   = map[opened]bool{}
+		byName = map[named]bool{}
+	)
+	for _, p := range svc.Spec.Ports {
+		port, ok := nodePort(p, r)
+		if !ok {
+			continue
+		}
+		switch o, n := (opened{port.NodePort, port.Protocol}), (named{port.Name, port.Protocol}); {
+		case open[o]:
+			r.skipped("%s: another port of this Service has node port %d/%s; only the first is served",
+				portLabel(p), port.NodePort, port.Protocol)
+			continue
+		case byName[n]:
+			r.skipped("%s: another port of this Service has the same name, and endpoints are found by the name; "+
+				"only the first is served, give each port its own name", portLabel(p))
+			continue
+		default:
+			open[o], byName[n] = true, true
+		}
+		if port.Name == "" && len(svc.Spec.Ports) > 1 {
+			r.invalid("%s has no name beside other ports; it is served by endpoint ports without a name, name it", portLabel(p))
+		}
+		port.Policy, port.Scheduler = policy, wanted.scheduler
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+// nodePort reads one port; false if it has no node port, or none that can be served.
+func nodePort(p corev1.ServicePort, r *report) (sync.ServicePort, bool) {
+	if !hasNodePort(p) {
+		return sync.ServicePort{}, false
+	}
+	if !validPort(p.NodePort) {
+		r.skipped("%s: node port %d is outside 1-65535; it is not served", portLabel(p), p.NodePort)
+		return sync.ServicePort{}, false
+	}
+	protocol, err := frontend.ParseProtocol(cmp.Or(string(p.Protocol), string(corev1.ProtocolTCP)))
+	if err != nil {
+		r.skipped("%s: %v; node port %d is not served", portLabel(p), err, p.NodePort)
+		return sync.ServicePort{}, false
+	}
+	port := sync.ServicePort{Name: p.Name, NodePort: uint16(p.NodePort), Protocol: protocol}
+	if validPort(p.Port) {
+		port.Port = uint16(p.Port)
+	} else {
+		r.invalid("%s: port %d is outside 1-65535; node port %d is served nevertheless", portLabel(p), p.Port, p.NodePort)
+	}
+	return port, true
+}
+
+func validPort(n int32) bool { return n >= 1 && n <= 65535 }
+
+func trafficPolicy(svc *corev1.Service, r *report) sync.TrafficPolicy {
+	switch p := svc.Spec.ExternalTrafficPolicy; p {
+	case "", corev1.ServiceExternalTrafficPolicyCluster:
+		return sync.Cluster
+	case corev1.ServiceExternalTrafficPolicyLocal:
+		r.unsupported("externalTrafficPolicy Local is served by this node's endpoints only; " +
+			"traffic from this node and its pods is not sent to other nodes' endpoints yet")
+		return sync.Local
+	default:
+		r.invalid("unknown externalTrafficPolicy %q counts as Cluster; write Cluster or Local", p)
+		return sync.Cluster
+	}
+}
+
+// checkServed reports what else the Service asks for and does not get.
+func checkServed(svc *corev1.Service, r *report) {
+	switch a := svc.Spec.SessionAffinity; a {
+	case "", corev1.ServiceAffinityNone:
+	case corev1.ServiceAffinityClientIP:
+		r.unsupported("sessionAffinity ClientIP is served without affinity yet")
+	default:
+		r.invalid("unknown sessionAffinity %q counts as None; write None or ClientIP", a)
+	}
+	if n := svc.Spec.HealthCheckNodePort; n != 0 {
+		r.unsupported("healthCheckNodePort %d is not answered yet", n)
+	}
+}

@@ -1,0 +1,166 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+const (
+	// pollPeriod is how often the connections of departing real servers are looked at.
+	pollPeriod = time.Second
+	// refusalMemory is how long a scheduler that the kernel does not have is not asked for again.
+	refusalMemory = 5 * time.Minute
+	// rulesetPeriod is the shortest time between two looks at our nftables table that foreign writers cause:
+	// somebody may write many times a second.
+	rulesetPeriod = 200 * time.Millisecond
+
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// backoff is the next try of a frontend that failed.
+type backoff struct {
+	at   time.Time
+	wait time.Duration
+}
+
+// Run reconciles until ctx ends. It returns nil then, and leaves the kernel as it is: what is served goes on being
+// served. Nothing is written before Services, EndpointSlices, the Node and the node's addresses were all read once.
+func (r *Reconciler) Run(ctx context.Context) error {
+	if err := r.awaitInput(ctx); err != nil {
+		return nil //nolint:nilerr // ended before there was anything to do
+	}
+	for ctx.Err() == nil {
+		r.pass(ctx)
+		r.awaitWork(ctx)
+	}
+	return nil
+}
+
+// awaitInput returns when every input has been read once.
+func (r *Reconciler) awaitInput(ctx context.Context) error {
+	haveAddresses := func() bool { _, ok := r.Addresses.Addresses(); return ok }
+	for !haveAddresses() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.Addresses.Changed():
+		}
+	}
+	for {
+		if u, ok := r.Source.Next(); ok {
+			r.first = &u
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.Source.Changed():
+		}
+	}
+}
+
+// awaitWork returns when something changed or something is due. What arrives meanwhile is taken in by one pass.
+func (r *Reconciler) awaitWork(ctx context.Context) {
+	timer := time.NewTimer(time.Until(r.nextDue()))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-r.Source.Changed():
+	case <-r.Addresses.Changed():
+	case _, open := <-r.RulesetChanged:
+		if !open {
+			r.RulesetChanged = nil // nobody watches any more: the audits go on
+			return
+		}
+		r.rulesetChanged = true
+		r.awaitQuiet(ctx)
+	}
+}
+
+// awaitQuiet spaces the looks at our nftables table, without making anything else wait.
+func (r *Reconciler) awaitQuiet(ctx context.Context) {
+	timer := time.NewTimer(time.Until(r.lastRulesetLook.Add(rulesetPeriod)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-r.Source.Changed():
+	case <-r.Addresses.Changed():
+	}
+	r.lastRulesetLook = time.Now()
+}
+
+// nextDue is when something has to be done even if nothing changes.
+func (r *Reconciler) nextDue() time.Time {
+	due := r.nextAudit
+	sooner := func(t time.Time) {
+		if t.Before(due) {
+			due = t
+		}
+	}
+	if len(r.leaving) > 0 {
+		sooner(r.nextPoll)
+	}
+	for _, b := range r.retry {
+		sooner(b.at)
+	}
+	for _, t := range r.grace {
+		sooner(t)
+	}
+	for _, t := range r.refused {
+		sooner(t)
+	}
+	return due
+}
+
+// postpone plans another try for a frontend, each time later.
+func (r *Reconciler) postpone(key frontend.Key) {
+	wait := min(max(2*r.retry[key].wait, firstRetry), lastRetry)
+	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait}
+}
+
+func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
+	var due []frontend.Key
+	for key, b := range r.retry {
+		if !now.Before(b.at) {
+			due = append(due, key)
+		}
+	}
+	return due
+}
+
+// forgetRefusals lets schedulers be asked for again after a while: their module may have been installed.
+func (r *Reconciler) forgetRefusals(now time.Time) {
+	before := len(r.refused)
+	maps.DeleteFunc(r.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+	if len(r.refused) != before {
+		r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
+	}
+}
+
+// pollLeaving reads the connections of departing real servers and returns the frontends that have some.
+func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passReport) []frontend.Key {
+	if len(r.leaving) == 0 || now.Before(r.nextPoll) {
+		return nil
+	}
+	keys := slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare)
+	for _, key := range keys {
+		entry, connections, err := r.Kernel.Get(ctx, key)
+		if err != nil {
+			p.fail(fmt.Errorf("read the connections of %s: %w", key, err))
+			continue
+		}
+		r.have.put(key, entry)
+		r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
+	}
+	// A long list must not keep the agent busy with nothing else.
+	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(now)))
+	return keys
+}

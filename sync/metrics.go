@@ -1,0 +1,83 @@
+package sync
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// Collector gives the counters and the status of a reconciler to Prometheus.
+func (r *Reconciler) Collector() prometheus.Collector {
+	return &collector{reconciler: r, d: newDescriptions()}
+}
+
+type collector struct {
+	reconciler *Reconciler
+	d          descriptions
+}
+
+type descriptions struct {
+	passes, busy, operations, transactions, drift, synced   *prometheus.Desc
+	frontends, reals, leaving, addresses, foreign, problems *prometheus.Desc
+}
+
+func newDescriptions() descriptions {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("kube_ipvs_"+name, help, labels, nil)
+	}
+	return descriptions{
+		passes:       desc("sync_passes_total", "Passes of the reconcile loop by result: ok, failed.", "result"),
+		busy:         desc("sync_seconds_total", "Time spent in passes of the reconcile loop."),
+		operations:   desc("kernel_operations_total", "Operations on the IPVS table by verb and result: done, refused.", "verb", "result"),
+		transactions: desc("nftables_transactions_total", "Transactions of nftables by result: done, failed.", "result"),
+		drift:        desc("drift_repaired_total", "Differences between kernel and memory that an audit found and repaired."),
+		synced:       desc("sync_last_success_timestamp_seconds", "When a pass last ended without a failure, 0 if none has."),
+		frontends:    desc("virtual_servers", "Virtual servers of ours in the kernel."),
+		reals:        desc("real_servers", "Real servers of ours in the kernel, draining ones included."),
+		leaving:      desc("real_servers_draining", "Real servers that wait for their connections to end."),
+		addresses:    desc("serving_addresses", "Addresses of this node that serve node ports."),
+		foreign:      desc("foreign_virtual_servers", "Virtual servers on node ports of this node that are not ours."),
+		problems:     desc("problems", "What users wrote and is not in force, by reason.", "reason"),
+	}
+}
+
+// Describe is that of prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect is that of prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
+	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	n, s := c.reconciler.Counters(), c.reconciler.Status()
+	counter(c.d.passes, float64(n.Passes-n.FailedPasses), "ok")
+	counter(c.d.passes, float64(n.FailedPasses), "failed")
+	counter(c.d.busy, n.Busy.Seconds())
+	for _, verb := range ipvs.Verbs() {
+		counter(c.d.operations, float64(n.Done[verb]), verb.String(), "done")
+		counter(c.d.operations, float64(n.Refused[verb]), verb.String(), "refused")
+	}
+	counter(c.d.transactions, float64(n.Transactions-n.FailedTransactions), "done")
+	counter(c.d.transactions, float64(n.FailedTransactions), "failed")
+	counter(c.d.drift, float64(n.Drift))
+	if s.Synced.IsZero() {
+		gauge(c.d.synced, 0)
+	} else {
+		gauge(c.d.synced, float64(s.Synced.UnixNano())/1e9)
+	}
+	gauge(c.d.frontends, float64(s.Frontends))
+	gauge(c.d.reals, float64(s.RealServers))
+	gauge(c.d.leaving, float64(s.Leaving))
+	gauge(c.d.addresses, float64(len(s.Addresses)))
+	gauge(c.d.foreign, float64(len(s.Foreign)))
+	count := map[Reason]int{Invalid: 0, Unsupported: 0, Conflict: 0, NoAddress: 0, KernelRefused: 0}
+	for _, p := range s.Problems {
+		count[p.Reason]++
+	}
+	for reason, n := range count {
+		gauge(c.d.problems, float64(n), string(reason))
+	}
+}

@@ -1,0 +1,353 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+)
+
+// Filter is our nftables table: which frontends are ours and which of them are masqueraded.
+type Filter interface {
+	// Ensure makes the table if it is missing or of another layout, keeping what it has, and reports whether it wrote.
+	Ensure(ctx context.Context) (bool, error)
+	// Read returns what the table has. A missing table is empty.
+	Read(ctx context.Context) (filter.State, error)
+	// Apply changes the table in one transaction: all of it or nothing. filter.IsMissing(err) if there is no table.
+	Apply(ctx context.Context, change filter.Change) error
+	// Replace makes the table equal to the rules in one transaction, whatever it was.
+	Replace(ctx context.Context, rules filter.Rules) error
+}
+
+// Addresses are the addresses of this node, followed live.
+type Addresses interface {
+	Changed() <-chan struct{}
+	// Addresses is false until they were read once.
+	Addresses() ([]nodeaddr.Address, bool)
+}
+
+// Config is what a Reconciler works with. All fields are required but Generation and RulesetChanged.
+type Config struct {
+	Source    Source
+	Addresses Addresses
+	Kernel    ipvs.Handle
+	Filter    Filter
+	// Generation is the generation of the nftables ruleset, which rises with every write of anybody. An audit reads our
+	// table only if it rose since the last one. Without it every audit reads.
+	Generation func() (uint32, error)
+	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
+	// be closed, which leaves the audits.
+	RulesetChanged <-chan struct{}
+
+	// NodePortAddresses chooses the addresses that serve.
+	NodePortAddresses nodeaddr.Spec
+	// Scheduler serves where a Service chooses none.
+	Scheduler string
+	// SyncPeriod is the time between two audits, which read the kernel back.
+	SyncPeriod time.Duration
+	// DrainTimeout bounds how long a departing real server keeps its connections.
+	DrainTimeout time.Duration
+	// AddressGrace is how long an address that vanished keeps its virtual servers.
+	AddressGrace time.Duration
+}
+
+// Reconciler brings the kernel to what the sources ask for and keeps it there. Make one with New, and call Run once.
+type Reconciler struct {
+	Config
+	log logr.Logger
+
+	state     *State
+	primary   []netip.Addr             // the Node's primary addresses, as last known
+	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
+	local     []netip.Addr             // all addresses of the node
+	partial   bool                     // part of the input is not known: see takeIn
+	unread    keySet                   // our frontends whose kernel state is not known
+	orphans   keySet                   // ours by our table, wanted by nobody at the start
+	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
+	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
+	adopted   bool                     // the kernel's state was read for the first time
+	nextAudit time.Time
+	nextPoll  time.Time
+	// generation of the ruleset when our table was last read; 0 if it is not known.
+	generation uint32
+	// rulesetChanged: somebody else wrote to nftables since our table was read.
+	rulesetChanged  bool
+	lastRulesetLook time.Time
+	// first is what the source delivered while the reconciler waited for it.
+	first *Update
+
+	have    memory       // our part of the kernel's table
+	rules   filter.Rules // our nftables table, as acknowledged
+	leaving map[frontend.Key]departures
+	retry   map[frontend.Key]backoff
+
+	board statusBoard
+}
+
+// New is a reconciler that has not read or written anything yet.
+func New(log logr.Logger, c Config) *Reconciler {
+	return &Reconciler{
+		Config: c, log: log,
+		state:   NewState(c.Scheduler),
+		grace:   map[netip.Addr]time.Time{},
+		unread:  keySet{},
+		orphans: keySet{},
+		refused: map[string]time.Time{},
+		have:    memory{table: ipvs.Table{}},
+		leaving: map[frontend.Key]departures{},
+		retry:   map[frontend.Key]backoff{},
+	}
+}
+
+// pass does everything that is due: it takes in what the sources have, reads the kernel back if it is time to, and
+// programs what changed.
+func (r *Reconciler) pass(ctx context.Context) {
+	start := time.Now()
+	r.board.begin(start)
+	p := &passReport{}
+	due := newKeySet(r.takeIn(start)...)
+	switch {
+	case !start.Before(r.nextAudit):
+		due.add(r.audit(ctx, p)...)
+	case r.rulesetChanged:
+		r.auditFilter(ctx, p)
+	}
+	r.rulesetChanged = false
+	if r.adopted {
+		r.forgetRefusals(start)
+		due.add(r.state.Resolve()...)
+		due.add(r.pollLeaving(ctx, start, p)...)
+		due.add(r.dueRetries(start)...)
+		r.program(ctx, due.sorted(), p)
+	}
+	if ctx.Err() == nil { // what the end cut short has not failed
+		r.report(start, p)
+	}
+}
+
+// takeIn feeds the state with what the source and the node's addresses say now. It returns the orphans once the input
+// is complete: then nobody wants them for sure. It is not complete while some of it has never been readable, nor while
+// addresses are chosen by a Node object that does not exist or lists none.
+func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
+	was := r.partial
+	for _, u := range r.updates() {
+		r.state.Update(u)
+		if u.Node != nil {
+			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
+			if primary := u.Node.Primary(); len(primary) > 0 {
+				r.primary = primary
+			}
+		}
+		r.partial = u.Incomplete
+	}
+	if r.NodePortAddresses.UsesPrimary() && len(r.primary) == 0 {
+		r.partial = true
+	}
+	if all, ok := r.Addresses.Addresses(); ok {
+		r.setAddresses(now, all)
+	}
+	if was && !r.partial {
+		return r.orphans.sorted()
+	}
+	return nil
+}
+
+// updates are what the source delivered since the last pass, oldest first.
+func (r *Reconciler) updates() []Update {
+	var all []Update
+	if r.first != nil {
+		all, r.first = append(all, *r.first), nil
+	}
+	if u, ok := r.Source.Next(); ok {
+		all = append(all, u)
+	}
+	return all
+}
+
+// setAddresses gives the state the addresses that serve: those chosen now, and those that vanished a moment ago. An
+// address that the node has but does not choose any more (a changed Node object) is given up at once; one that is back
+// and not usable yet (duplicate address detection) is still within its grace.
+func (r *Reconciler) setAddresses(now time.Time, all []nodeaddr.Address) {
+	var usable []netip.Addr
+	r.local = r.local[:0]
+	for _, a := range all {
+		r.local = append(r.local, a.Addr)
+		if a.Unusable() == "" {
+			usable = append(usable, a.Addr)
+		}
+	}
+	chosen, _ := r.NodePortAddresses.Select(all, r.primary)
+	serving := slices.Clone(chosen)
+	for _, before := range r.state.Addresses() {
+		switch {
+		case slices.Contains(chosen, before), slices.Contains(usable, before):
+			delete(r.grace, before)
+		default:
+			until, known := r.grace[before]
+			if !known {
+				until = now.Add(r.AddressGrace)
+				r.grace[before] = until
+			}
+			if now.Before(until) {
+				serving = append(serving, before)
+			} else {
+				delete(r.grace, before)
+			}
+		}
+	}
+	r.state.SetAddresses(serving)
+}
+
+// program brings the kernel to the wanted state for the given keys. What turns out to be otherwise than assumed is read
+// again and tried once more at once; what the kernel refuses is tried again later.
+func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passReport) {
+	for range maxRounds {
+		keys = r.known(ctx, r.workable(keys), p)
+		keys = r.protect(ctx, keys, p)
+		if len(keys) == 0 {
+			return
+		}
+		have, next := r.tables(time.Now(), keys)
+		result := ipvs.Apply(ctx, r.Kernel, ipvs.Diff(have, next))
+		p.add(result)
+		each := r.log.V(4)
+		for _, op := range result.Done {
+			r.have.commit(op)
+			if each.Enabled() {
+				each.Info("Done", "operation", op)
+			}
+		}
+		surprised := r.surprises(result, have)
+		failed := r.refusedOps(result)
+		r.reread(ctx, surprised, p)
+		failed.add(r.release(ctx, keys, p)...)
+		for key := range failed {
+			r.postpone(key)
+		}
+		for _, key := range keys {
+			if !failed.has(key) && !surprised.has(key) {
+				delete(r.retry, key)
+			}
+		}
+		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
+		keys = append(surprised.minus(failed).sorted(), r.state.Resolve()...)
+	}
+	// Still not as expected after so many rounds: somebody else is at it too.
+	for _, key := range keys {
+		r.postpone(key)
+	}
+}
+
+// maxRounds is how often one pass tries a frontend whose kernel state is not what it took it for.
+const maxRounds = 3
+
+// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read.
+func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
+	return slices.DeleteFunc(newKeySet(keys...).sorted(), func(key frontend.Key) bool {
+		_, wanted := r.state.Want(key)
+		return r.partial && !wanted && r.orphans.has(key)
+	})
+}
+
+// known leaves out the keys whose kernel state could not be read, and cannot be read now either.
+func (r *Reconciler) known(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
+	doubtful := newKeySet()
+	for _, key := range keys {
+		if r.unread.has(key) {
+			doubtful.add(key)
+		}
+	}
+	if len(doubtful) == 0 {
+		return keys
+	}
+	r.reread(ctx, doubtful, p)
+	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
+		if r.unread.has(key) {
+			r.postpone(key)
+			return true
+		}
+		return false
+	})
+}
+
+// tables are the kernel's part under keys and what should stand there next, draining included.
+func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs.Table) {
+	have, next = r.have.table.Only(keys), make(ipvs.Table, len(keys))
+	for _, key := range keys {
+		present, exists := have[key]
+		var want *Frontend
+		if f, wanted := r.state.Want(key); wanted {
+			want = &f
+		}
+		delete(r.orphans, key)
+		if !exists && want == nil {
+			delete(r.leaving, key)
+			continue
+		}
+		entry, leaving := drain(now, r.DrainTimeout, key, present, want, r.leaving[key])
+		delete(r.leaving, key)
+		if len(leaving) > 0 {
+			r.leaving[key] = leaving
+		}
+		if entry != nil {
+			next[key] = *entry
+		}
+	}
+	return have, next
+}
+
+// surprises are the keys whose kernel entry is not what the plan took it for, or is not known any more.
+func (r *Reconciler) surprises(result ipvs.Result, before ipvs.Table) keySet {
+	keys := newKeySet(result.Uncertain...)
+	for _, op := range result.Done {
+		// Somebody made the virtual server before us, perhaps with real servers that we do not know.
+		if _, known := before[op.Key]; op.Verb == ipvs.SetVirtual && !known {
+			keys.add(op.Key)
+		}
+	}
+	return keys
+}
+
+// refusedOps are the keys of operations that failed and have to wait, and remembers the schedulers that the kernel
+// does not have.
+func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
+	failed := newKeySet()
+	for _, e := range result.Failed {
+		if name := e.Op.Virtual.Scheduler; ipvs.IsUnknownScheduler(e) && name != r.Scheduler {
+			if _, known := r.refused[name]; !known {
+				r.refused[name] = time.Now().Add(refusalMemory)
+				r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
+			}
+			continue
+		}
+		failed.add(e.Op.Key)
+	}
+	return failed
+}
+
+// reread asks the kernel for the entries under keys. A key that cannot be read stays unread: what is remembered of it
+// may be wrong, and nothing is concluded from it.
+func (r *Reconciler) reread(ctx context.Context, keys keySet, p *passReport) {
+	for _, key := range keys.sorted() {
+		entry, _, err := r.Kernel.Get(ctx, key)
+		delete(r.unread, key)
+		switch {
+		case err == nil:
+			r.have.put(key, entry)
+		case ipvs.IsGone(err):
+			r.have.drop(key)
+		default:
+			r.unread.add(key)
+			p.fail(fmt.Errorf("read %s again: %w", key, err))
+		}
+	}
+}

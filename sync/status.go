@@ -1,0 +1,234 @@
+package sync
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	stdsync "sync"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// Status is what the agent says of itself after a pass. It is a copy: nobody else changes it.
+type Status struct {
+	// Synced is when a pass last ended without a failure; zero if none has.
+	Synced time.Time
+	// FailingSince is when the first of an unbroken row of failing passes ended; zero if the last one was fine.
+	FailingSince time.Time
+	// Err is what failed in the last pass.
+	Err error
+	// Addresses are those that serve.
+	Addresses []netip.Addr
+	// Frontends, RealServers and Leaving count what the kernel has of ours; Leaving are the draining real servers.
+	Frontends, RealServers, Leaving int
+	// Foreign are virtual servers on node ports of this node that are not ours.
+	Foreign []frontend.Key
+	// Problems are those of the sources, then by Service.
+	Problems []Problem
+}
+
+// Counters only grow.
+type Counters struct {
+	Passes, FailedPasses uint64
+	// Operations on the IPVS table that the kernel acknowledged, and that it refused.
+	Done, Refused map[ipvs.Verb]uint64
+	// Transactions of nftables, and those that failed.
+	Transactions, FailedTransactions uint64
+	// Drift is how many differences an audit found and repaired.
+	Drift uint64
+	// Busy is the time spent in passes.
+	Busy time.Duration
+}
+
+// passReport collects what one pass did.
+type passReport struct {
+	errs                             []error
+	done                             map[ipvs.Verb]int
+	refused                          map[ipvs.Verb]int
+	transactions, failedTransactions int
+	drift                            int
+}
+
+func (p *passReport) fail(err error) { p.errs = append(p.errs, err) }
+
+func (p *passReport) add(result ipvs.Result) {
+	if p.done == nil {
+		p.done, p.refused = map[ipvs.Verb]int{}, map[ipvs.Verb]int{}
+	}
+	for _, op := range result.Done {
+		p.done[op.Verb]++
+	}
+	for _, e := range result.Failed {
+		p.refused[e.Op.Verb]++
+		if !ipvs.IsUnknownScheduler(e) {
+			p.fail(e)
+		}
+	}
+}
+
+func (p *passReport) transaction(err error) {
+	p.transactions++
+	if err != nil {
+		p.failedTransactions++
+	}
+}
+
+// changed reports whether the pass wrote anything.
+func (p *passReport) changed() bool {
+	return p.transactions > 0 || len(p.done) > 0 || len(p.refused) > 0 || p.drift > 0
+}
+
+// statusBoard is where other goroutines read what the last pass left.
+type statusBoard struct {
+	mu       stdsync.Mutex
+	started  time.Time // of the pass under way; zero between passes
+	status   Status    // without Problems
+	source   []Problem
+	problems map[ServiceID][]Problem
+	counters Counters
+}
+
+// Status is that of the last pass.
+func (r *Reconciler) Status() Status {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	s := r.board.status
+	s.Addresses, s.Foreign, s.Problems = slices.Clone(s.Addresses), slices.Clone(s.Foreign), slices.Clone(r.board.source)
+	for _, id := range slices.SortedFunc(maps.Keys(r.board.problems), ServiceID.Compare) {
+		s.Problems = append(s.Problems, r.board.problems[id]...)
+	}
+	return s
+}
+
+// begin notes that a pass is under way.
+func (b *statusBoard) begin(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.started = now
+}
+
+// Counters are those up to the last pass.
+func (r *Reconciler) Counters() Counters {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	c := r.board.counters
+	c.Done, c.Refused = maps.Clone(c.Done), maps.Clone(c.Refused)
+	return c
+}
+
+// report publishes what a pass did, and says it in one line if it changed anything or failed.
+func (r *Reconciler) report(start time.Time, p *passReport) {
+	now := time.Now()
+	err := summarize(p.errs)
+	r.board.mu.Lock()
+	r.board.started = time.Time{}
+	s, before := &r.board.status, r.board.status
+	s.Err = err
+	if err == nil && len(r.retry) > 0 {
+		s.Err = before.Err // what failed has not been tried again yet
+	}
+	switch {
+	case s.Err == nil:
+		s.Synced, s.FailingSince = now, time.Time{}
+	case s.FailingSince.IsZero():
+		s.FailingSince = now
+	}
+	s.Addresses = r.state.Addresses()
+	s.Frontends, s.RealServers, s.Leaving = r.count()
+	s.Foreign = slices.Clone(r.foreign)
+	fresh := r.board.note(r.state)
+	r.board.counters.count(now.Sub(start), p)
+	after := *s
+	r.board.mu.Unlock()
+
+	r.logChanges(before, after, fresh)
+	if p.changed() {
+		r.log.Info("Synced", "frontends", after.Frontends, "realServers", after.RealServers, "draining", after.Leaving,
+			"operations", fmt.Sprint(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
+	}
+	if err != nil {
+		r.log.Error(err, "Part of it failed and will be tried again")
+	}
+}
+
+// logChanges says what became a problem, or served, since the last pass.
+func (r *Reconciler) logChanges(before, after Status, fresh []Problem) {
+	if !slices.Equal(before.Addresses, after.Addresses) {
+		r.log.Info("Serving addresses changed", "addresses", after.Addresses)
+	}
+	for _, p := range fresh {
+		r.log.Info("Problem", "object", p.Object, "reason", p.Reason, "message", p.Message)
+	}
+	for _, key := range after.Foreign {
+		if !slices.Contains(before.Foreign, key) {
+			r.log.Info("A virtual server that is not ours keeps a node port open", "frontend", key)
+		}
+	}
+}
+
+// note takes over the problems that changed and returns those that are new. The caller holds the mutex.
+func (b *statusBoard) note(state *State) []Problem {
+	var fresh []Problem
+	add := func(before, now []Problem) {
+		for _, p := range now {
+			if !slices.Contains(before, p) {
+				fresh = append(fresh, p)
+			}
+		}
+	}
+	general := state.general()
+	add(b.source, general)
+	b.source = general
+	if b.problems == nil {
+		b.problems = map[ServiceID][]Problem{}
+	}
+	for id, now := range state.News() {
+		add(b.problems[id], now)
+		if len(now) == 0 {
+			delete(b.problems, id)
+			continue
+		}
+		b.problems[id] = now
+	}
+	return fresh
+}
+
+func (r *Reconciler) count() (frontends, reals, leaving int) {
+	for _, d := range r.leaving {
+		leaving += len(d)
+	}
+	return len(r.have.table), r.have.reals, leaving
+}
+
+func (c *Counters) count(took time.Duration, p *passReport) {
+	if c.Done == nil {
+		c.Done, c.Refused = map[ipvs.Verb]uint64{}, map[ipvs.Verb]uint64{}
+	}
+	c.Passes++
+	if len(p.errs) > 0 {
+		c.FailedPasses++
+	}
+	for verb, n := range p.done {
+		c.Done[verb] += uint64(n)
+	}
+	for verb, n := range p.refused {
+		c.Refused[verb] += uint64(n)
+	}
+	c.Transactions += uint64(p.transactions)
+	c.FailedTransactions += uint64(p.failedTransactions)
+	c.Drift += uint64(p.drift)
+	c.Busy += took
+}
+
+// summarize joins the first few of many errors.
+func summarize(errs []error) error {
+	const most = 5
+	if len(errs) > most {
+		errs = append(errs[:most:most], fmt.Errorf("and %d more", len(errs)-most))
+	}
+	return errors.Join(errs...)
+}
