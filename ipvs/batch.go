@@ -135,7 +135,7 @@ func refuse(ops []Op, results []error, err error) {
 // acknowledged.
 func markUnknown(ops []Op, results []error, lastAcked bool) {
 	for i := range ops {
-		if results[i] == nil && !(lastAcked && i == len(ops)-1) {
+		if results[i] == nil && (!lastAcked || i < len(ops)-1) {
 			results[i] = &OpError{Op: ops[i], Err: ErrUnknown}
 		}
 	}

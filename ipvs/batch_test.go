@@ -93,7 +93,7 @@ func someOps(n int) []Op {
 	return ops
 }
 
-func newWriter(k *answering) *writer {
+func testWriter(k *answering) *writer {
 	return &writer{link: k, family: 0x21, seq: ^uint32(0) - 2, maxBytes: maxBatchBytes, maxOps: maxBatchOps}
 }
 
@@ -115,7 +115,7 @@ func check(t *testing.T, ops []Op, got []error, want func(i int) error) {
 func TestAnswersGoToTheirOperations(t *testing.T) {
 	k := &answering{errno: func(n int) syscall.Errno { return map[int]syscall.Errno{2: syscall.EEXIST, 5: syscall.ENOENT}[n] }}
 	ops, results := someOps(7), make([]error, 7)
-	n, err := newWriter(k).write(t.Context(), ops, results) // the sequence numbers wrap around
+	n, err := testWriter(k).write(t.Context(), ops, results) // the sequence numbers wrap around
 	if n != 7 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
@@ -127,7 +127,7 @@ func TestAnswersGoToTheirOperations(t *testing.T) {
 func TestAFailureOfTheLastOperationEndsTheBatch(t *testing.T) {
 	k := &answering{errno: func(n int) syscall.Errno { return map[int]syscall.Errno{2: syscall.ESRCH}[n] }}
 	ops, results := someOps(3), make([]error, 3)
-	if _, err := newWriter(k).write(t.Context(), ops, results); err != nil {
+	if _, err := testWriter(k).write(t.Context(), ops, results); err != nil {
 		t.Fatal(err)
 	}
 	check(t, ops, results, func(i int) error { return map[int]error{2: syscall.ESRCH}[i] })
@@ -135,7 +135,7 @@ func TestAFailureOfTheLastOperationEndsTheBatch(t *testing.T) {
 
 func TestLeftoversOfAnEarlierExchangeAreIgnored(t *testing.T) {
 	k := &answering{}
-	w := newWriter(k)
+	w := testWriter(k)
 	k.answer(w.seq-1, syscall.EINVAL)
 	k.answer(w.seq+3, syscall.EINVAL)
 	k.before, k.queue = k.queue, nil
@@ -154,7 +154,7 @@ func TestABatchIsNeitherLongerThanTheSendBufferNorMoreThanTheAnswersThatFit(t *t
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &answering{}
-			w := newWriter(k)
+			w := testWriter(k)
 			w.maxBytes, w.maxOps = c.bytes, c.ops
 			ops := someOps(50)
 			for rest := ops; len(rest) > 0; {
@@ -176,7 +176,7 @@ func TestALostAnswerIsUnknownAndNeitherSuccessNorFailure(t *testing.T) {
 	t.Run("when the receive buffer is full", func(t *testing.T) {
 		k := &answering{errno: all, room: 4}
 		ops, results := someOps(10), make([]error, 10)
-		if _, err := newWriter(k).write(t.Context(), ops, results); err != nil {
+		if _, err := testWriter(k).write(t.Context(), ops, results); err != nil {
 			t.Fatalf("%v, but the socket is as good as new", err)
 		}
 		check(t, ops, results, func(i int) error {
@@ -188,7 +188,7 @@ func TestALostAnswerIsUnknownAndNeitherSuccessNorFailure(t *testing.T) {
 	})
 	t.Run("when the acknowledgement came though", func(t *testing.T) {
 		k := &answering{errno: func(n int) syscall.Errno { return map[int]syscall.Errno{1: syscall.EEXIST}[n] }}
-		w := newWriter(k)
+		w := testWriter(k)
 		ops, results := someOps(4), make([]error, 4)
 		k.overrun = true
 		if _, err := w.write(t.Context(), ops, results); err != nil {
@@ -199,7 +199,7 @@ func TestALostAnswerIsUnknownAndNeitherSuccessNorFailure(t *testing.T) {
 	t.Run("when the kernel is silent", func(t *testing.T) {
 		k := &answering{errno: func(n int) syscall.Errno { return map[int]syscall.Errno{1: syscall.EEXIST}[n] }, mute: true}
 		ops, results := someOps(4), make([]error, 4)
-		if _, err := newWriter(k).write(t.Context(), ops, results); !errors.Is(err, ErrUnknown) {
+		if _, err := testWriter(k).write(t.Context(), ops, results); !errors.Is(err, ErrUnknown) {
 			t.Fatalf("%v, but the socket should be opened anew", err)
 		}
 		check(t, ops, results, func(i int) error { return []error{ErrUnknown, syscall.EEXIST, ErrUnknown, ErrUnknown}[i] })
@@ -208,7 +208,7 @@ func TestALostAnswerIsUnknownAndNeitherSuccessNorFailure(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		ops, results := someOps(2), make([]error, 2)
-		if _, err := newWriter(&answering{mute: true}).write(ctx, ops, results); !errors.Is(err, context.Canceled) {
+		if _, err := testWriter(&answering{mute: true}).write(ctx, ops, results); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		check(t, ops, results, func(int) error { return ErrUnknown })
@@ -217,7 +217,7 @@ func TestALostAnswerIsUnknownAndNeitherSuccessNorFailure(t *testing.T) {
 
 func TestWhatCouldNotBeSentHasFailedAndIsNotUnknown(t *testing.T) {
 	ops, results := someOps(3), make([]error, 3)
-	if _, err := newWriter(&answering{refuse: syscall.EMSGSIZE}).write(t.Context(), ops, results); err != nil {
+	if _, err := testWriter(&answering{refuse: syscall.EMSGSIZE}).write(t.Context(), ops, results); err != nil {
 		t.Fatal(err)
 	}
 	check(t, ops, results, func(int) error { return syscall.EMSGSIZE })
@@ -225,7 +225,7 @@ func TestWhatCouldNotBeSentHasFailedAndIsNotUnknown(t *testing.T) {
 
 func TestADumpEndsWithTheErrorOfTheKernel(t *testing.T) {
 	k := &answering{errno: func(int) syscall.Errno { return syscall.EBUSY }}
-	err := newWriter(k).dumpReals(t.Context(), frontend.Key{}, func(dest) { t.Error("a real server") })
+	err := testWriter(k).dumpReals(t.Context(), frontend.Key{}, func(dest) { t.Error("a real server") })
 	if !errors.Is(err, syscall.EBUSY) {
 		t.Error(err)
 	}

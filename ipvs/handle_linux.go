@@ -22,8 +22,7 @@ type handle struct {
 	turn   chan struct{}
 	closed bool
 
-	family uint16
-	sock   *socket // nil after an exchange that was given up, until the next
+	sock   *socket // nil after an exchange that was given up, until the next call
 	writer *writer
 	moby   *moby.Handle // nil like sock
 	proc   *os.File     // /proc/net/ip_vs of the namespace; nil where the kernel has none
@@ -80,16 +79,26 @@ func (h *handle) openSocket() error {
 	if err != nil {
 		return err
 	}
-	h.sock = s
-	if h.family, err = lookUpFamily(context.Background(), s, familyName); err != nil {
+	w, err := newWriter(s)
+	if err != nil {
+		s.close()
 		return err
+	}
+	h.sock, h.writer = s, w
+	return nil
+}
+
+// newWriter is a writer to the IPVS of the socket's namespace.
+func newWriter(s *socket) (*writer, error) {
+	family, err := lookUpFamily(context.Background(), s, familyName)
+	if err != nil {
+		return nil, err
 	}
 	bytes, ops, err := s.batchLimits()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h.writer = &writer{link: s, family: h.family, seq: 1, maxBytes: bytes, maxOps: ops, buf: make([]byte, 0, bytes)}
-	return nil
+	return &writer{link: s, family: family, seq: 1, maxBytes: bytes, maxOps: ops, buf: make([]byte, 0, bytes)}, nil
 }
 
 // begin waits for the caller's turn and opens anew what an earlier call had to give up. The call ends with end.
