@@ -21,6 +21,16 @@ func TestEndpointsAreChosenAsKubeProxyDoes(t *testing.T) {
 		{"local policy leaves remote ones out", Local, []string{"10.0.0.1:80 local", "10.0.0.2:80"}, "10.0.0.1:80", ""},
 		{"local policy prefers a terminating local one to a ready remote one", Local, []string{"10.0.0.1:80 local terminating", "10.0.0.2:80"}, "10.0.0.1:80", ""},
 		{"local policy without a local one has none", Local, []string{"10.0.0.2:80"}, "", ""},
+		{"hints for the node", Cluster, []string{"10.0.0.1:80 node+ zone+", "10.0.0.2:80 node- zone+", "10.0.0.3:80 node- zone-"}, "10.0.0.1:80", ""},
+		{"hints for the zone where none names the node", Cluster, []string{"10.0.0.1:80 node- zone+", "10.0.0.2:80 node- zone-"}, "10.0.0.1:80", ""},
+		{"hints for the zone alone", Cluster, []string{"10.0.0.1:80 zone+", "10.0.0.2:80 zone-"}, "10.0.0.1:80", ""},
+		{"one missing node hint switches to the zone", Cluster, []string{"10.0.0.1:80 node+ zone+", "10.0.0.2:80 zone+", "10.0.0.3:80 zone-"}, "10.0.0.1:80 10.0.0.2:80", ""},
+		{"one missing zone hint switches hints off", Cluster, []string{"10.0.0.1:80 zone+", "10.0.0.2:80"}, "10.0.0.1:80 10.0.0.2:80", ""},
+		{"no hint for this zone switches hints off", Cluster, []string{"10.0.0.1:80 zone-", "10.0.0.2:80 zone-"}, "10.0.0.1:80 10.0.0.2:80", ""},
+		{"hints of endpoints that are not ready do not count", Cluster, []string{"10.0.0.1:80 zone+", "10.0.0.2:80 dead", "10.0.0.3:80 zone-", "10.0.0.4:80 terminating"}, "10.0.0.1:80", "10.0.0.4:80"},
+		{"terminating ones serve whatever their hints", Cluster, []string{"10.0.0.1:80 terminating zone-", "10.0.0.2:80 terminating zone+"}, "10.0.0.1:80 10.0.0.2:80", ""},
+		{"local policy looks at no hints", Local, []string{"10.0.0.1:80 local zone-", "10.0.0.2:80 zone+"}, "10.0.0.1:80", ""},
+		{"hints of the other family do not count", Cluster, []string{"10.0.0.1:80 zone+", "10.0.0.2:80 zone-", "[fd00::1]:80"}, "10.0.0.1:80", ""},
 		{"the other family is left out", Cluster, []string{"10.0.0.1:80", "[fd00::1]:80"}, "10.0.0.1:80", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

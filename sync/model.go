@@ -82,9 +82,21 @@ type Endpoint struct {
 	// Local: the endpoint is on this node.
 	Local                       bool
 	Ready, Serving, Terminating bool
+	// NodeHint and ZoneHint say for which nodes and zones the control plane meant the endpoint (trafficDistribution).
+	NodeHint, ZoneHint Hint
 	// Node is the node that the endpoint is on, Target the object behind it ("Pod default/web-1"): for people.
 	Node, Target string
 }
+
+// Hint says whether an endpoint's hints name this node, or its zone.
+type Hint uint8
+
+// An endpoint without hints of a kind switches hints of that kind off for its whole Service port.
+const (
+	NoHint Hint = iota
+	Elsewhere
+	Here
+)
 
 // Node is what the agent wants to know of the Node object it runs on.
 type Node struct {

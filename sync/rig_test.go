@@ -183,7 +183,8 @@ func (g *rig) writes() int { return g.kernel.Writes() + g.nft.Writes() }
 // web is a Service with one TCP port 30080 and ready endpoints.
 func web(endpoints ...string) Service { return service("web", 30080, endpoints...) }
 
-// service is one with a TCP port. An endpoint may carry states behind a blank: local, terminating (and serving), dead.
+// service is one with a TCP port. An endpoint may carry states behind a blank: local, terminating (and serving), dead,
+// and hints: node+ and zone+ name this node and its zone, node- and zone- others.
 func service(name string, port uint16, endpoints ...string) Service {
 	p := ServicePort{Name: "http", Port: 80, NodePort: port, Protocol: frontend.TCP}
 	for _, text := range endpoints {
@@ -194,6 +195,14 @@ func service(name string, port uint16, endpoints ...string) Service {
 		}
 		if strings.Contains(states, "dead") {
 			e.Ready, e.Serving = false, false
+		}
+		for text, hint := range map[string]*Hint{"node": &e.NodeHint, "zone": &e.ZoneHint} {
+			switch {
+			case strings.Contains(states, text+"+"):
+				*hint = Here
+			case strings.Contains(states, text+"-"):
+				*hint = Elsewhere
+			}
 		}
 		p.Endpoints = append(p.Endpoints, e)
 	}

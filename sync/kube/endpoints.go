@@ -126,7 +126,7 @@ func endpoint(e *discoveryv1.Endpoint, addr netip.Addr, namespace string, o Opti
 	if e.NodeName != nil {
 		node = *e.NodeName
 	}
-	return sync.Endpoint{
+	result := sync.Endpoint{
 		Addr:        netip.AddrPortFrom(addr, 0),
 		Local:       node != "" && node == o.NodeName,
 		Ready:       isTrue(e.Conditions.Ready, true),
@@ -135,6 +135,23 @@ func endpoint(e *discoveryv1.Endpoint, addr netip.Addr, namespace string, o Opti
 		Node:        node,
 		Target:      target(e.TargetRef, namespace),
 	}
+	if h := e.Hints; h != nil {
+		for _, n := range h.ForNodes {
+			result.NodeHint = max(result.NodeHint, hint(n.Name, o.NodeName))
+		}
+		for _, z := range h.ForZones {
+			result.ZoneHint = max(result.ZoneHint, hint(z.Name, o.Zone))
+		}
+	}
+	return result
+}
+
+// hint is what one name in a list of hints says to this node.
+func hint(name, own string) sync.Hint {
+	if own != "" && name == own {
+		return sync.Here
+	}
+	return sync.Elsewhere
 }
 
 func isTrue(condition *bool, unset bool) bool {

@@ -35,7 +35,7 @@ func renderService(s sync.Service) string {
 		}
 		b.WriteByte('\n')
 		for _, e := range p.Endpoints {
-			fmt.Fprintf(&b, "    %s%s", e.Addr, conditions(e))
+			fmt.Fprintf(&b, "    %s%s%s", e.Addr, conditions(e), hints(e))
 			if e.Node != "" {
 				fmt.Fprintf(&b, " on %s", e.Node)
 			}
@@ -70,4 +70,16 @@ func renderProblem(p sync.Problem) string {
 		skipped = ", skipped"
 	}
 	return fmt.Sprintf("problem [%s%s] %s\n", p.Reason, skipped, p)
+}
+
+func hints(e sync.Endpoint) string {
+	names := map[sync.Hint]string{sync.NoHint: "", sync.Here: "=here", sync.Elsewhere: "=elsewhere"}
+	text := ""
+	if name := names[e.NodeHint]; name != "" {
+		text += " node" + name
+	}
+	if name := names[e.ZoneHint]; name != "" {
+		text += " zone" + name
+	}
+	return text
 }

@@ -194,6 +194,7 @@ func (s *State) setNode(node *corev1.Node) {
 	if node.Name != s.options.NodeName {
 		return
 	}
+	s.setZone(node.Labels[corev1.LabelTopologyZone])
 	translated, problems := translateNode(node)
 	if s.nodePresent && reflect.DeepEqual(translated, s.node) && slices.Equal(problems, s.nodeProblems) {
 		return // A heartbeat: the node's status is written every few minutes.
@@ -202,6 +203,17 @@ func (s *State) setNode(node *corev1.Node) {
 	s.node, s.nodeProblems = translated, problems
 	s.nodeKnown, s.nodePresent = true, true
 	s.notify()
+}
+
+// setZone concerns every Service: whose endpoints have hints is not known without a look.
+func (s *State) setZone(zone string) {
+	if zone == s.options.Zone {
+		return
+	}
+	s.options.Zone = zone
+	for id := range s.services {
+		s.mark(id)
+	}
 }
 
 // deleteNode keeps the last value: the node runs us, so it is still there whatever became of its object.

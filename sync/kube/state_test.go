@@ -189,3 +189,42 @@ func TestTheNodeKeepsItsLastValue(t *testing.T) {
 	s.setNode(node("node-a", "10.1.0.99"))
 	expectUpdate(t, s, "node node-a internal=[10.1.0.99] external=[]\n")
 }
+
+func TestHintsFollowTheZoneLabelOfTheNode(t *testing.T) {
+	s, _ := counted(testOptions())
+	in := func(zone string) *corev1.Node {
+		n := node("node-a", "10.1.0.10")
+		n.Labels = map[string]string{corev1.LabelTopologyZone: zone}
+		return n
+	}
+	hinted := endpointAt("10.244.1.2")
+	hinted.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "east"}}}
+	svc := webService("web", 30080)
+	s.change(func() {
+		s.setNode(in("east"))
+		s.setService(svc)
+		s.setSlice(hintedSlice(hinted))
+		s.setSynced()
+	})
+	s.Next()
+	s.change(func() { s.setNode(in("west")) })
+	expectUpdate(t, s, `service default/web
+  30080/tcp port=80 name="" Cluster
+    10.244.1.2:8080 ready serving zone=elsewhere
+`)
+	s.change(func() { s.setNode(in("east")) })
+	expectUpdate(t, s, `service default/web
+  30080/tcp port=80 name="" Cluster
+    10.244.1.2:8080 ready serving zone=here
+`)
+}
+
+func hintedSlice(endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+	port := int32(8080)
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Port: &port}},
+		Endpoints:   endpoints,
+	}
+}

@@ -64,7 +64,7 @@ func stripSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	})
 	for i, e := range slice.Endpoints {
 		kept := &stripped.Endpoints[i]
-		kept.Conditions, kept.NodeName = e.Conditions, e.NodeName
+		kept.Conditions, kept.NodeName, kept.Hints = e.Conditions, e.NodeName, e.Hints
 		if len(e.Addresses) > 0 {
 			kept.Addresses = e.Addresses[:1]
 		}
@@ -76,10 +76,12 @@ func stripSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 }
 
 func stripNode(node *corev1.Node) *corev1.Node {
-	return &corev1.Node{
+	stripped := &corev1.Node{
 		ObjectMeta: identity(node.ObjectMeta),
 		Status:     corev1.NodeStatus{Addresses: node.Status.Addresses},
 	}
+	stripped.Labels = only(node.Labels, func(key string) bool { return key == corev1.LabelTopologyZone })
+	return stripped
 }
 
 // only is nil rather than an empty map.

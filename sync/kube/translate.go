@@ -18,6 +18,8 @@ const labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
 type Options struct {
 	// NodeName is the Node that the agent runs on: its endpoints are the local ones.
 	NodeName string
+	// Zone is the node's zone (label topology.kubernetes.io/zone), "" if it is in none. State fills it in.
+	Zone string
 	// NodeNeeded: addresses are chosen by the Node object, so a Node that cannot be found is a problem.
 	NodeNeeded bool
 	// ServiceProxyName selects the Services labelled service.kubernetes.io/service-proxy-name with this value.
