@@ -5,6 +5,7 @@ TOOLS     := $(shell $(GO) env GOCACHE)/../kube-ipvs/bin
 LINT      := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME  ?= 30s
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./ipvs ./nodeaddr ./filter ./host ./e2e
 
@@ -28,8 +29,8 @@ lint: $(LINT)
 	$(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
-fuzz: ## every parser for a while
-	sh hack/fuzz.sh
+fuzz: ## every parser, FUZZTIME each
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sed -E 's|^\./(.*)/[^/:]+:[0-9]+:func |\1 |' | while read -r p f; do $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) "./$$p" || exit 1; done
 clean:
 	rm -rf bin out
 $(LINT):

@@ -12,6 +12,9 @@
 //
 //	Protect ─► virtual servers, real servers ... serving ... virtual servers gone ─► Release
 //
+// At the start, Read says what an agent before this one left; if it is not Intact, Replace with what is wanted, or Ensure to
+// keep what is there. The same when Watch tells of a change by somebody else, and when Apply finds the table missing.
+//
 // Nothing is marked. With net.ipv4.vs.conntrack=1 IPVS changes only the reply direction of a connection's conntrack
 // entry, so postrouting still finds the address and port that the client connected to in the original direction.
 // They are looked up with the protocol: a process on the same port of another address, or of another protocol, is never

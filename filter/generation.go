@@ -60,7 +60,8 @@ const nlaTypeMask = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 //
 // The kernel names the process behind a generation by its process id in the first namespace, which says nothing in a
 // container. So the generation is read before and after a transaction: if it rose by one, that one is ours; if it rose by
-// more, somebody wrote at the same time, none of them counts as ours, and the table is looked at once for nothing.
+// more, somebody wrote at the same time, none of them counts as ours, and the table is looked at once for nothing. What
+// can hide is a change by somebody in the milliseconds of a transaction of ours that changes nothing.
 type generations struct {
 	mu       sync.Mutex
 	watching bool

@@ -17,10 +17,14 @@ func TestErrorsOfNftAreOneLine(t *testing.T) {
 		want string
 	}{
 		{"one line", alive, "no such table\n", "no such table"},
-		{"one command", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\n",
-			"/dev/stdin:1:1-9: Error: No such file in: add element x"},
-		{"two commands", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\nError: again\nadd element y\n^^^\n",
-			"/dev/stdin:1:1-9: Error: No such file in: add element x (and more)"},
+		{
+			"one command", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\n",
+			"/dev/stdin:1:1-9: Error: No such file in: add element x",
+		},
+		{
+			"two commands", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\nError: again\nadd element y\n^^^\n",
+			"/dev/stdin:1:1-9: Error: No such file in: add element x (and more)",
+		},
 		{"killed", ended, "signal: killed", "context canceled"},
 	}
 	for _, test := range tests {

@@ -67,6 +67,10 @@ func TestOnlyWhatOthersDoToOurTableIsAChange(t *testing.T) {
 		{"our table deleted", func() error { nft(t, "delete table inet kube-ipvs"); return nil }, true},
 		{"our own Remove of what is gone", func() error { return table.Remove(ctx) }, false},
 		{"our own Ensure that makes it", func() error { _, err := table.Ensure(ctx); return err }, false},
+		{"our own Replace and then another table", func() error {
+			defer nft(t, "add element inet other s { 81 }")
+			return table.Replace(ctx, manyRules(4))
+		}, false},
 		{"everything flushed", func() error { nft(t, "flush ruleset"); return nil }, true},
 		{"several of ours and one of others", func() error {
 			for n := range 3 {

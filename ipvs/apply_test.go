@@ -285,30 +285,3 @@ func (c *counted) Do(ctx context.Context, ops []ipvs.Op) []error {
 	c.n++
 	return c.Handle.Do(ctx, ops)
 }
-
-// instant is a handle that acknowledges everything, to see what Apply itself costs.
-type instant struct{ ipvs.Handle }
-
-func (instant) Do(_ context.Context, ops []ipvs.Op) []error { return make([]error, len(ops)) }
-
-func BenchmarkApplyAlone(b *testing.B) {
-	want := manyServices(1000, 2, 10)
-	plan := ipvs.Diff(nil, want)
-	b.ReportAllocs()
-	for b.Loop() {
-		ipvs.Apply(b.Context(), instant{}, plan)
-	}
-	b.ReportMetric(float64(len(plan)), "operations")
-}
-
-func BenchmarkDiff(b *testing.B) {
-	want := manyServices(1000, 2, 10)
-	for name, have := range map[string]ipvs.Table{"all new": nil, "no change": want.Clone()} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				ipvs.Diff(have, want)
-			}
-		})
-	}
-}

@@ -121,8 +121,10 @@ func decodeDest(m message, virtual netip.Addr) (dest, error) {
 	var (
 		d    dest
 		raw  = rawDest{family: addressFamily(virtual)}
-		u32s = map32{destAttrWeight: &d.real.Weight, destAttrUpper: &d.real.UpperThreshold, destAttrLower: &d.real.LowerThreshold,
-			destAttrActive: &d.conns.Active, destAttrInactive: &d.conns.Inactive, destAttrForwarding: &raw.forwarding}
+		u32s = map32{
+			destAttrWeight: &d.real.Weight, destAttrUpper: &d.real.UpperThreshold, destAttrLower: &d.real.LowerThreshold,
+			destAttrActive: &d.conns.Active, destAttrInactive: &d.conns.Inactive, destAttrForwarding: &raw.forwarding,
+		}
 	)
 	for len(b) > 0 {
 		typ, value, rest, err := nextAttr(b)

@@ -204,19 +204,3 @@ func keysOf(plan ipvs.Plan) []frontend.Key {
 	}
 	return slices.SortedFunc(maps.Keys(keys), frontend.Key.Compare)
 }
-
-// manyServices is a table of services with a port each, on some addresses, with some real servers.
-func manyServices(services, addresses, reals int) ipvs.Table {
-	t := ipvs.Table{}
-	for s := range services {
-		e := ipvs.Entry{VirtualServer: ipvs.VirtualServer{Scheduler: "rr"}, Reals: map[netip.AddrPort]ipvs.RealServer{}}
-		for r := range reals {
-			pod := netip.AddrFrom4([4]byte{10, 244, byte(s >> 8), byte(s)})
-			e.Reals[netip.AddrPortFrom(pod, uint16(8000+r))] = ipvs.RealServer{Weight: 1}
-		}
-		for a := range addresses {
-			t[frontend.NewKey(netip.AddrFrom4([4]byte{10, 1, 0, byte(1 + a)}), frontend.TCP, uint16(30000+s))] = e.Clone()
-		}
-	}
-	return t
-}

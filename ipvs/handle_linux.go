@@ -35,8 +35,9 @@ type handle struct {
 
 var _ Handle = (*handle)(nil)
 
-// Open opens the table of a network namespace. It changes nothing there. ErrNoIPVS if the kernel has no IPVS, with
-// whatever the kernel could load on being asked for the netlink family.
+// Open opens the table of a network namespace and changes nothing there. Being asked for the netlink family of IPVS, the
+// kernel loads module ip_vs by itself (measured on Linux 6.1), also for a process that may not load modules; it is
+// ErrNoIPVS if it has none.
 func Open(o Options) (Handle, error) {
 	ns, err := openNamespace(o.Namespace)
 	if err != nil {

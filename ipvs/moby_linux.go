@@ -58,11 +58,11 @@ func mobyKey(key frontend.Key) *moby.Service {
 	}
 }
 
-// fromMoby is a virtual server as read by moby/ipvs, without the kernel's own flag. ok is false for those that have a
-// firewall mark instead of an address, and for protocols with no place in a key.
+// fromMoby is a virtual server as read by moby/ipvs, without the kernel's own flag. ok is false for those that have no
+// address, but a firewall mark, and for protocols with no place in a key.
 func fromMoby(s *moby.Service) (key frontend.Key, v VirtualServer, ok bool) {
 	addr, valid := netip.AddrFromSlice(s.Address)
-	if s.FWMark != 0 || !valid || s.Protocol > math.MaxUint8 {
+	if !valid || s.Protocol > math.MaxUint8 {
 		return key, v, false
 	}
 	v = VirtualServer{Scheduler: s.SchedName, Flags: Flags(s.Flags) &^ hashed}

@@ -14,13 +14,17 @@ import (
 // virtual server of it.
 const protocolNone frontend.Protocol = 253
 
+func probeKey() frontend.Key {
+	return frontend.Key{Addr: netip.IPv6Unspecified(), Protocol: protocolNone}
+}
+
 // ProbeScheduler asks for a virtual server that cannot be made: the kernel looks the scheduler up, and loads its module
 // for that, before it refuses a persistence prefix of length 0 for IPv6. So ENOENT means that it has no such scheduler
 // and EINVAL that it has, and there is never anything to take away again.
 func (h *handle) ProbeScheduler(ctx context.Context, name string) error {
 	op := Op{
 		Verb:    AddVirtual,
-		Key:     frontend.Key{Addr: netip.IPv6Unspecified(), Protocol: protocolNone},
+		Key:     probeKey(),
 		Virtual: VirtualServer{Scheduler: name},
 	}
 	if !ValidSchedulerName(name) {

@@ -142,8 +142,8 @@ func parseProcAddr(s []byte) (netip.AddrPort, error) {
 		return netip.AddrPortFrom(addr, uint16(port)), nil
 	}
 	v, err := strconv.ParseUint(string(host), 16, 32)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("address of %q: %w", s, err)
+	if err != nil || len(host) != 8 {
+		return netip.AddrPort{}, fmt.Errorf("address of %q is not an IPv4 address", s)
 	}
 	addr := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 	return netip.AddrPortFrom(addr, uint16(port)), nil

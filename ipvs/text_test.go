@@ -2,6 +2,7 @@ package ipvs_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,6 +113,10 @@ delete-virtual udp://10.1.0.10:80
 `
 	if diff := cmp.Diff(want, plan.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	failed := &ipvs.OpError{Op: plan[1], Err: syscall.ENOMEM}
+	if got, want := failed.Error(), "ipvs: "+plan[1].String()+": cannot allocate memory"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

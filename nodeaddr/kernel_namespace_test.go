@@ -39,7 +39,9 @@ func newNamespace(t *testing.T) namespace {
 	n.Handle = handle
 	t.Cleanup(func() {
 		handle.Close()
-		n.ns.Close()
+		if err := n.ns.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	n.up("lo")
 	return n
@@ -126,9 +128,9 @@ func (n namespace) sysctl(name, value string) {
 }
 
 // watch runs a Watcher for the namespace until the test ends.
-func (n namespace) watch(options ...Option) *Watcher {
+func (n namespace) watch() *Watcher {
 	n.t.Helper()
-	return n.watchLogging(logr.Discard(), options...)
+	return n.watchLogging(logr.Discard())
 }
 
 func (n namespace) watchLogging(log logr.Logger, options ...Option) *Watcher {

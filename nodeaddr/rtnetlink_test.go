@@ -13,15 +13,16 @@ import (
 // attr is one attribute of a message under test.
 func attr(kind int, value []byte) []byte { return nl.NewRtAttr(kind, value).Serialize() }
 
-func linkMessage(family uint8, index int32, attrs ...[]byte) []byte {
+// linkMessage and addrMessage are about the link with index 3.
+func linkMessage(family uint8, attrs ...[]byte) []byte {
 	msg := nl.NewIfInfomsg(int(family))
-	msg.Index = index
+	msg.Index = 3
 	return append(msg.Serialize(), slices.Concat(attrs...)...)
 }
 
-func addrMessage(family, prefixLen, flags uint8, index uint32, attrs ...[]byte) []byte {
+func addrMessage(family, prefixLen, flags uint8, attrs ...[]byte) []byte {
 	msg := nl.NewIfAddrmsg(int(family))
-	msg.Prefixlen, msg.Flags, msg.Index = prefixLen, flags, index
+	msg.Prefixlen, msg.Flags, msg.Index = prefixLen, flags, 3
 	return append(msg.Serialize(), slices.Concat(attrs...)...)
 }
 
@@ -36,42 +37,42 @@ func TestDecode(t *testing.T) {
 		want event
 	}{
 		{
-			"a link", unix.RTM_NEWLINK, linkMessage(0, 3, attr(unix.IFLA_IFNAME, []byte("eth0\x00"))),
+			"a link", unix.RTM_NEWLINK, linkMessage(0, attr(unix.IFLA_IFNAME, []byte("eth0\x00"))),
 			linkAdded{index: 3, name: "eth0"},
 		},
-		{"a link that goes", unix.RTM_DELLINK, linkMessage(0, 3), linkGone{index: 3}},
-		{"a port that leaves its bridge is no link that goes", unix.RTM_DELLINK, linkMessage(unix.AF_BRIDGE, 3), nil},
+		{"a link that goes", unix.RTM_DELLINK, linkMessage(0), linkGone{index: 3}},
+		{"a port that leaves its bridge is no link that goes", unix.RTM_DELLINK, linkMessage(unix.AF_BRIDGE), nil},
 		{
 			"IPv4", unix.RTM_NEWADDR,
-			addrMessage(unix.AF_INET, 24, 0, 3, attr(unix.IFA_ADDRESS, v4.AsSlice()), attr(unix.IFA_LOCAL, v4.AsSlice())),
+			addrMessage(unix.AF_INET, 24, 0, attr(unix.IFA_ADDRESS, v4.AsSlice()), attr(unix.IFA_LOCAL, v4.AsSlice())),
 			addrAdded{key: addrKey{3, netip.PrefixFrom(v4, 24), v4}},
 		},
 		{
 			"IPv4 with a peer", unix.RTM_NEWADDR,
-			addrMessage(unix.AF_INET, 32, 0, 3, attr(unix.IFA_ADDRESS, peer.AsSlice()), attr(unix.IFA_LOCAL, v4.AsSlice())),
+			addrMessage(unix.AF_INET, 32, 0, attr(unix.IFA_ADDRESS, peer.AsSlice()), attr(unix.IFA_LOCAL, v4.AsSlice())),
 			addrAdded{key: addrKey{3, netip.PrefixFrom(v4, 32), peer}},
 		},
 		{
 			"secondary IPv4 is not temporary", unix.RTM_NEWADDR,
-			addrMessage(unix.AF_INET, 24, unix.IFA_F_SECONDARY, 3, attr(unix.IFA_LOCAL, v4.AsSlice())),
+			addrMessage(unix.AF_INET, 24, unix.IFA_F_SECONDARY, attr(unix.IFA_LOCAL, v4.AsSlice())),
 			addrAdded{key: addrKey{3, netip.PrefixFrom(v4, 24), netip.Addr{}}},
 		},
 		{
 			"temporary IPv6 by the short flags", unix.RTM_NEWADDR,
-			addrMessage(unix.AF_INET6, 64, unix.IFA_F_TEMPORARY, 3, attr(unix.IFA_ADDRESS, v6.AsSlice())),
+			addrMessage(unix.AF_INET6, 64, unix.IFA_F_TEMPORARY, attr(unix.IFA_ADDRESS, v6.AsSlice())),
 			addrAdded{addrKey{3, netip.PrefixFrom(v6, 64), v6}, Temporary},
 		},
 		{
 			"every flag of IPv6 by the long flags", unix.RTM_NEWADDR,
-			addrMessage(unix.AF_INET6, 64, 0, 3, attr(unix.IFA_ADDRESS, v6.AsSlice()), allFlags),
+			addrMessage(unix.AF_INET6, 64, 0, attr(unix.IFA_ADDRESS, v6.AsSlice()), allFlags),
 			addrAdded{addrKey{3, netip.PrefixFrom(v6, 64), v6}, Tentative | Optimistic | DADFailed | Temporary | Deprecated},
 		},
 		{
 			"an address that goes", unix.RTM_DELADDR,
-			addrMessage(unix.AF_INET6, 64, 0, 3, attr(unix.IFA_ADDRESS, v6.AsSlice())),
+			addrMessage(unix.AF_INET6, 64, 0, attr(unix.IFA_ADDRESS, v6.AsSlice())),
 			addrGone{addrKey{3, netip.PrefixFrom(v6, 64), v6}},
 		},
-		{"another family", unix.RTM_NEWADDR, addrMessage(unix.AF_PHONET, 0, 0, 3), nil},
+		{"another family", unix.RTM_NEWADDR, addrMessage(unix.AF_PHONET, 0, 0), nil},
 		{"another message", unix.RTM_NEWROUTE, nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -89,11 +90,11 @@ func TestDecodeRefusesWhatItCannotRead(t *testing.T) {
 		body []byte
 	}{
 		"a short link":                {unix.RTM_NEWLINK, []byte{0}},
-		"a link without a name":       {unix.RTM_NEWLINK, linkMessage(0, 3)},
+		"a link without a name":       {unix.RTM_NEWLINK, linkMessage(0)},
 		"a short address":             {unix.RTM_NEWADDR, []byte{unix.AF_INET}},
-		"no address at all":           {unix.RTM_NEWADDR, addrMessage(unix.AF_INET, 24, 0, 3)},
-		"an address of three bytes":   {unix.RTM_NEWADDR, addrMessage(unix.AF_INET, 24, 0, 3, attr(unix.IFA_LOCAL, []byte{1, 2, 3}))},
-		"an attribute beyond its end": {unix.RTM_NEWADDR, addrMessage(unix.AF_INET, 24, 0, 3, []byte{99, 0, 1, 0})},
+		"no address at all":           {unix.RTM_NEWADDR, addrMessage(unix.AF_INET, 24, 0)},
+		"an address of three bytes":   {unix.RTM_NEWADDR, addrMessage(unix.AF_INET, 24, 0, attr(unix.IFA_LOCAL, []byte{1, 2, 3}))},
+		"an attribute beyond its end": {unix.RTM_NEWADDR, addrMessage(unix.AF_INET, 24, 0, []byte{99, 0, 1, 0})},
 	} {
 		if e, err := decode(tc.kind, tc.body); err == nil {
 			t.Errorf("%s: got %v", name, e)
@@ -103,9 +104,9 @@ func TestDecodeRefusesWhatItCannotRead(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	v6 := netip.MustParseAddr("fd01::10").AsSlice()
-	f.Add(uint16(unix.RTM_NEWLINK), linkMessage(0, 3, attr(unix.IFLA_IFNAME, []byte("eth0\x00"))))
-	f.Add(uint16(unix.RTM_NEWADDR), addrMessage(unix.AF_INET6, 64, 0, 3, attr(unix.IFA_ADDRESS, v6)))
-	f.Add(uint16(unix.RTM_DELADDR), addrMessage(unix.AF_INET6, 64, 0, 3, []byte{5, 0, 1, 0, 1}))
+	f.Add(uint16(unix.RTM_NEWLINK), linkMessage(0, attr(unix.IFLA_IFNAME, []byte("eth0\x00"))))
+	f.Add(uint16(unix.RTM_NEWADDR), addrMessage(unix.AF_INET6, 64, 0, attr(unix.IFA_ADDRESS, v6)))
+	f.Add(uint16(unix.RTM_DELADDR), addrMessage(unix.AF_INET6, 64, 0, []byte{5, 0, 1, 0, 1}))
 	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
 		e, err := decode(kind, body)
 		if e != nil && err != nil {

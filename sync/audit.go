@@ -91,6 +91,33 @@ func (r *Reconciler) ours() []frontend.Key {
 // auditFilter reads our nftables table back. At the first time it is the record of what is ours; later it is put right
 // if somebody else changed it. It reports whether the table is as it should be.
 func (r *Reconciler) auditFilter(ctx context.Context, p *passReport) bool {
+	now := r.rulesetGeneration()
+	if r.adopted && now != 0 && now == r.generation {
+		return true
+	}
+	r.generation = 0
+	if !r.readFilter(ctx, p) {
+		return false
+	}
+	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
+	r.generation = now
+	return true
+}
+
+// rulesetGeneration is the present generation of the ruleset, 0 if it is not known.
+func (r *Reconciler) rulesetGeneration() uint32 {
+	if r.Generation == nil {
+		return 0
+	}
+	generation, err := r.Generation()
+	if err != nil {
+		r.log.V(1).Info("The generation of nftables cannot be read: every audit reads the whole table", "error", err.Error())
+		return 0
+	}
+	return generation
+}
+
+func (r *Reconciler) readFilter(ctx context.Context, p *passReport) bool {
 	wrote, err := r.Filter.Ensure(ctx)
 	if wrote || err != nil {
 		p.transaction(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -13,11 +14,7 @@ import (
 // masqueraded. It returns the keys that may be served. If the one transaction for all fails, each Service gets its own,
 // so that one bad frontend holds its own Service and nobody else's.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
-	change := r.additions(keys)
-	if change.Empty() {
-		return keys
-	}
-	err := r.transact(ctx, change, p)
+	err := r.transact(ctx, r.additions(keys), p)
 	if err == nil {
 		return keys
 	}
@@ -31,29 +28,27 @@ func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passRe
 		byService[f.Service] = append(byService[f.Service], key)
 	}
 	if len(order) == 1 {
-		return r.hold(keys, err, p)
+		r.hold(keys, err, p)
+		return nil
 	}
 	var ready []frontend.Key
 	for _, id := range order {
 		own := byService[id]
-		if change := r.additions(own); !change.Empty() {
-			if err := r.transact(ctx, change, p); err != nil {
-				ready = append(ready, r.hold(own, fmt.Errorf("service %s: %w", id, err), p)...)
-				continue
-			}
+		if err := r.transact(ctx, r.additions(own), p); err != nil {
+			r.hold(own, fmt.Errorf("service %s: %w", id, err), p)
+			continue
 		}
 		ready = append(ready, own...)
 	}
 	return ready
 }
 
-// hold keeps unprotected frontends as they are until another try, and returns none of them.
-func (r *Reconciler) hold(keys []frontend.Key, err error, p *passReport) []frontend.Key {
-	p.fail(fmt.Errorf("nftables: %w", err))
+// hold keeps unprotected frontends as they are until another try.
+func (r *Reconciler) hold(keys []frontend.Key, err error, p *passReport) {
+	p.fail(err)
 	for _, key := range keys {
 		r.postpone(key)
 	}
-	return nil
 }
 
 // additions is what the table lacks for the wanted ones of keys.
@@ -75,8 +70,8 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 }
 
 // release takes out of the table what nothing needs any more: the masquerade of frontends that keep the client's
-// address, and everything of those that the kernel does not serve any more.
-func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passReport) {
+// address, and everything of those that the kernel does not serve any more. It returns the keys for which that failed.
+func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	var c filter.Change
 	for _, key := range keys {
 		f, wanted := r.state.Want(key)
@@ -89,17 +84,19 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 			c.DelMasquerade = append(c.DelMasquerade, key)
 		}
 	}
-	if c.Empty() {
-		return
-	}
 	if err := r.transact(ctx, c, p); err != nil {
-		r.hold(append(c.DelOwned, c.DelMasquerade...), err, p)
+		p.fail(err)
+		return slices.Concat(c.DelOwned, c.DelMasquerade)
 	}
+	return nil
 }
 
 // transact applies a change and remembers it once it is acknowledged. If somebody removed the table, it is made anew
 // with all that it should have.
 func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passReport) error {
+	if c.Empty() {
+		return nil
+	}
 	err := r.Filter.Apply(ctx, c)
 	if filter.IsMissing(err) {
 		whole := filter.Rules{Owned: maps.Clone(r.rules.Owned), Masquerade: maps.Clone(r.rules.Masquerade)}

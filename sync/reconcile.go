@@ -35,12 +35,15 @@ type Addresses interface {
 	Addresses() ([]nodeaddr.Address, bool)
 }
 
-// Config is what a Reconciler works with. All fields but RulesetChanged are required.
+// Config is what a Reconciler works with. All fields are required but Generation and RulesetChanged.
 type Config struct {
 	Source    Source
 	Addresses Addresses
 	Kernel    ipvs.Handle
 	Filter    Filter
+	// Generation is the generation of the nftables ruleset, which rises with every write of anybody. An audit reads our
+	// table only if it rose since the last one. Without it every audit reads.
+	Generation func() (uint32, error)
 	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
 	// be closed, which leaves the audits.
 	RulesetChanged <-chan struct{}
@@ -63,16 +66,19 @@ type Reconciler struct {
 	log logr.Logger
 
 	state     *State
-	node      Node
+	primary   []netip.Addr             // the Node's primary addresses, as last known
 	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
 	local     []netip.Addr             // all addresses of the node
-	partial   bool                     // the source is Incomplete
+	partial   bool                     // part of the input is not known: see takeIn
+	unread    keySet                   // our frontends whose kernel state is not known
 	orphans   keySet                   // ours by our table, wanted by nobody at the start
 	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
 	nextAudit time.Time
 	nextPoll  time.Time
+	// generation of the ruleset when our table was last read; 0 if it is not known.
+	generation uint32
 	// rulesetChanged: somebody else wrote to nftables since our table was read.
 	rulesetChanged  bool
 	lastRulesetLook time.Time
@@ -93,6 +99,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 		Config: c, log: log,
 		state:   NewState(c.Scheduler),
 		grace:   map[netip.Addr]time.Time{},
+		unread:  keySet{},
 		orphans: keySet{},
 		refused: map[string]time.Time{},
 		have:    memory{table: ipvs.Table{}},
@@ -122,27 +129,36 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.dueRetries(start)...)
 		r.program(ctx, due.sorted(), p)
 	}
-	r.report(start, p)
+	if ctx.Err() == nil { // what the end cut short has not failed
+		r.report(start, p)
+	}
 }
 
 // takeIn feeds the state with what the source and the node's addresses say now. It returns the orphans once the input
-// is complete: then nobody wants them for sure.
+// is complete: then nobody wants them for sure. It is not complete while some of it has never been readable, nor while
+// addresses are chosen by a Node object that does not exist or lists none.
 func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
-	var freed []frontend.Key
+	was := r.partial
 	for _, u := range r.updates() {
 		r.state.Update(u)
 		if u.Node != nil {
-			r.node = *u.Node
-		}
-		if r.partial && !u.Incomplete {
-			freed = r.orphans.sorted()
+			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
+			if primary := u.Node.Primary(); len(primary) > 0 {
+				r.primary = primary
+			}
 		}
 		r.partial = u.Incomplete
+	}
+	if r.NodePortAddresses.UsesPrimary() && len(r.primary) == 0 {
+		r.partial = true
 	}
 	if all, ok := r.Addresses.Addresses(); ok {
 		r.setAddresses(now, all)
 	}
-	return freed
+	if was && !r.partial {
+		return r.orphans.sorted()
+	}
+	return nil
 }
 
 // updates are what the source delivered since the last pass, oldest first.
@@ -169,7 +185,7 @@ func (r *Reconciler) setAddresses(now time.Time, all []nodeaddr.Address) {
 			usable = append(usable, a.Addr)
 		}
 	}
-	chosen, _ := r.NodePortAddresses.Select(all, r.node.Primary())
+	chosen, _ := r.NodePortAddresses.Select(all, r.primary)
 	serving := slices.Clone(chosen)
 	for _, before := range r.state.Addresses() {
 		switch {
@@ -195,7 +211,7 @@ func (r *Reconciler) setAddresses(now time.Time, all []nodeaddr.Address) {
 // again and tried once more at once; what the kernel refuses is tried again later.
 func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passReport) {
 	for range maxRounds {
-		keys = r.workable(keys)
+		keys = r.known(ctx, r.workable(keys), p)
 		keys = r.protect(ctx, keys, p)
 		if len(keys) == 0 {
 			return
@@ -203,13 +219,17 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		have, next := r.tables(time.Now(), keys)
 		result := ipvs.Apply(ctx, r.Kernel, ipvs.Diff(have, next))
 		p.add(result)
+		each := r.log.V(4)
 		for _, op := range result.Done {
 			r.have.commit(op)
+			if each.Enabled() {
+				each.Info("Done", "operation", op)
+			}
 		}
 		surprised := r.surprises(result, have)
 		failed := r.refusedOps(result)
 		r.reread(ctx, surprised, p)
-		r.release(ctx, keys, p)
+		failed.add(r.release(ctx, keys, p)...)
 		for key := range failed {
 			r.postpone(key)
 		}
@@ -221,6 +241,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
 		keys = append(surprised.minus(failed).sorted(), r.state.Resolve()...)
 	}
+	// Still not as expected after so many rounds: somebody else is at it too.
 	for _, key := range keys {
 		r.postpone(key)
 	}
@@ -234,6 +255,27 @@ func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
 	return slices.DeleteFunc(newKeySet(keys...).sorted(), func(key frontend.Key) bool {
 		_, wanted := r.state.Want(key)
 		return r.partial && !wanted && r.orphans.has(key)
+	})
+}
+
+// known leaves out the keys whose kernel state could not be read, and cannot be read now either.
+func (r *Reconciler) known(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
+	doubtful := newKeySet()
+	for _, key := range keys {
+		if r.unread.has(key) {
+			doubtful.add(key)
+		}
+	}
+	if len(doubtful) == 0 {
+		return keys
+	}
+	r.reread(ctx, doubtful, p)
+	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
+		if r.unread.has(key) {
+			r.postpone(key)
+			return true
+		}
+		return false
 	})
 }
 
@@ -292,16 +334,19 @@ func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
 	return failed
 }
 
-// reread asks the kernel for the entries under keys. A key that cannot be read keeps what is remembered of it.
+// reread asks the kernel for the entries under keys. A key that cannot be read stays unread: what is remembered of it
+// may be wrong, and nothing is concluded from it.
 func (r *Reconciler) reread(ctx context.Context, keys keySet, p *passReport) {
 	for _, key := range keys.sorted() {
 		entry, _, err := r.Kernel.Get(ctx, key)
+		delete(r.unread, key)
 		switch {
 		case err == nil:
 			r.have.put(key, entry)
 		case ipvs.IsGone(err):
 			r.have.drop(key)
 		default:
+			r.unread.add(key)
 			p.fail(fmt.Errorf("read %s again: %w", key, err))
 		}
 	}

@@ -199,9 +199,21 @@ func (s *State) schedulerOf(port ServicePort) string {
 
 // Problems are all that there are now, those of the sources first, then by Service.
 func (s *State) Problems() []Problem {
-	all := slices.Clone(s.source)
+	all := s.general()
 	for _, id := range slices.SortedFunc(maps.Keys(s.problems), ServiceID.Compare) {
 		all = append(all, s.problems[id]...)
+	}
+	return all
+}
+
+// general are the problems that belong to no Service.
+func (s *State) general() []Problem {
+	all := slices.Clone(s.source)
+	if len(s.addresses) == 0 && len(s.services) > 0 {
+		all = append(all, Problem{
+			Object: "--nodeport-addresses", Reason: NoAddress,
+			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check and plan say what each address lacks",
+		})
 	}
 	return all
 }
@@ -242,24 +254,30 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 	var found []Problem
 	object := "Service " + id.String()
 	keys := s.keysOf(svc, port)
-	if len(keys) == 0 {
+	if len(keys) == 0 && len(s.addresses) > 0 { // without any address there is one problem, not one for each port
 		found = append(found, Problem{
 			Object: object, Reason: NoAddress,
-			Message: fmt.Sprintf("node port %d/%s is not served here: no address of this node is chosen by --nodeport-addresses for its address family",
+			Message: fmt.Sprintf("node port %d/%s is not served here: --nodeport-addresses chooses no address of its family on this node",
 				port.NodePort, port.Protocol),
 		})
 	}
 	lost := map[ServiceID][]string{}
+	why := map[ServiceID]string{}
 	for _, key := range keys {
-		if holder, ok := s.ledger.Holder(key); ok && ServiceID(holder.ID) != id {
-			lost[ServiceID(holder.ID)] = append(lost[ServiceID(holder.ID)], key.Addr.String())
+		holder, ok := s.ledger.Holder(key)
+		if by := ServiceID(holder.ID); ok && by != id {
+			lost[by] = append(lost[by], key.Addr.String())
+			why[by] = "which comes first by name"
+			if holder.Created.Before(svc.Created) {
+				why[by] = "which is older"
+			}
 		}
 	}
 	for holder, addrs := range lost {
 		found = append(found, Problem{
 			Object: object, Reason: Conflict, Skipped: true,
-			Message: fmt.Sprintf("node port %d/%s on %s belongs to Service %s, which is older (or first by name): give one of the two another nodePort",
-				port.NodePort, port.Protocol, strings.Join(addrs, ", "), holder),
+			Message: fmt.Sprintf("node port %d/%s on %s belongs to Service %s, %s: give one of the two another nodePort",
+				port.NodePort, port.Protocol, strings.Join(addrs, ", "), holder, why[holder]),
 		})
 	}
 	if _, refused := s.refused[port.Scheduler]; refused {

@@ -180,8 +180,9 @@ func (b *statusBoard) note(state *State) []Problem {
 			}
 		}
 	}
-	add(b.source, state.source)
-	b.source = state.source
+	general := state.general()
+	add(b.source, general)
+	b.source = general
 	if b.problems == nil {
 		b.problems = map[ServiceID][]Problem{}
 	}

@@ -20,7 +20,8 @@ type PortView struct {
 	Policy    TrafficPolicy
 	Scheduler string // in force
 	Frontends []FrontendView
-	// NotServed says why, if no frontend of the port is served here; empty otherwise.
+	// NotServed says why, if no frontend of the port is served here; empty otherwise. A port that cannot be used as it
+	// is written has this and the Service alone.
 	NotServed string
 }
 
@@ -44,6 +45,11 @@ func (s *State) View() []PortView {
 		svc := s.services[id]
 		for _, port := range svc.Ports {
 			views = append(views, s.viewPort(svc, port))
+		}
+		for _, p := range svc.Problems {
+			if p.Skipped {
+				views = append(views, PortView{Service: id, NotServed: p.Message})
+			}
 		}
 	}
 	return views
@@ -100,16 +106,17 @@ func emptyBecause(port ServicePort, addr netip.Addr) string {
 	case family == 0:
 		return "no endpoints"
 	case port.Policy == Local && here == 0:
-		return fmt.Sprintf("none of %s is on this node (externalTrafficPolicy: Local)", plural(family, "endpoint"))
+		return none(family) + " on this node (externalTrafficPolicy: Local)"
 	case port.Policy == Local:
-		return fmt.Sprintf("none of the node's own %s is ready (externalTrafficPolicy: Local)", plural(here, "endpoint"))
+		return none(here) + " ready, of those on this node (externalTrafficPolicy: Local)"
 	}
-	return fmt.Sprintf("none of %s is ready", plural(family, "endpoint"))
+	return none(family) + " ready"
 }
 
-func plural(n int, noun string) string {
+// none begins a sentence about endpoints of which none is as it should be.
+func none(n int) string {
 	if n == 1 {
-		return "1 " + noun
+		return "the only endpoint is not"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("none of %d endpoints is", n)
 }

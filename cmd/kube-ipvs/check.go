@@ -51,7 +51,7 @@ flags of run. The exit code is 1 if the agent could not work.`,
 			return nil
 		},
 	}
-	addGroups(cmd, o.sourceFlags(), o.graceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags())
+	addGroups(cmd, runGroups(o)...)
 	return cmd
 }
 
@@ -72,7 +72,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 		items = append(items, host.CheckSchedulers(ctx, o.scheduler, o.allowedSchedulers, prober(kernel))...)
 	}
 	sysctls := host.Sysctls{StateDir: o.stateDir}
-	items = append(items, host.CheckSysctls(sysctls.FS(), settable(), sysctls.Writable)...)
+	items = append(items, host.CheckSysctls(sysctls.FS(), host.WantedSysctls(), sysctls.Writable)...)
 
 	node, sourceItem := o.checkSource(ctx, stdin)
 	serving, local, addressItem := o.checkAddresses(ctx, node)
@@ -86,11 +86,6 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 		items = append(items, checkForeign(ctx, kernel, local))
 	}
 	return items
-}
-
-// settable are the sysctls that are looked at one by one; forwarding has a check of its own.
-func settable() []host.Sysctl {
-	return slices.DeleteFunc(host.WantedSysctls(), func(s host.Sysctl) bool { return s.Keep })
 }
 
 func prober(kernel ipvs.Handle) func(context.Context, string) (bool, error) {
@@ -277,7 +272,7 @@ func printItems(w io.Writer, items []host.Item) {
 			fmt.Fprintf(t, "\t\t→ %s\n", i.Mend)
 		}
 	}
-	t.Flush()
+	_ = t.Flush() // w is a terminal, a pipe or a buffer: there is nobody else to tell
 	switch host.Worst(items) {
 	case host.Fail:
 		fmt.Fprintln(w, "\nThe agent cannot work on this node before what FAILED is mended.")

@@ -124,6 +124,11 @@ func (o *options) generalFlags() group {
 	return g
 }
 
+// runGroups are all flags of run, which check takes too.
+func runGroups(o *options) []group {
+	return []group{o.sourceFlags(), o.graceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
+}
+
 // validate joins everything that is wrong with the flags of run.
 func (o *options) validate() error {
 	errs := o.validatePlanning()

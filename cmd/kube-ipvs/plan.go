@@ -179,7 +179,7 @@ func printTable(w io.Writer, p *plan) error {
 	for _, v := range views {
 		printPort(t, v)
 	}
-	t.Flush()
+	_ = t.Flush() // into b
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -193,6 +193,10 @@ func describe(a nodeaddr.Address) string {
 
 // printPort is one line for each real server, the columns before it only where they change.
 func printPort(t io.Writer, v sync.PortView) {
+	if v.NodePort == 0 {
+		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\tnot served: %s\n", v.Service, v.NotServed)
+		return
+	}
 	head := fmt.Sprintf("%s\t%s\t%d/%s\t%s\t%s", v.Service, cmp.Or(v.Name, fmt.Sprint(v.Port)), v.NodePort, v.Protocol, v.Scheduler, v.Policy)
 	if v.NotServed != "" {
 		fmt.Fprintf(t, "%s\t-\tnot served: %s\n", head, v.NotServed)
@@ -285,6 +289,9 @@ func printJSON(w io.Writer, p *plan) error {
 }
 
 func portToJSON(v sync.PortView) portJSON {
+	if v.NodePort == 0 {
+		return portJSON{Namespace: v.Service.Namespace, Service: v.Service.Name, NotServed: v.NotServed, Frontends: []frontendJSON{}}
+	}
 	port := portJSON{
 		Namespace: v.Service.Namespace, Service: v.Service.Name, PortName: v.Name, Port: v.Port, NodePort: v.NodePort,
 		Protocol: strings.ToUpper(v.Protocol.String()), Policy: v.Policy.String(), Scheduler: v.Scheduler, NotServed: v.NotServed,

@@ -43,7 +43,7 @@ connections live on, and the next start takes over what is there. cleanup remove
 			return o.run(cmd.Context(), cmd.InOrStdin(), newLogger(cmd.ErrOrStderr(), o.verbosity))
 		},
 	}
-	addGroups(cmd, o.sourceFlags(), o.graceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags())
+	addGroups(cmd, runGroups(o)...)
 	return cmd
 }
 
@@ -85,7 +85,8 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	}
 	watcher := nodeaddr.NewWatcher(log)
 	reconciler := sync.New(log, sync.Config{
-		Source: source, Addresses: watcher, Kernel: kernel, Filter: table, RulesetChanged: foreign,
+		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
+		Generation: filter.Generation, RulesetChanged: foreign,
 		NodePortAddresses: o.spec, Scheduler: o.scheduler, SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
 	})
 	endpoints, err := o.endpoints(ctx, reconciler)
@@ -144,12 +145,13 @@ func openKernel(ctx context.Context) (ipvs.Handle, error) {
 
 // tune sets sysctls and timeouts.
 func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger) error {
-	changed, err := host.Sysctls{StateDir: o.stateDir}.Set(ctx, host.WantedSysctls())
+	wanted := append(host.WantedSysctls(), host.ForwardIPv4())
+	changed, err := host.Sysctls{StateDir: o.stateDir}.Set(ctx, wanted)
 	if err != nil {
 		return err
 	}
 	if changed > 0 {
-		log.Info("Set sysctls", "changed", changed, "wanted", host.WantedSysctls())
+		log.Info("Set sysctls", "changed", changed, "wanted", wanted)
 	}
 	now, err := kernel.Timeouts(ctx)
 	if err != nil {

@@ -84,7 +84,7 @@ func listen(ctx context.Context, flag, address string, handler http.Handler) (*l
 // close gives the address up, if it was bound.
 func (l *listener) close() {
 	if l != nil {
-		_ = l.Listener.Close()
+		_ = l.Close()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -33,16 +32,12 @@ type Report struct {
 // Run boots a guest, runs the job and ends the guest. The error says why the job did not come to its end; how the
 // steps went is told to the observer only. The end of ctx ends the guest.
 func (g *Guest) Run(ctx context.Context, job Job, o Observer) (Report, error) {
-	dir, err := os.MkdirTemp("", "kube-ipvs-lab-")
-	if err != nil {
-		return Report{}, fmt.Errorf("run guest: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	image := filepath.Join(dir, "initramfs")
 	job.Time = time.Now()
-	if err := g.writeImage(image, job); err != nil {
+	image, err := g.image(job)
+	if err != nil {
 		return Report{}, fmt.Errorf("write initramfs: %w", err)
 	}
+	defer image.Close()
 	report, err := g.boot(ctx, image, job, o)
 	if err != nil {
 		return report, fmt.Errorf("run guest: %w", err)
@@ -50,29 +45,34 @@ func (g *Guest) Run(ctx context.Context, job Job, o Observer) (Report, error) {
 	return report, nil
 }
 
-func (g *Guest) writeImage(name string, job Job) error {
-	f, err := os.Create(name)
+// image writes the initramfs to a file without a name, of which nothing is left however we end.
+func (g *Guest) image(job Job) (*os.File, error) {
+	f, err := os.CreateTemp("", "kube-ipvs-lab-")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := writeImage(f, g.Kernel, g.Init, job, g.Files); err != nil {
+	err = os.Remove(f.Name())
+	if err == nil {
+		err = writeImage(f, g.Kernel, g.Init, job, g.Files)
+	}
+	if err != nil {
 		f.Close()
-		return err
+		return nil, err
 	}
-	return f.Close()
+	return f, nil
 }
 
 // boot starts QEMU and reads frames until the trailer or the guest's end.
-func (g *Guest) boot(ctx context.Context, image string, job Job, o Observer) (Report, error) {
+func (g *Guest) boot(ctx context.Context, image *os.File, job Job, o Observer) (Report, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return Report{}, err
 	}
 	defer ours.Close()
 	console := &consoleTail{also: g.Console}
-	cmd := exec.Command("qemu-system-x86_64", qemuArgs(g.Kernel.vmlinux(), image, g.Memory)...)
+	cmd := exec.Command("qemu-system-x86_64", qemuArgs(g.Kernel.vmlinux(), g.Memory)...)
 	cmd.Stdout, cmd.Stderr = console, console
-	cmd.ExtraFiles = []*os.File{theirs} // file descriptor 3
+	cmd.ExtraFiles = []*os.File{theirs, image} // file descriptors 3 and 4: see qemuArgs
 	// In a group of its own, so that Ctrl-C is ours to handle, and never longer alive than we are.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	start := time.Now()

@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,20 +20,16 @@ type File struct {
 	Dest   string // absolute path in the guest
 }
 
-// buildBase writes the part of the initramfs that is the same for every run: the modules, and the tools with their
+// baseImage returns the part of the initramfs that is the same for every run: the modules, and the tools with their
 // libraries.
-func (l *Lab) buildBase(k Kernel) error {
-	if _, err := os.Stat(k.base()); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	fmt.Fprintln(l.Progress, "lab: building the base initramfs")
-	modules, err := readModules(k.modules(), guestModules())
+func baseImage(version, modulesDir string) ([]byte, error) {
+	modules, err := readModules(modulesDir, guestModules())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	builtin, err := os.ReadFile(filepath.Join(k.modules(), "modules.builtin"))
+	builtin, err := os.ReadFile(filepath.Join(modulesDir, "modules.builtin"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var buf bytes.Buffer
 	a := newArchive(&buf)
@@ -47,14 +42,14 @@ func (l *Lab) buildBase(k Kernel) error {
 	a.file("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\n"))
 	a.file("/etc/group", 0o644, []byte("root:x:0:\n"))
 	a.file("/etc/hosts", 0o644, []byte("127.0.0.1 localhost lab\n::1 localhost\n"))
-	writeModuleIndex(a, "/lib/modules/"+k.Version, modules, builtin)
+	writeModuleIndex(a, "/lib/modules/"+version, modules, builtin)
 	for _, name := range []string{"nft", "ipvsadm"} {
 		p, err := lookTool(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := addProgram(a, p, "/usr/sbin/"+name); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, f := range []string{"/etc/protocols", "/etc/services"} { // nft reads protocol and service names there
@@ -63,9 +58,9 @@ func (l *Lab) buildBase(k Kernel) error {
 		}
 	}
 	if err := a.close(); err != nil {
-		return err
+		return nil, err
 	}
-	return writeWhole(k.base(), buf.Bytes())
+	return buf.Bytes(), nil
 }
 
 // addProgram adds a program with the shared libraries it needs, which keep their paths.

@@ -8,20 +8,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 )
 
-// metaPackage depends on Debian's current kernel. The cloud flavour would do for IPVS but has fewer drivers.
-const metaPackage = "linux-image-amd64"
-
-// Kernel is a prepared kernel: a directory with vmlinux and base.cpio.
+// Kernel is a prepared kernel: a directory with the package it came in and what was made of that.
 type Kernel struct {
 	Version string // as in uname -r
 	Dir     string
 }
 
+func (k Kernel) deb() string     { return filepath.Join(k.Dir, "linux-image.deb") }
 func (k Kernel) vmlinux() string { return filepath.Join(k.Dir, "vmlinux") }
 func (k Kernel) base() string    { return filepath.Join(k.Dir, "base-"+baseVersion+".cpio") }
 
@@ -40,112 +38,83 @@ func New(progress io.Writer) (*Lab, error) {
 	return &Lab{Cache: filepath.Join(cache, "kube-ipvs", "lab"), Progress: progress}, nil
 }
 
-// Prepare installs the tools and fetches and unpacks the kernel, as far as that is not done. It asks for a newer
-// kernel only if update is set: a prepared lab works offline.
+// Prepare installs the tools, and fetches and unpacks the kernel, as far as that is not done. A prepared lab works
+// offline: only if update is set does it look for a newer kernel, and take over the tools anew.
 func (l *Lab) Prepare(ctx context.Context, update bool) (Kernel, error) {
 	if runtime.GOARCH != "amd64" {
-		return Kernel{}, errors.New("the lab's guest is an amd64 machine and takes its programs from the host: use an amd64 host")
+		return Kernel{}, errors.New("the lab's guest is an amd64 machine with programs of the host's: it needs an amd64 host")
 	}
 	if err := installTools(ctx, l.Progress); err != nil {
 		return Kernel{}, err
 	}
-	version := ""
-	if !update {
-		version = l.current()
+	unlock, err := l.lock()
+	if err != nil {
+		return Kernel{}, err
 	}
-	if version == "" {
-		var err error
-		if version, err = l.candidate(ctx, update); err != nil {
-			return Kernel{}, err
+	defer unlock()
+	k, ok := l.current()
+	if !ok || update {
+		if k, err = l.fetch(ctx, update); err != nil {
+			return Kernel{}, fmt.Errorf("fetch kernel: %w", err)
 		}
 	}
-	k := Kernel{Version: version, Dir: filepath.Join(l.Cache, version)}
-	if err := l.unpack(ctx, k); err != nil {
-		return Kernel{}, fmt.Errorf("prepare kernel %s: %w", version, err)
+	if err := l.unpack(ctx, k, update); err != nil {
+		return Kernel{}, fmt.Errorf("unpack kernel %s: %w", k.Version, err)
 	}
-	if err := l.buildBase(k); err != nil {
-		return Kernel{}, fmt.Errorf("prepare kernel %s: %w", version, err)
-	}
-	if err := os.WriteFile(filepath.Join(l.Cache, "current"), []byte(version+"\n"), 0o644); err != nil {
-		return Kernel{}, fmt.Errorf("prepare kernel %s: %w", version, err)
+	if err := os.WriteFile(filepath.Join(l.Cache, "current"), []byte(k.Version+"\n"), 0o644); err != nil {
+		return Kernel{}, fmt.Errorf("prepare kernel: %w", err)
 	}
 	return k, nil
 }
 
-// current returns the version last prepared, if it is still there.
-func (l *Lab) current() string {
-	b, err := os.ReadFile(filepath.Join(l.Cache, "current"))
-	version := strings.TrimSpace(string(b))
-	if err != nil || version == "" {
-		return ""
-	}
-	if _, err := os.Stat(Kernel{Dir: filepath.Join(l.Cache, version)}.vmlinux()); err != nil {
-		return ""
-	}
-	return version
-}
-
-// candidate asks apt which kernel the meta package stands for now.
-func (l *Lab) candidate(ctx context.Context, update bool) (string, error) {
-	if err := needApt(); err != nil {
-		return "", err
-	}
-	if !update {
-		if out, err := output(ctx, "", "apt-cache", "show", "--no-all-versions", metaPackage); err == nil {
-			if v := kernelVersion(string(out)); v != "" {
-				return v, nil
-			}
-		}
-	}
-	if err := asRoot(ctx, l.Progress, "apt-get", "update", "-q"); err != nil {
-		return "", err
-	}
-	out, err := output(ctx, "", "apt-cache", "show", "--no-all-versions", metaPackage)
-	if err != nil {
-		return "", fmt.Errorf("no kernel package %s: the lab needs Debian's: %w", metaPackage, err)
-	}
-	if v := kernelVersion(string(out)); v != "" {
-		return v, nil
-	}
-	return "", fmt.Errorf("package %s depends on no kernel", metaPackage)
-}
-
-// kernelVersion returns the kernel that a meta package's record depends on.
-func kernelVersion(record string) string {
-	m := regexp.MustCompile(`(?m)^Depends:.*\blinux-image-([0-9][^\s,]*)`).FindStringSubmatch(record)
-	if m == nil {
-		return ""
-	}
-	return m[1]
-}
-
-// unpack fetches the kernel's package and leaves vmlinux and lib/modules in the kernel's directory. vmlinux is
-// written last: it says that the rest is complete.
-func (l *Lab) unpack(ctx context.Context, k Kernel) error {
-	if _, err := os.Stat(k.vmlinux()); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+// lock waits for its turn: of two runs at the same time, one prepares first.
+func (l *Lab) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(l.Cache, 0o755); err != nil {
+		return nil, fmt.Errorf("prepare kernel: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(l.Cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("prepare kernel: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", l.Cache, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+func (l *Lab) kernel(version string) Kernel {
+	return Kernel{Version: version, Dir: filepath.Join(l.Cache, version)}
+}
+
+// current returns the kernel last prepared, if it is still there.
+func (l *Lab) current() (Kernel, bool) {
+	b, err := os.ReadFile(filepath.Join(l.Cache, "current"))
+	k := l.kernel(strings.TrimSpace(string(b)))
+	if err != nil || k.Version == "" {
+		return Kernel{}, false
+	}
+	_, err = os.Stat(k.deb())
+	return k, err == nil
+}
+
+// unpack makes vmlinux and the base initramfs out of the package, where they are missing.
+func (l *Lab) unpack(ctx context.Context, k Kernel, again bool) error {
+	_, errKernel := os.Stat(k.vmlinux())
+	_, errBase := os.Stat(k.base())
+	if err := errors.Join(errKernel, errBase); !again && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	tmp, err := os.MkdirTemp(l.Cache, "unpack-")
+	fmt.Fprintf(l.Progress, "lab: unpacking kernel %s and building the base initramfs\n", k.Version)
+	root, err := os.MkdirTemp(k.Dir, "root-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
-	fmt.Fprintf(l.Progress, "lab: fetching Debian's kernel %s (about 70 MB, once)\n", k.Version)
-	// As root apt drops privileges to download; where it cannot write here it warns and goes on.
-	if _, err := output(ctx, tmp, "apt-get", "download", "-q", "linux-image-"+k.Version); err != nil {
+	defer func() { _ = os.RemoveAll(root) }()
+	if _, err := output(ctx, "", "dpkg", "-x", k.deb(), root); err != nil {
 		return err
 	}
-	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("apt-get download left %d packages: %w", len(debs), err)
-	}
-	if _, err := output(ctx, tmp, "dpkg", "-x", debs[0], "root"); err != nil {
-		return err
-	}
-	image, err := os.ReadFile(filepath.Join(tmp, "root", "boot", "vmlinuz-"+k.Version))
+	image, err := os.ReadFile(filepath.Join(root, "boot", "vmlinuz-"+k.Version))
 	if err != nil {
 		return err
 	}
@@ -153,28 +122,21 @@ func (l *Lab) unpack(ctx context.Context, k Kernel) error {
 	if err != nil {
 		return err
 	}
-	return install(filepath.Join(tmp, "root"), k, vmlinux)
+	base, err := baseImage(k.Version, modulesDir(root, k.Version))
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeWhole(k.vmlinux(), vmlinux), writeWhole(k.base(), base))
 }
 
-// install moves the unpacked modules to their place and writes vmlinux.
-func install(root string, k Kernel, vmlinux []byte) error {
-	if err := os.RemoveAll(k.Dir); err != nil {
-		return err
+// modulesDir returns where the package has its modules: Debian 13 moved them below /usr.
+func modulesDir(root, version string) string {
+	dir := filepath.Join(root, "lib", "modules", version)
+	if !isDir(dir) {
+		dir = filepath.Join(root, "usr", "lib", "modules", version)
 	}
-	modules := filepath.Join(root, "lib", "modules")
-	if _, err := os.Stat(modules); err != nil {
-		modules = filepath.Join(root, "usr", "lib", "modules") // Debian 13 and later
-	}
-	if err := os.MkdirAll(filepath.Join(k.Dir, "lib"), 0o755); err != nil {
-		return err
-	}
-	if err := os.Rename(modules, filepath.Join(k.Dir, "lib", "modules")); err != nil {
-		return err
-	}
-	return writeWhole(k.vmlinux(), vmlinux)
+	return dir
 }
-
-func (k Kernel) modules() string { return filepath.Join(k.Dir, "lib", "modules", k.Version) }
 
 // writeWhole writes a file so that it is there whole or not at all.
 func writeWhole(name string, data []byte) error {

@@ -38,8 +38,10 @@ func LoadModuleIndex(dir string) (*ModuleIndex, error) {
 		name string
 		line func(string)
 	}{
-		{"modules.dep", x.dep}, {"modules.alias", x.alias},
-		{"modules.softdep", x.softdep}, {"modules.builtin", x.built},
+		{"modules.dep", x.dep},
+		{"modules.alias", x.alias},
+		{"modules.softdep", x.softdep},
+		{"modules.builtin", x.built},
 	} {
 		err := eachLine(filepath.Join(dir, f.name), f.line)
 		if err != nil && (f.name == "modules.dep" || !errors.Is(err, fs.ErrNotExist)) {

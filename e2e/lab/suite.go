@@ -104,7 +104,7 @@ func (s *Suite) inDirectory(f func(dir string) error) error {
 	if err != nil {
 		return fmt.Errorf("build tests: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	return f(dir)
 }
 

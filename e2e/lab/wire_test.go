@@ -29,6 +29,7 @@ func (r *recorder) Started(i int) { r.said = append(r.said, fmt.Sprintf("start %
 func (r *recorder) Exited(e Exit) {
 	r.said = append(r.said, fmt.Sprintf("exit %d code %d", e.Step, e.Code))
 }
+
 func (r *recorder) Output(i int, s Stream, data []byte) {
 	r.said = append(r.said, fmt.Sprintf("output %d.%d %s", i, s, data))
 }

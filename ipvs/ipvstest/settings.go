@@ -2,7 +2,6 @@ package ipvstest
 
 import (
 	"errors"
-	"os"
 	"syscall"
 	"time"
 
@@ -74,41 +73,5 @@ func (s subject) timeouts(want ipvs.Timeouts) {
 	}
 	if got != want {
 		s.Errorf("timeouts are %v, want %v", got, want)
-	}
-}
-
-// lifetime is what calls do after the end of their context or of the handle.
-func lifetime() []promise {
-	return []promise{
-		{"calls fail after Close", func(s subject) {
-			s.must(addVirtual(key4(), rr()))
-			if err := s.Close(); err != nil {
-				s.Fatal(err)
-			}
-			for name, err := range s.calls() {
-				if !errors.Is(err, os.ErrClosed) {
-					s.Errorf("%s: %v, want %v", name, err, os.ErrClosed)
-				}
-			}
-			if err := s.Close(); !errors.Is(err, os.ErrClosed) {
-				s.Errorf("Close: %v, want %v", err, os.ErrClosed)
-			}
-		}},
-	}
-}
-
-// calls makes one call of every method that takes a context and returns their errors by name.
-func (s subject) calls() map[string]error {
-	ctx := s.Context()
-	_, list := s.List(ctx)
-	_, _, get := s.Get(ctx, key4())
-	_, timeouts := s.Timeouts(ctx)
-	return map[string]error{
-		"List":           list,
-		"Get":            get,
-		"Do":             s.Do(ctx, []ipvs.Op{setVirtual(key4(), rr())})[0],
-		"Timeouts":       timeouts,
-		"SetTimeouts":    s.SetTimeouts(ctx, ipvs.Timeouts{UDP: time.Minute}),
-		"ProbeScheduler": s.ProbeScheduler(ctx, "rr"),
 	}
 }

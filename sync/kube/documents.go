@@ -101,7 +101,7 @@ func withoutMarker(text []byte) []byte {
 // toJSON converts a document. duplicate, if not nil, says that a field stands in it twice: the last one is used.
 func (d document) toJSON() (raw []byte, duplicate, err error) {
 	if json.Valid(d.text) {
-		return d.text, nil, nil // The YAML parser refuses tabs as indentation, and so JSON that others indent.
+		return d.text, nil, nil // JSON is not quite YAML: the parser refuses the escapes \/ and \ud83d\ude00.
 	}
 	if isFlow(d.text) {
 		// The parser stops behind the brace that closes the root, whatever follows. Within a list it does not.

@@ -34,6 +34,9 @@ func families(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) 
 		return f
 	}
 	for _, slice := range endpointSlices {
+		if _, headless := slice.Labels[corev1.IsHeadlessService]; headless {
+			continue
+		}
 		switch slice.AddressType {
 		case discoveryv1.AddressTypeIPv4:
 			f |= sync.IPv4

@@ -2,7 +2,9 @@ package kube
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -84,35 +86,44 @@ func (f *file) wait(now time.Time) (again time.Time, waiting bool) {
 func (f *file) unreadable(err error) {
 	f.sum = [sha256.Size]byte{}
 	f.emptySince = time.Time{}
+	f.problems = []sync.Problem{unreadable(f.name, err, f.whole)}
+}
+
+// unreadable is the problem that a file or directory cannot be read; held says whether it could be before.
+func unreadable(path string, err error, held bool) sync.Problem {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err // The path is named already.
+	}
 	message := fmt.Sprintf("cannot be read (%v)", err)
-	if f.whole {
+	if held {
 		message += "; what it said before stays in force"
 	}
-	f.problems = []sync.Problem{{Object: f.name, Reason: sync.Invalid, Message: message, Skipped: true}}
+	return sync.Problem{Object: path, Reason: sync.Invalid, Message: message, Skipped: true}
 }
 
 // files are the manifest files by name.
 type files map[string]*file
 
 // get is the file of that name, a new one if there is none.
-func (fs files) get(name string, final bool) *file {
-	f := fs[name]
+func (all files) get(name string, final bool) *file {
+	f := all[name]
 	if f == nil {
 		f = &file{name: name, final: final}
-		fs[name] = f
+		all[name] = f
 	}
 	return f
 }
 
 // keep forgets the files that are not among names, once their grace is over. again is when the first one is due.
-func (fs files) keep(names map[string]bool, now time.Time) (again time.Time) {
-	for name, f := range fs {
+func (all files) keep(names map[string]bool, now time.Time) (again time.Time) {
+	for name, f := range all {
 		if names[name] {
 			continue
 		}
 		due, waiting := f.wait(now)
 		if !waiting {
-			delete(fs, name)
+			delete(all, name)
 			continue
 		}
 		again = earlier(again, due)
@@ -130,10 +141,10 @@ func earlier(a, b time.Time) time.Time {
 
 // content is what all files together say. Of an object that stands there twice the first counts, in the order of the
 // file names and within a file from its beginning.
-func (fs files) content() (objects map[objectKey]object, problems []sync.Problem, incomplete bool) {
+func (all files) content() (objects map[objectKey]object, problems []sync.Problem, incomplete bool) {
 	objects = map[objectKey]object{}
-	for _, name := range slices.Sorted(maps.Keys(fs)) {
-		f := fs[name]
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f := all[name]
 		problems = append(problems, f.problems...)
 		incomplete = incomplete || !f.whole
 		for _, o := range f.objects {

@@ -61,6 +61,10 @@ func TestABrokenFileKeepsWhatItSaidBefore(t *testing.T) {
 
 	fs.get("a.yaml", false).take([]byte(webYAML), start())
 	expectInForce(t, fs, []string{"api", "web"}, nil, false)
+
+	fs.get("a.yaml", false).unreadable(errors.New("permission denied"))
+	fs.get("a.yaml", false).take([]byte(webYAML), start())
+	expectInForce(t, fs, []string{"api", "web"}, nil, false)
 }
 
 func TestOfAFileThatWasNeverWholeTheGoodDocumentsAreUsed(t *testing.T) {

@@ -69,7 +69,7 @@ func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error)
 	if _, err := m.scan(time.Now()); err != nil {
 		return sync.Update{}, err
 	}
-	m.setSynced()
+	m.change(m.setSynced)
 	update, _ := m.Next()
 	if len(m.files) == 0 {
 		return sync.Update{}, fmt.Errorf("no *.yaml, *.yml or *.json file in %s", path)
@@ -87,7 +87,7 @@ func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error)
 // Run is that of sync.Source. It fails in no case: what cannot be read is a problem in the Update and read again.
 func (m *Manifests) Run(ctx context.Context) error {
 	if m.final {
-		m.rescan(time.Now())
+		go m.rescan(time.Now()) // A pipe that nobody closes must not keep the agent from ending.
 		<-ctx.Done()
 		return nil
 	}
@@ -106,11 +106,10 @@ func (m *Manifests) rescan(now time.Time) (again time.Time) {
 	again, err := m.scan(now)
 	if err != nil {
 		_, problems, incomplete := m.files.content()
-		message := fmt.Sprintf("cannot be read (%v); what it said before stays in force", err)
-		problems = append(problems, sync.Problem{Object: m.path, Reason: sync.Invalid, Message: message, Skipped: true})
-		m.setInput(problems, incomplete || !m.listed)
+		problems = append(problems, unreadable(m.path, err, m.listed))
+		m.change(func() { m.setInput(problems, incomplete || !m.listed) })
 	}
-	m.setSynced()
+	m.change(m.setSynced)
 	return again
 }
 
@@ -138,8 +137,11 @@ func (m *Manifests) scan(now time.Time) (again time.Time, err error) {
 	}
 	again = earlier(again, m.files.keep(present, now))
 	objects, problems, incomplete := m.files.content()
-	m.apply(objects)
-	m.setInput(problems, incomplete)
+	// At once, so that an endpoint which only moves to another slice is never missing.
+	m.change(func() {
+		m.apply(objects)
+		m.setInput(problems, incomplete)
+	})
 	return again, nil
 }
 
@@ -226,12 +228,13 @@ func (m *Manifests) set(o object) {
 }
 
 func (m *Manifests) remove(key objectKey) {
+	name := types.NamespacedName{Namespace: key.namespace, Name: key.name}
 	switch key.kind {
 	case kindService:
-		m.deleteService(sync.ServiceID{Namespace: key.namespace, Name: key.name})
+		m.deleteService(name)
 	case kindEndpointSlice:
-		m.deleteSlice(types.NamespacedName{Namespace: key.namespace, Name: key.name})
+		m.deleteSlice(name)
 	case kindNode:
-		m.deleteNode(key.name)
+		m.deleteNode(name)
 	}
 }

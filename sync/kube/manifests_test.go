@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,9 +195,12 @@ func TestAConfigMapVolumeIsFollowed(t *testing.T) {
 	whole.until("web=30080")
 	single.until("web=30080")
 	version("..2", apiYAML)
-	must(t, os.RemoveAll(filepath.Join(dir, "..1")))
 	whole.until("api=30081")
 	single.until("api=30081")
+	must(t, os.RemoveAll(filepath.Join(dir, "..1")))
+	version("..3", webYAML)
+	whole.until("web=30080")
+	single.until("web=30080")
 }
 
 func TestADirectoryThatIsReplacedIsFollowed(t *testing.T) {
@@ -224,6 +228,9 @@ func TestAPathThatComesLaterIsFollowed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "manifests")
 	f := followPath(t, dir)
 	f.untilThat("a problem and nothing deleted", func() bool { return len(f.last.Problems) == 1 && f.last.Incomplete })
+	if p := f.last.Problems[0]; p.Object != dir || p.Message != "cannot be read (no such file or directory)" {
+		t.Errorf("problem %v", p)
+	}
 	must(t, os.Mkdir(dir, 0o700))
 	write(t, filepath.Join(dir, "web.yaml"), webYAML)
 	f.until("web=30080")
@@ -235,6 +242,16 @@ func TestAPathThatComesLaterIsFollowed(t *testing.T) {
 func TestStandardInputIsReadOnce(t *testing.T) {
 	f := follow(t, NewManifests("-", strings.NewReader(webYAML+"---\n"+apiYAML), Options{}, logr.Discard()))
 	f.until("web=30080 api=30081")
+}
+
+func TestAStandardInputThatNobodyClosesDoesNotKeepTheAgentFromEnding(t *testing.T) {
+	stdin, writer := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- NewManifests("-", stdin, Options{}, logr.Discard()).Run(ctx) }()
+	cancel()
+	must(t, <-done)
+	must(t, writer.Close())
 }
 
 // One file of many changes: only its Services are translated.
@@ -276,28 +293,4 @@ func TestReadManifestsFailsWhenNothingCanBeRead(t *testing.T) {
 	if err != nil || len(update.Services) != 1 || len(update.Problems) != 1 || !update.Incomplete {
 		t.Errorf("the good file beside a broken one: %v, %v", update, err)
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{
-		webYAML, brokenYAML, webYAML + "---\n" + apiYAML, "{}", "--- {a: b}\n...\n---", "%YAML 1.1\n---\n", "\ufeff" + webYAML,
-		`{"apiVersion":"v1","kind":"List","items":[{"kind":"Service"},null,7]}{"kind":1}`, "a: &a [*a]", "? {}\n: x", "null", "- ",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		d := decode("f", data)
-		for _, o := range d.objects {
-			if o.key.name == "" || o.value == nil || o.where == "" {
-				t.Fatalf("incomplete object %+v", o)
-			}
-		}
-		if d.documents == 0 && (len(d.objects) > 0 || len(d.faults) > 0) {
-			t.Fatalf("something out of nothing: %+v", d)
-		}
-		update, err := ReadManifests("-", strings.NewReader(string(data)), testOptions())
-		if err == nil && d.broken() != update.Incomplete {
-			t.Fatalf("broken input that counts as complete: %+v", update)
-		}
-	})
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -10,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"net/netip"
 	"pgregory.net/rapid"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -183,57 +183,4 @@ func largeService(endpoints int) (*corev1.Service, []*discoveryv1.EndpointSlice)
 		})
 	}
 	return nodePortService("large", corev1.ServicePort{Port: 80, NodePort: 30080}), result
-}
-
-func BenchmarkTranslate10kEndpoints(b *testing.B) {
-	svc, slices := largeService(10_000)
-	o := testOptions()
-	b.ReportAllocs()
-	for b.Loop() {
-		Translate(svc, slices, o)
-	}
-}
-
-// BenchmarkOneSliceOf3000Services is the cost of one EndpointSlice event, which must not depend on the other Services.
-func BenchmarkOneSliceOf3000Services(b *testing.B) {
-	s := newState(testOptions(), "")
-	slice := func(service, version int) *discoveryv1.EndpointSlice {
-		name := fmt.Sprintf("svc-%d", service)
-		es := ipv4Slice(name, name+"-1", 8080)
-		for i := range 10 {
-			es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.1.%d.%d", version%2, i)}})
-		}
-		return es
-	}
-	for i := range 3000 {
-		s.setService(nodePortService(fmt.Sprintf("svc-%d", i), corev1.ServicePort{Port: 80, NodePort: int32(30000 + i)}))
-		s.setSlice(slice(i, 0))
-	}
-	s.setSynced()
-	s.Next()
-	b.ReportAllocs()
-	for i := 1; b.Loop(); i++ {
-		s.setSlice(slice(1234, i))
-		if u, _ := s.Next(); len(u.Services) != 1 {
-			b.Fatalf("%d Services in the update", len(u.Services))
-		}
-	}
-}
-
-func BenchmarkState10kEndpointsUnchanged(b *testing.B) {
-	svc, slices := largeService(10_000)
-	s := newState(testOptions(), "")
-	s.setService(svc)
-	for _, slice := range slices {
-		s.setSlice(slice)
-	}
-	s.setSynced()
-	s.Next()
-	b.ReportAllocs()
-	for b.Loop() {
-		s.setSlice(slices[0])
-		if u, _ := s.Next(); len(u.Services) != 0 {
-			b.Fatal("an equal Service is delivered again")
-		}
-	}
 }

@@ -15,8 +15,8 @@ import (
 
 // State holds the objects of a source and knows which Services have to be translated again.
 //
-// The source sets and deletes objects, from any goroutine, which stores and marks and does nothing more. Next translates
-// the marked Services. Objects that were handed over belong to State and do not change any more.
+// The source sets and deletes objects within change, from any goroutine, which stores and marks and does nothing more.
+// Next translates the marked Services. Objects that were handed over belong to State and do not change any more.
 type State struct {
 	options Options
 	// nodeMissing is what to say about the Node when there is none of its name.
@@ -137,25 +137,27 @@ func (s *State) sourceProblems() []sync.Problem {
 	return problems
 }
 
-func (s *State) setService(svc *corev1.Service) {
+// change makes the changes of f one: no Update has some of them without the others. The methods below are for within f.
+func (s *State) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f()
+}
+
+func (s *State) setService(svc *corev1.Service) {
 	id := serviceID(svc)
 	s.services[id] = svc
 	s.mark(id)
 }
 
-func (s *State) deleteService(id sync.ServiceID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *State) deleteService(name types.NamespacedName) {
+	id := sync.ServiceID{Namespace: name.Namespace, Name: name.Name}
 	delete(s.services, id)
 	s.mark(id)
 }
 
 // setSlice stores slice under the Service that it names. One that named another Service before leaves that one.
 func (s *State) setSlice(slice *discoveryv1.EndpointSlice) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	name := types.NamespacedName{Namespace: slice.Namespace, Name: slice.Name}
 	owner := sync.ServiceID{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
 	if before, ok := s.sliceOwner[name]; ok && before != owner {
@@ -173,8 +175,6 @@ func (s *State) setSlice(slice *discoveryv1.EndpointSlice) {
 }
 
 func (s *State) deleteSlice(name types.NamespacedName) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if owner, ok := s.sliceOwner[name]; ok {
 		s.dropSlice(name, owner)
 	}
@@ -195,8 +195,6 @@ func (s *State) setNode(node *corev1.Node) {
 		return
 	}
 	translated, problems := translateNode(node)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.nodePresent && reflect.DeepEqual(translated, s.node) && slices.Equal(problems, s.nodeProblems) {
 		return // A heartbeat: the node's status is written every few minutes.
 	}
@@ -207,10 +205,8 @@ func (s *State) setNode(node *corev1.Node) {
 }
 
 // deleteNode keeps the last value: the node runs us, so it is still there whatever became of its object.
-func (s *State) deleteNode(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name != s.options.NodeName || !s.nodePresent {
+func (s *State) deleteNode(name types.NamespacedName) {
+	if name.Name != s.options.NodeName || !s.nodePresent {
 		return
 	}
 	s.nodePresent, s.nodeProblems = false, nil
@@ -219,8 +215,6 @@ func (s *State) deleteNode(name string) {
 
 // setInput says what is wrong with the source as a whole, and whether part of it was never readable.
 func (s *State) setInput(problems []sync.Problem, incomplete bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if incomplete == s.incomplete && slices.Equal(problems, s.problems) {
 		return
 	}
@@ -230,8 +224,6 @@ func (s *State) setInput(problems []sync.Problem, incomplete bool) {
 
 // setSynced says that everything was handed over once.
 func (s *State) setSynced() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.synced = true
 	s.notify()
 }

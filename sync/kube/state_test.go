@@ -144,7 +144,7 @@ func TestAServiceThatGoesHasNoPorts(t *testing.T) {
 	s.setSynced()
 	s.Next()
 
-	s.deleteService(sync.ServiceID{Namespace: "default", Name: "a"})
+	s.deleteService(types.NamespacedName{Namespace: "default", Name: "a"})
 	s.deleteSlice(types.NamespacedName{Namespace: "default", Name: "a-1"})
 	inside := webService("b", 0)
 	inside.Spec.Type = corev1.ServiceTypeClusterIP
@@ -179,7 +179,7 @@ func TestTheNodeKeepsItsLastValue(t *testing.T) {
 	expectUpdate(t, s, "node node-a internal=[10.1.0.10] external=[]\n"+
 		"problem [invalid] Node node-a: InternalIP \"x\" is not an IPv4 or IPv6 address; it is not used\n")
 	changed(s)
-	s.deleteNode("node-a")
+	s.deleteNode(types.NamespacedName{Name: "node-a"})
 	if !changed(s) {
 		t.Error("nothing tells that the Node is gone")
 	}

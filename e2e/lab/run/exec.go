@@ -41,7 +41,7 @@ func execInGuest(ctx context.Context, k lab.Kernel, g guestFlags, args []string,
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	init, err := lab.BuildInit(ctx, dir)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type Host struct {
 	links   *netlink.Handle
 	number  int // of the node
 	nextPod int
+	plugged int // cables
 }
 
 // newHost makes a namespace with lo up and without duplicate address detection.

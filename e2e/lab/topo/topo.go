@@ -141,22 +141,33 @@ func (h *Host) reachPodsOf(other *Host) error {
 	return errors.Join(h.AddRoute(other.PodCIDRs[0], other.A4), h.AddRoute(other.PodCIDRs[1], other.A6))
 }
 
+// addBridge adds a bridge that is up from the start: it has a port. A bridge that goes up with its first cable is
+// activated up to a second later (measured on Linux 6.1) and drops what is sent until then.
 func (h *Host) addBridge(name string) error {
 	snooping := false // neighbour discovery is multicast, and must work before any querier was heard
 	// An address of its own: else the bridge has the lowest one of its ports, which changes when pods come and go, and
 	// the neighbours would send to the old one for seconds.
 	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac}, MulticastSnooping: &snooping}
-	if err := h.links.LinkAdd(bridge); err != nil {
+	port := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name + "-port"}}
+	if err := errors.Join(h.links.LinkAdd(bridge), h.links.LinkAdd(port)); err != nil {
 		return fmt.Errorf("add bridge %s to %s: %w", name, h.Name, err)
 	}
-	return h.up(name)
+	if err := h.links.LinkSetMaster(port, bridge); err != nil {
+		return fmt.Errorf("put a port on %s of %s: %w", name, h.Name, err)
+	}
+	return errors.Join(h.up(port.Name), h.up(name))
 }
+
+// firstIndex keeps the indexes of a cable's two ends apart. Where they happen to be the same, the kernel takes the
+// cable for a device that may wait, and activates it up to a second late (linkwatch_urgent_event, Linux 6.1).
+const firstIndex = 1000
 
 // plug connects a new device of another host to a bridge of this one. Both ends are up afterwards.
 func (h *Host) plug(name, bridge string, other *Host, peer string) error {
+	h.plugged++
 	veth := &netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: name},
+		LinkAttrs:     netlink.LinkAttrs{Name: name, Index: firstIndex + h.plugged},
 		PeerName:      peer,
 		PeerNamespace: netlink.NsFd(other.ns),
 	}
@@ -170,14 +181,14 @@ func (h *Host) plug(name, bridge string, other *Host, peer string) error {
 	if err != nil {
 		return fmt.Errorf("put %s on %s of %s: %w", name, bridge, h.Name, err)
 	}
-	if err := errors.Join(h.up(name), other.up(peer)); err != nil {
+	if err := errors.Join(other.up(peer), h.up(name)); err != nil {
 		return err
 	}
-	return errors.Join(h.waitUp(name), other.waitUp(peer), h.waitUp(bridge))
+	return errors.Join(h.waitUp(name), other.waitUp(peer))
 }
 
-// upPatience is how long a device may take to be up. The kernel activates it in the background, at times after a
-// second: until then it drops what is sent, and a datagram would be lost.
+// upPatience is how long a device may take to be up. The kernel activates it in the background and drops what is sent
+// until then: a datagram would be lost.
 const upPatience = 10 * time.Second
 
 func (h *Host) waitUp(dev string) error {

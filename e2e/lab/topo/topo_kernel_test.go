@@ -142,7 +142,7 @@ func TestShutdownFinishesWhatItHasAndTakesNothingNew(t *testing.T) {
 	}
 	select {
 	case err := <-down:
-		t.Errorf("shutdown did not wait for the connection: %v", err)
+		t.Fatalf("shutdown did not wait for the connection: %v", err)
 	default:
 	}
 	if err := c.Close(); err != nil {

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// configured is the options of run after command line and file.
+func configured(t *testing.T, file string, args ...string) (*options, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := &options{}
+	flags := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	for _, g := range runGroups(o) {
+		flags.AddFlagSet(g.flags)
+	}
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o, loadConfig(path, flags)
+}
+
+func TestConfigFileSetsFlagsAndTheCommandLineWins(t *testing.T) {
+	o, err := configured(t, `
+nodeport-addresses: [10.1.0.0/16, "iface:dmz*"]
+ipvs-scheduler: mh
+ipvs-sync-period: 1m
+drain-timeout: 10s
+v: 2
+`, "--drain-timeout", "20s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"10.1.0.0/16", "iface:dmz*"}; !slices.Equal(o.nodePortAddresses, want) {
+		t.Errorf("addresses %q, want %q", o.nodePortAddresses, want)
+	}
+	if o.scheduler != "mh" || o.syncPeriod != time.Minute || o.drainTimeout != 20*time.Second || o.verbosity != 2 {
+		t.Errorf("have %+v", o)
+	}
+}
+
+func TestConfigFileNamesEverythingThatIsWrong(t *testing.T) {
+	_, err := configured(t, "ipvs-schedular: rr\nv: loud\ndrain-timeout: {seconds: 3}\nconfig: other.yaml\n")
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"ipvs-schedular: there is no such flag", "v: ", "drain-timeout: ", "config: there is no such flag"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+}
+
+func TestEveryFlagCanStandInTheConfigFile(t *testing.T) {
+	var file strings.Builder
+	flags := 0
+	for _, g := range runGroups(&options{}) {
+		g.flags.VisitAll(func(f *pflag.Flag) {
+			if f.Name == "config" {
+				return
+			}
+			flags++
+			value := strings.Trim(f.DefValue, "[]")
+			file.WriteString(f.Name + ": \"" + value + "\"\n")
+		})
+	}
+	if flags < 15 {
+		t.Errorf("only %d flags were looked at", flags)
+	}
+	if _, err := configured(t, file.String()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValidationJoinsAllErrors(t *testing.T) {
+	o := &options{
+		nodePortAddresses: []string{"localhost"}, scheduler: "fastest", allowedSchedulers: []string{"a b"},
+		kubeconfig: "a", manifests: "b", syncPeriod: time.Millisecond, drainTimeout: -1, healthz: "here", metrics: "there:1:2",
+	}
+	o.timeouts.UDP = 1500 * time.Millisecond
+	err := o.validate()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"localhost", `unknown scheduler "fastest"`, `"a b" cannot be the name`, "choose one of the two sources", "--ipvs-sync-period",
+		"--drain-timeout", "--healthz-bind-address", "--metrics-bind-address", "--ipvs-udp-timeout: 1.5s is not a whole number of seconds",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+}
+
+func TestHelpListsEveryFlagInAGroup(t *testing.T) {
+	for _, command := range []string{"run", "plan", "check", "cleanup"} {
+		stdout, _, code := kubeIPVS(t, "", command, "--help")
+		if code != 0 {
+			t.Errorf("%s --help: exit code %d", command, code)
+		}
+		cmd, _, err := newRoot().Find([]string{command})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && !strings.Contains(stdout, "--"+f.Name) {
+				t.Errorf("%s --help does not list --%s", command, f.Name)
+			}
+		})
+	}
+}

@@ -1,0 +1,132 @@
+//go:build kernel && linux
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+)
+
+// Bare is the least code that programs IPVS: messages that are ready, sent in batches, and no look at what comes back
+// but for the end of each batch.
+type Bare struct {
+	sock    *socket
+	batches [][]byte
+	last    []uint32
+}
+
+// NewBare gets operations ready to be sent from the network namespace of the thread.
+func NewBare(ctx context.Context, ops []Op, perBatch int) (*Bare, error) {
+	s, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	family, err := lookUpFamily(ctx, s, familyName)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bare{sock: s}
+	for first := 0; first < len(ops); first += perBatch {
+		var batch []byte
+		start, seq := 0, uint32(0)
+		for i := range ops[first:min(first+perBatch, len(ops))] {
+			start, seq = len(batch), uint32(first+i)
+			batch = appendOp(batch, family, seq, &ops[first+i])
+		}
+		askForAck(batch[start:])
+		b.batches, b.last = append(b.batches, batch), append(b.last, seq)
+	}
+	return b, nil
+}
+
+// Run sends everything.
+func (b *Bare) Run(ctx context.Context) error {
+	for i, batch := range b.batches {
+		if err := b.sock.send(batch); err != nil {
+			return err
+		}
+		for seq := uint32(0); seq != b.last[i]; {
+			answer, err := b.sock.receive(ctx, answerLimit)
+			if err != nil {
+				return err
+			}
+			seq = getU32(answer[8:])
+		}
+	}
+	return nil
+}
+
+// Close closes the socket.
+func (b *Bare) Close() { b.sock.close() }
+
+// LookUpFamily looks a netlink family up as Open does with the one of IPVS.
+func LookUpFamily(ctx context.Context, name string) error {
+	s, err := openSocket()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	_, err = lookUpFamily(ctx, s, name)
+	return err
+}
+
+// ShrinkReceiveBuffer lets h lose answers: its socket keeps few, and its writer does not know.
+func ShrinkReceiveBuffer(h Handle) error {
+	return unix.SetsockoptInt(h.(*handle).sock.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+}
+
+// GiveUp leaves h as exchanges do that got no answer.
+func GiveUp(h Handle) {
+	k := h.(*handle)
+	k.moby.Close()
+	k.moby = nil
+	k.dropSocket()
+}
+
+// ForgetProc makes h read as on a kernel without /proc/net/ip_vs.
+func ForgetProc(h Handle) error {
+	k := h.(*handle)
+	err := k.proc.Close()
+	k.proc = nil
+	return err
+}
+
+// ProbeIPv6 is what the kernel says to the probe's request.
+func ProbeIPv6(ctx context.Context, h Handle, scheduler string) error {
+	op := Op{Verb: AddVirtual, Key: probeKey(), Virtual: VirtualServer{Scheduler: scheduler}}
+	w := h.(*handle).writer
+	w.seq++
+	w.buf = appendProbe(w.buf[:0], w.family, w.seq, &op)
+	results := make([]error, 1)
+	return errors.Join(w.exchange(ctx, w.seq, []Op{op}, results), results[0])
+}
+
+// ProbeIPv4 probes a scheduler as on a kernel whose IPVS has no IPv6.
+func ProbeIPv4(ctx context.Context, h Handle, scheduler string) error {
+	return h.(*handle).probeIPv4(ctx, Op{Verb: AddVirtual, Key: probeKey(), Virtual: VirtualServer{Scheduler: scheduler}})
+}
+
+// Reopen opens another handle in the network namespace of h.
+func Reopen(h Handle) (Handle, error) {
+	return Open(Options{Namespace: fmt.Sprintf("/proc/self/fd/%d", int(h.(*handle).ns))})
+}
+
+// AskForEver makes a call of moby/ipvs that never ends by itself.
+func AskForEver(ctx context.Context, h Handle) error {
+	k := h.(*handle)
+	if err := k.begin(ctx); err != nil {
+		return err
+	}
+	defer k.end()
+	return k.ask(ctx, func(m *moby.Handle) error {
+		for {
+			if _, err := m.GetConfig(); err != nil {
+				return err
+			}
+		}
+	})
+}

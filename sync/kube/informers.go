@@ -1,0 +1,127 @@
+package kube
+
+import (
+	"context"
+	stdsync "sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+const (
+	// noResync: what the agent remembers is compared with the kernel, never with itself.
+	noResync = 0
+	// sayWaiting is how often the log says which kinds the API server has not yet listed.
+	sayWaiting = 10 * time.Second
+)
+
+// Informers is the source that reads the API server. Until it has listed Services, EndpointSlices and the Node there is
+// no Update at all; when it cannot be reached later, what it said last stays.
+type Informers struct {
+	*State
+	client kubernetes.Interface
+	log    logr.Logger
+	// selectAll: the API server does not know the field selectors of Services, which came with Kubernetes 1.31.
+	selectAll atomic.Bool
+}
+
+var _ sync.Source = (*Informers)(nil)
+
+// NewInformers makes the source. The Node is always needed here: if there is none of that name, no endpoint is local
+// and no Event finds its way, whatever chooses the addresses.
+func NewInformers(client kubernetes.Interface, o Options, log logr.Logger) *Informers {
+	o.NodeNeeded = true
+	return &Informers{
+		State:  newState(o, "it is not known to the API server; is --hostname-override right?"),
+		client: client,
+		log:    log,
+	}
+}
+
+// Run is that of sync.Source. All of its goroutines have ended when it returns.
+func (i *Informers) Run(ctx context.Context) error {
+	feeds, err := i.feeds()
+	if err != nil {
+		return err
+	}
+	var running stdsync.WaitGroup
+	defer running.Wait()
+	for _, f := range feeds {
+		running.Go(func() { f.informer.RunWithContext(logr.NewContext(ctx, i.log)) })
+	}
+	if i.waitForLists(ctx, feeds) {
+		i.change(i.setSynced)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (i *Informers) feeds() ([]feed, error) {
+	services, err := newFeed(kindServices, i,
+		coreinformers.NewTypedFilteredServiceInformer(i.client, metav1.NamespaceAll, noResync, nil, i.selectServices),
+		i.setService, i.deleteService)
+	if err != nil {
+		return nil, err
+	}
+	endpointSlices, err := newFeed(kindEndpointSlices, i,
+		discoveryinformers.NewTypedFilteredEndpointSliceInformer(i.client, metav1.NamespaceAll, noResync, nil, selectSlices),
+		i.setSlice, i.deleteSlice)
+	if err != nil {
+		return nil, err
+	}
+	node, err := newFeed(kindThisNode, i,
+		coreinformers.NewTypedFilteredNodeInformer(i.client, noResync, nil, i.selectNode),
+		i.setNode, i.deleteNode)
+	if err != nil {
+		return nil, err
+	}
+	return []feed{services, endpointSlices, node}, nil
+}
+
+// selectServices asks for the Services that may have node ports and are not another proxy's. Translate decides; this
+// only spares the node what it would throw away. Types are selected by exclusion, so that a new one is not lost.
+func (i *Informers) selectServices(o *metav1.ListOptions) {
+	if !i.selectAll.Load() {
+		o.FieldSelector = "spec.clusterIP!=None,spec.type!=ClusterIP,spec.type!=ExternalName"
+	}
+	o.LabelSelector = "!" + labelServiceProxyName
+	if name := i.options.ServiceProxyName; name != "" {
+		o.LabelSelector = labelServiceProxyName + "=" + name
+	}
+}
+
+func selectSlices(o *metav1.ListOptions) {
+	o.LabelSelector = discoveryv1.LabelServiceName + ",!" + corev1.IsHeadlessService
+}
+
+func (i *Informers) selectNode(o *metav1.ListOptions) {
+	o.FieldSelector = "metadata.name=" + i.options.NodeName
+}
+
+// waitForLists waits until State has everything that was listed first; false if ctx ends before.
+func (i *Informers) waitForLists(ctx context.Context, feeds []feed) bool {
+	say := time.NewTicker(sayWaiting)
+	defer say.Stop()
+	for _, f := range feeds {
+		for !cache.IsDone(f.listed) {
+			select {
+			case <-f.listed.Done():
+			case <-ctx.Done():
+				return false
+			case <-say.C:
+				i.log.Info("Nothing is programmed before the API server has listed everything once", "waitingFor", f.kind)
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,97 @@
+package kube
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// strip keeps the fields that Translate reads, so that a node remembers no more of the cluster than it needs. Anything
+// but the three kinds passes unchanged (the informer's mark for an object that was deleted unseen).
+func strip(obj any) (any, error) {
+	switch o := obj.(type) {
+	case *corev1.Service:
+		return stripService(o), nil
+	case *discoveryv1.EndpointSlice:
+		return stripSlice(o), nil
+	case *corev1.Node:
+		return stripNode(o), nil
+	}
+	return obj, nil
+}
+
+// identity keeps the resource version too, by which an object listed again is recognised as the same.
+func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:         m.Namespace,
+		Name:              m.Name,
+		UID:               m.UID,
+		ResourceVersion:   m.ResourceVersion,
+		CreationTimestamp: m.CreationTimestamp,
+	}
+}
+
+func stripService(svc *corev1.Service) *corev1.Service {
+	stripped := &corev1.Service{
+		ObjectMeta: identity(svc.ObjectMeta),
+		Spec: corev1.ServiceSpec{
+			Type:                  svc.Spec.Type,
+			ClusterIP:             svc.Spec.ClusterIP,
+			ClusterIPs:            svc.Spec.ClusterIPs,
+			IPFamilies:            svc.Spec.IPFamilies,
+			Ports:                 svc.Spec.Ports,
+			ExternalTrafficPolicy: svc.Spec.ExternalTrafficPolicy,
+			SessionAffinity:       svc.Spec.SessionAffinity,
+			HealthCheckNodePort:   svc.Spec.HealthCheckNodePort,
+		},
+	}
+	stripped.Labels = only(svc.Labels, func(key string) bool { return key == labelServiceProxyName })
+	stripped.Annotations = only(svc.Annotations, func(key string) bool { return strings.HasPrefix(key, annotationPrefix) })
+	return stripped
+}
+
+func stripSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	stripped := &discoveryv1.EndpointSlice{
+		ObjectMeta:  identity(slice.ObjectMeta),
+		AddressType: slice.AddressType,
+		Ports:       slice.Ports,
+		Endpoints:   make([]discoveryv1.Endpoint, len(slice.Endpoints)),
+	}
+	stripped.Labels = only(slice.Labels, func(key string) bool {
+		return key == discoveryv1.LabelServiceName || key == corev1.IsHeadlessService
+	})
+	for i, e := range slice.Endpoints {
+		kept := &stripped.Endpoints[i]
+		kept.Conditions, kept.NodeName = e.Conditions, e.NodeName
+		if len(e.Addresses) > 0 {
+			kept.Addresses = e.Addresses[:1]
+		}
+		if ref := e.TargetRef; ref != nil {
+			kept.TargetRef = &corev1.ObjectReference{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name}
+		}
+	}
+	return stripped
+}
+
+func stripNode(node *corev1.Node) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: identity(node.ObjectMeta),
+		Status:     corev1.NodeStatus{Addresses: node.Status.Addresses},
+	}
+}
+
+// only is nil rather than an empty map.
+func only(in map[string]string, keep func(key string) bool) map[string]string {
+	var out map[string]string
+	for key, value := range in {
+		if keep(key) {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[key] = value
+		}
+	}
+	return out
+}

@@ -1,0 +1,58 @@
+package kube
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// What is thrown away makes no difference to the result.
+func TestStrippedObjectsMeanTheSame(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/rules/*.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no scenario found: %v", err)
+	}
+	services := 0
+	for _, input := range inputs {
+		content, err := os.ReadFile(input)
+		must(t, err)
+		whole, stripped := newState(testOptions(), ""), newState(testOptions(), "")
+		for _, o := range decode(input, content).objects {
+			small, err := strip(o.value)
+			must(t, err)
+			for s, value := range map[*State]any{whole: o.value, stripped: small} {
+				m := Manifests{State: s}
+				m.set(object{key: o.key, value: value.(metav1.Object)})
+			}
+		}
+		whole.setSynced()
+		stripped.setSynced()
+		want, _ := whole.Next()
+		got, _ := stripped.Next()
+		services += len(want.Services)
+		if diff := cmp.Diff(want, got, compareValues()...); diff != "" {
+			t.Errorf("%s (-whole +stripped):\n%s", input, diff)
+		}
+	}
+	if services == 0 {
+		t.Error("no Service compared")
+	}
+}
+
+func TestStripForgetsTheRest(t *testing.T) {
+	svc := webService("web", 30080)
+	svc.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "kube-ipvs.io/scheduler": "rr"}
+	svc.Labels = map[string]string{"app": "web"}
+	svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	svc.Spec.Selector = map[string]string{"app": "web"}
+	small, err := strip(svc)
+	must(t, err)
+	want := webService("web", 30080)
+	want.Annotations = map[string]string{"kube-ipvs.io/scheduler": "rr"}
+	if diff := cmp.Diff(want, small); diff != "" {
+		t.Errorf("stripped (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,193 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+// chaos makes random changes to everything that a reconciler sees.
+type chaos struct {
+	*rand.Rand
+	services map[string]Service
+	addrs    []string
+	live     *Reconciler // the one that runs now
+}
+
+func newChaos(seed uint64) *chaos {
+	return &chaos{Rand: rand.New(rand.NewPCG(seed, 1)), services: map[string]Service{}, addrs: []string{"10.1.0.10"}}
+}
+
+func pick[T any](c *chaos, from ...T) T { return from[c.IntN(len(from))] }
+
+// service is a new version of one of four Services, which share three node ports.
+func (c *chaos) service() Service {
+	name := pick(c, "a", "b", "c", "d")
+	if c.IntN(4) == 0 {
+		delete(c.services, name)
+		return gone(name)
+	}
+	var endpoints []string
+	for i := range 4 {
+		if c.IntN(2) == 0 {
+			endpoints = append(endpoints, fmt.Sprintf("10.244.1.%d:8080 %s", i, pick(c, "local", "", "terminating", "dead", "local terminating")))
+		}
+	}
+	svc := service(name, pick[uint16](c, 30080, 30081, 30082), endpoints...)
+	svc.Created = svc.Created.Add(time.Duration(c.IntN(3)) * time.Hour)
+	svc.Ports[0].Policy = pick(c, Cluster, Local)
+	svc.Ports[0].Protocol = pick(c, frontend.TCP, frontend.UDP)
+	svc.Ports[0].Scheduler = pick(c, "", "rr", "sh", "twos")
+	c.services[name] = svc
+	return svc
+}
+
+func (c *chaos) step(g *rig) {
+	switch c.IntN(8) {
+	case 0:
+		c.addrs = pick(c, []string{"10.1.0.10"}, []string{"10.1.0.10", "10.2.0.10"}, []string{"10.2.0.10"})
+		g.addresses.set(c.addrs...)
+		synctest.Wait()
+	case 1:
+		g.after(time.Duration(c.IntN(40)) * time.Second)
+	case 2:
+		key := tcp(pick(c, "10.1.0.10", "10.2.0.10"), pick[uint16](c, 30080, 30081))
+		g.kernel.SetConnections(key, netip.MustParseAddrPort(fmt.Sprintf("10.244.1.%d:8080", c.IntN(4))), ipvs.Connections{Active: uint32(c.IntN(2))})
+	default:
+		g.deliver(c.service())
+	}
+}
+
+// wanted is what a state that never saw the history asks for.
+func (c *chaos) wanted() *State {
+	s := NewState("rr")
+	s.SetRefused([]string{"twos"})
+	for _, svc := range c.services {
+		s.Update(Update{Services: []Service{svc}})
+	}
+	var addrs []netip.Addr
+	for _, text := range c.addrs {
+		addrs = append(addrs, netip.MustParseAddr(text))
+	}
+	s.SetAddresses(addrs)
+	s.Resolve()
+	return s
+}
+
+// guard fails the test when something is deleted that should be served at that moment.
+type guard struct {
+	ipvs.Handle
+	t    *testing.T
+	want func(frontend.Key) (Frontend, bool)
+}
+
+func (h *guard) Do(ctx context.Context, ops []ipvs.Op) []error {
+	for _, op := range ops {
+		f, wanted := h.want(op.Key)
+		if op.Verb == ipvs.DelVirtual && wanted {
+			h.t.Errorf("%s although it is wanted", op)
+		}
+		if _, uses := f.Entry.Reals[op.RealKey]; op.Verb == ipvs.DelReal && uses {
+			h.t.Errorf("%s although it is wanted", op)
+		}
+	}
+	return h.Handle.Do(ctx, ops)
+}
+
+func TestAnyHistoryEndsInTheStateOfItsLastInputs(t *testing.T) {
+	foreign, err := ipvs.ParseTable("tcp://10.1.0.10:443 wlc\n  10.9.0.1:443 masq weight 7\nudp://10.1.0.10:31000 rr\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schedulers := slices.DeleteFunc(ipvsfake.New().Schedulers(), func(name string) bool { return name == "twos" })
+	for seed := range uint64(60) {
+		for _, rate := range []float64{0, 0.1} {
+			t.Run(fmt.Sprintf("seed %d, %.0f%% faults", seed, 100*rate), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					kernel := ipvsfake.New(ipvsfake.WithTable(foreign), ipvsfake.WithSchedulers(schedulers...))
+					runHistory(t, newChaos(seed), kernel, rate, foreign)
+				})
+			})
+		}
+	}
+}
+
+func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, foreign ipvs.Table) {
+	nft := filtertest.New()
+	dice := rand.New(rand.NewPCG(c.Uint64(), 2)) // the reconciler's goroutine rolls them
+	nft.SetFault(func(string) error {
+		if dice.Float64() < rate {
+			return context.DeadlineExceeded
+		}
+		return nil
+	})
+	faulty := &ipvsfake.FaultyHandle{}
+	begin := func() *rig {
+		g := start(t, kernel, nft, func(cfg *Config) {
+			faulty = ipvsfake.Faulty(cfg.Kernel, ipvsfake.Faults{Rate: rate, Seed: c.Uint64(), Lossy: rate})
+			cfg.Kernel = &guard{Handle: faulty, t: t, want: func(key frontend.Key) (Frontend, bool) { return c.live.state.Want(key) }}
+		})
+		c.live = g.Reconciler
+		g.addresses.set(c.addrs...)
+		for _, svc := range c.services {
+			g.source.deliver(func(u *Update) { u.Services = append(u.Services, svc) })
+		}
+		g.deliver()
+		return g
+	}
+	g := begin()
+	for range 40 {
+		if c.IntN(15) == 0 { // the agent dies and comes back
+			g.stop()
+			g = begin()
+		}
+		c.step(g)
+	}
+	faulty.Heal()
+	nft.SetFault(nil)
+	g.after(20 * time.Minute) // retries, graces and drains, refused schedulers asked for again
+	want := c.wanted()
+	if diff := cmp.Diff(brief(want.Table()), brief(without(kernel.Table(), foreign, want))); diff != "" {
+		t.Errorf("the kernel's table (-want +got):\n%s", diff)
+	}
+	if got := kernel.Table().Only(foreign.Keys()); !got.Equal(foreign) {
+		t.Errorf("foreign virtual servers changed to\n%s", got)
+	}
+	if diff := cmp.Diff(want.Keys(), g.rules().Owned.Keys(), cmp.Comparer(sameKey)); diff != "" {
+		t.Errorf("owned frontends (-want +got):\n%s", diff)
+	}
+	if err := g.Status().Err; err != nil {
+		t.Errorf("still failing: %v", err)
+	}
+}
+
+// without leaves out what is not ours, and terminating real servers, which may stay at weight 0 as long as they like.
+func without(t, foreign ipvs.Table, want *State) ipvs.Table {
+	rest := ipvs.Table{}
+	for key, e := range t {
+		if _, is := foreign[key]; is {
+			continue
+		}
+		e = e.Clone()
+		f, _ := want.Want(key)
+		for addr, real := range e.Reals {
+			if _, quiet := f.Quiet[addr]; quiet && real.Weight == 0 {
+				delete(e.Reals, addr)
+			}
+		}
+		rest[key] = e
+	}
+	return rest
+}
