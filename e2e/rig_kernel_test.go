@@ -36,6 +36,10 @@ const (
 	oftenAudited = "--ipvs-sync-period=1s"
 )
 
+// soon bounds what takes a fraction of a second on a real machine: the guest emulates its one processor, on a host that may
+// be busy. It is far less than the time between two audits.
+const soon = 5 * time.Second
+
 // rig is the network with an agent on its node 1.
 type rig struct {
 	*topo.Topology
