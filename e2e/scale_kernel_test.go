@@ -1,0 +1,129 @@
+//go:build kernel
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// A thousand Services beside it do not make the change of one dearer.
+func TestAChangeCostsTheSameBesideAThousandServices(t *testing.T) {
+	const services = 1000
+	r := newRig(t)
+	r.serve(t, web(), r.both()[:1]...)
+	must(t, r.Write("many.json", manyServices(services)))
+	r.start(t, "--nodeport-addresses=10.1.0.10/32,10.2.0.10/32")
+	if table := r.table(t); len(table) != 2*(services+1) {
+		t.Fatalf("the kernel has %d virtual servers", len(table))
+	}
+	kernel := r.handle(t)
+	for _, change := range []struct {
+		name       string
+		endpoints  []agent.Endpoint
+		operations int
+	}{
+		{"an endpoint comes", r.both(), 2}, // on two addresses
+		{"an endpoint turns to terminating", []agent.Endpoint{r.both()[0], agent.Terminating(r.web2, r.Node2)}, 2},
+		{"an endpoint is ready again", r.both(), 2},
+	} {
+		want := map[netip.AddrPort]uint32{}
+		for _, e := range change.endpoints {
+			want[dst(e.Pod, r.Node1.A4)] = map[bool]uint32{true: 1}[e.Ready]
+		}
+		before := r.operations(t)
+		begin := time.Now()
+		must(t, r.Endpoints(web(), change.endpoints))
+		eventually(t, change.name, func() error { return hasWeights(t, kernel, key(r.Node1.B4, frontend.TCP), want) })
+		t.Logf("%s: %s from the file to the kernel", change.name, since(begin))
+		if n := r.operations(t) - before; n != change.operations {
+			t.Errorf("%s: %d operations, want %d", change.name, n, change.operations)
+		}
+	}
+}
+
+// hasWeights is nil if the virtual server has these real servers.
+func hasWeights(t *testing.T, kernel ipvs.Handle, k frontend.Key, want map[netip.AddrPort]uint32) error {
+	entry, _, err := kernel.Get(t.Context(), k)
+	if err != nil {
+		return err
+	}
+	if len(entry.Reals) != len(want) {
+		return fmt.Errorf("there are %d real servers, want %d", len(entry.Reals), len(want))
+	}
+	for addr, weight := range want {
+		if real, there := entry.Reals[addr]; !there || real.Weight != weight {
+			return fmt.Errorf("%s is %s (there: %v), want weight %d", addr, real, there, weight)
+		}
+	}
+	return nil
+}
+
+// handle is the kernel's table of node 1.
+func (r *rig) handle(t *testing.T) (kernel ipvs.Handle) {
+	t.Helper()
+	must(t, r.Node1.Do(func() (err error) {
+		kernel, err = ipvs.Open(ipvs.Options{})
+		return err
+	}))
+	t.Cleanup(func() { _ = kernel.Close() })
+	return kernel
+}
+
+func TestTenThousandEndpointsOfOneServiceAreServed(t *testing.T) {
+	const endpoints = 10_000
+	r := newRig(t)
+	var b strings.Builder
+	writeService(&b, "wide", nodePort)
+	for i := 0; i < endpoints; i += 1000 {
+		var addrs []string
+		for n := range 1000 {
+			addrs = append(addrs, fmt.Sprintf("10.250.%d.%d", (i+n)/200, 1+(i+n)%200))
+		}
+		writeSlice(&b, "wide", i, addrs)
+	}
+	must(t, r.Write("wide.json", b.String()))
+	r.start(t, onlyNodeA4)
+	entry := r.table(t)[key(r.Node1.A4, frontend.TCP)]
+	if len(entry.Reals) != endpoints {
+		t.Errorf("the kernel has %d real servers, want %d", len(entry.Reals), endpoints)
+	}
+	if n := r.problems(t); n != 0 {
+		t.Errorf("%v problems:\n%s", n, r.agent.Log())
+	}
+}
+
+// manyServices are n Services with two endpoints each, on node ports from 30100.
+func manyServices(n int) string {
+	var b strings.Builder
+	for i := range n {
+		name := fmt.Sprintf("many-%d", i)
+		writeService(&b, name, 30100+i)
+		writeSlice(&b, name, 0, []string{fmt.Sprintf("10.250.%d.%d", i/200, 1+i%200), fmt.Sprintf("10.251.%d.%d", i/200, 1+i%200)})
+	}
+	return b.String()
+}
+
+func writeService(b *strings.Builder, name string, nodePort int) {
+	fmt.Fprintf(b, `{"apiVersion":"v1","kind":"Service","metadata":{"name":%q},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":%d}]}}`+"\n",
+		name, nodePort)
+}
+
+func writeSlice(b *strings.Builder, service string, number int, addrs []string) {
+	fmt.Fprintf(b, `{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"%s-%d","labels":{"kubernetes.io/service-name":%q}},`+
+		`"addressType":"IPv4","ports":[{"name":"","port":8080,"protocol":"TCP"}],"endpoints":[`, service, number, service)
+	for i, addr := range addrs {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(b, `{"addresses":[%q],"conditions":{"ready":true}}`, addr)
+	}
+	b.WriteString("]}\n")
+}
