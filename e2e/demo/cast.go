@@ -151,6 +151,9 @@ func (c *cast) want() ipvs.Table {
 	return table
 }
 
+// lacks is what would have to be done to have what is wanted, one operation a line.
+func (c *cast) lacks(have ipvs.Table) string { return ipvs.Diff(have, c.want()).String() }
+
 // real is the real server of a pod behind an address.
 func (b backend) real(addr netip.Addr) netip.AddrPort {
 	if addr.Is4() {

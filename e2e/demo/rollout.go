@@ -31,20 +31,21 @@ func (c *cast) showRollout(ctx context.Context) error {
 	c.say("while over both networks, and one more has a connection to web-1 open.\n")
 	r := &rollout{cast: c, traffic: c.startTraffic(ctx), start: time.Now()}
 	defer r.traffic.stop()
-	if err := r.play(ctx, open); err != nil {
-		return err
-	}
+	played := r.play(ctx, open)
 	total := r.traffic.stop()
+	c.say("")
+	c.promise(len(total.Failures) == 0, fmt.Sprintf("0 of %d requests failed (%s)", total.Answers()+len(total.Failures), counts(total)), total)
+	if played != nil {
+		return played
+	}
 	ours, _, err := c.split(ctx)
 	if err != nil {
 		return err
 	}
-	c.say("")
-	c.promise(len(total.Failures) == 0, fmt.Sprintf("0 of %d requests failed (%s)", total.Answers()+len(total.Failures), counts(total)), total)
 	c.promise(total.Pods["web-3"] > 0, "web-3 joined and answered", total)
 	c.promise(r.stray == 0, "web-1 got no new connection after its weight was 0", fmt.Sprint(r.stray, " requests"))
 	c.promise(r.cut == nil, "the open connection was answered by web-1 at weight 0, until the client closed it", r.cut)
-	c.promise(ours.Equal(c.want()), "web-1 is gone from the virtual servers of all 4 addresses", ours)
+	c.promise(ours.Equal(c.want()), "web-1 is gone from the virtual servers of all 4 addresses", "short of\n"+c.lacks(ours))
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (r *rollout) step(ctx context.Context, what string, do func() error) error 
 	err := agent.Eventually(limited, what, func() (err error) {
 		table, _, err = r.split(ctx)
 		if err == nil && !table.Equal(r.want()) {
-			err = fmt.Errorf("the IPVS table is\n%swanted is\n%s", table, r.want())
+			err = fmt.Errorf("the IPVS table is short of\n%s", r.lacks(table))
 		}
 		return err
 	})

@@ -30,7 +30,7 @@ func (c *cast) showTable(ctx context.Context) error {
 		whole[key] = entry
 	}
 	c.show(c.listing(whole))
-	c.promise(ours.Equal(c.want()), "2 Services on 4 addresses are 8 virtual servers, each with its Service's scheduler and pods", ours)
+	c.promise(ours.Equal(c.want()), "2 Services on 4 addresses are 8 virtual servers, each with its Service's scheduler and pods", "short of\n"+c.lacks(ours))
 	c.promise(foreign.Equal(c.foreign), "the foreign virtual server is as it was", foreign)
 	c.promise(true, fmt.Sprintf("the agent was ready after %s (the machine is emulated, and loads kernel modules first)", rounded(ready)), nil)
 	return nil
