@@ -3,6 +3,7 @@ package sync
 import (
 	"maps"
 	"net/netip"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -39,6 +40,11 @@ func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string)
 		},
 		Masquerade: port.Policy == Cluster,
 	}
+	if port.Affinity.Timeout > 0 {
+		f.Entry.Flags |= ipvs.Persistent
+		f.Entry.PersistenceTimeout = uint32(port.Affinity.Timeout / time.Second)
+		f.Entry.PersistencePrefix = port.Affinity.prefix(key.Addr)
+	}
 	for _, e := range c.use {
 		f.Entry.Reals[e.Addr] = ipvs.RealServer{Forwarding: ipvs.Masquerade, Weight: endpointWeight}
 	}
@@ -49,6 +55,18 @@ func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string)
 		}
 	}
 	return f
+}
+
+// prefix is the prefix length for the family of addr as IPVS has it: 0 is the whole address.
+func (a Affinity) prefix(addr netip.Addr) uint8 {
+	bits := a.Prefix6
+	if addr.Is4() {
+		bits = a.Prefix4
+	}
+	if int(bits) == addr.BitLen() {
+		return 0
+	}
+	return bits
 }
 
 // defaultFlags lets sh and mh fall back to another server. Without it they refuse the clients whose hash meets a

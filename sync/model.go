@@ -71,8 +71,20 @@ type ServicePort struct {
 	Policy   TrafficPolicy
 	// Scheduler is the Service's own choice, "" for the node's default.
 	Scheduler string
+	// Affinity keeps a client with one endpoint.
+	Affinity Affinity
 	// Endpoints are all endpoints of both families, usable or not, without duplicates, sorted by address.
 	Endpoints []Endpoint
+}
+
+// Affinity is a Service's sessionAffinity ClientIP: a client's connections go to the endpoint of its last one, until it
+// has had none for Timeout. The zero value is no affinity.
+type Affinity struct {
+	// Timeout is a whole number of seconds; 0 is no affinity.
+	Timeout time.Duration
+	// Prefix4 and Prefix6 are prefix lengths in bits: clients whose addresses share so many count as one. 0 means the
+	// whole address.
+	Prefix4, Prefix6 uint8
 }
 
 // Endpoint is one address and port behind a Service port. The conditions are those of the EndpointSlice, with its

@@ -348,3 +348,26 @@ func TestSomebodysElementsInOurSetsDoNotMakeAVirtualServerOurs(t *testing.T) {
 		}
 	})
 }
+
+func TestSessionAffinityIsPersistenceOfItsFamily(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		svc := web("10.244.1.2:8080", "[fd44:1::2]:8080")
+		svc.Ports[0].Affinity = Affinity{Timeout: time.Hour, Prefix4: 24, Prefix6: 128}
+		g := start(t, kernel, nft)
+		g.addresses.set("10.1.0.10", "fd01::10")
+		g.deliver(svc)
+		want := ipvs.VirtualServer{Scheduler: "rr", Flags: ipvs.Persistent, PersistenceTimeout: 3600, PersistencePrefix: 24}
+		if got := kernel.Table()[tcp("10.1.0.10", 30080)].VirtualServer; got != want {
+			t.Errorf("IPv4: %s, want %s", got, want)
+		}
+		want.PersistencePrefix = 0
+		if got := kernel.Table()[tcp("fd01::10", 30080)].VirtualServer; got != want {
+			t.Errorf("IPv6: %s, want %s", got, want)
+		}
+		svc.Ports[0].Affinity = Affinity{}
+		g.deliver(svc)
+		if got := kernel.Table()[tcp("10.1.0.10", 30080)].VirtualServer; got.Flags != 0 {
+			t.Errorf("affinity taken back: %s", got)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package kube
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,12 +14,17 @@ import (
 // annotationPrefix is that of every annotation of ours.
 const annotationPrefix = "kube-ipvs.io/"
 
-const annotationScheduler = "scheduler"
+const (
+	annotationScheduler      = "scheduler"
+	annotationAffinityPrefix = "affinity-prefix"
+)
 
 // annotations is what a Service asks for by annotation.
 type annotations struct {
 	// scheduler is "" for the node's default.
 	scheduler string
+	// prefix4 and prefix6 group clients for session affinity; 0 is each client by itself.
+	prefix4, prefix6 uint8
 	// closed: the Service restricts who reaches it in a way that is not enforced, so nobody does.
 	closed bool
 }
@@ -35,6 +41,8 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) annotations {
 		switch value := svc.Annotations[key]; {
 		case name == annotationScheduler:
 			a.scheduler = scheduler(value, o.AllowedSchedulers, r)
+		case name == annotationAffinityPrefix:
+			a.prefix4, a.prefix6 = affinityPrefix(value, r)
 		case slices.Contains(restrictions(), name):
 			a.closed = true
 			r.add(sync.Unsupported, true, "annotation "+key+" is not enforced yet; no node port of the Service is served, "+
@@ -57,16 +65,39 @@ func scheduler(value string, allowed []string, r *report) string {
 	return ""
 }
 
+// affinityPrefix reads a list of prefix lengths such as "/24,/64": up to /32 for IPv4, above for IPv6. With anything
+// wrong in it all of it counts as absent.
+func affinityPrefix(value string, r *report) (prefix4, prefix6 uint8) {
+	for entry := range strings.SplitSeq(value, ",") {
+		bits, slash := strings.CutPrefix(strings.TrimSpace(entry), "/")
+		n, err := strconv.ParseUint(bits, 10, 8)
+		length := uint8(n)
+		switch {
+		case !slash || err != nil || length == 0 || length > 128:
+		case length <= 32 && prefix4 == 0:
+			prefix4 = length
+			continue
+		case length > 32 && prefix6 == 0:
+			prefix6 = length
+			continue
+		}
+		r.invalid("annotation %s: %q: write a prefix length of each family, for example /24,/64 (up to /32 is for IPv4, above for IPv6); "+
+			"each client counts by itself", annotationPrefix+annotationAffinityPrefix, entry)
+		return 0, 0
+	}
+	return prefix4, prefix6
+}
+
 // restrictions narrow who reaches a Service.
 func restrictions() []string { return []string{"networks", "source-ranges", "deny-source-ranges"} }
 
 // laterAnnotations are the names that later versions read, apart from the restrictions.
 func laterAnnotations() []string {
-	return []string{"scheduler-flags", "drain-timeout", "affinity-prefix", "weights", "extra-ports"}
+	return []string{"scheduler-flags", "drain-timeout", "weights", "extra-ports"}
 }
 
 func knownAnnotations() []string {
-	return slices.Concat([]string{annotationScheduler}, restrictions(), laterAnnotations())
+	return slices.Concat([]string{annotationScheduler, annotationAffinityPrefix}, restrictions(), laterAnnotations())
 }
 
 // suggestion names the annotation that was probably meant: the one that the fewest edits make of name. Nothing is

@@ -33,6 +33,9 @@ func renderService(s sync.Service) string {
 		if p.Scheduler != "" {
 			fmt.Fprintf(&b, " scheduler=%s", p.Scheduler)
 		}
+		if a := p.Affinity; a.Timeout != 0 {
+			fmt.Fprintf(&b, " affinity=%s/%d/%d", a.Timeout, a.Prefix4, a.Prefix6)
+		}
 		b.WriteByte('\n')
 		for _, e := range p.Endpoints {
 			fmt.Fprintf(&b, "    %s%s%s", e.Addr, conditions(e), hints(e))

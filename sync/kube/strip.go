@@ -44,6 +44,7 @@ func stripService(svc *corev1.Service) *corev1.Service {
 			Ports:                 svc.Spec.Ports,
 			ExternalTrafficPolicy: svc.Spec.ExternalTrafficPolicy,
 			SessionAffinity:       svc.Spec.SessionAffinity,
+			SessionAffinityConfig: svc.Spec.SessionAffinityConfig,
 			HealthCheckNodePort:   svc.Spec.HealthCheckNodePort,
 		},
 	}

@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -90,6 +91,7 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		return nil
 	}
 	policy := trafficPolicy(svc, r)
+	sticky := affinity(svc, wanted, r)
 	checkServed(svc, r)
 	type opened struct {
 		nodePort uint16
@@ -124,7 +126,7 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		if port.Name == "" && len(svc.Spec.Ports) > 1 {
 			r.invalid("%s has no name beside other ports; it is served by endpoint ports without a name, name it", portLabel(p))
 		}
-		port.Policy, port.Scheduler = policy, wanted.scheduler
+		port.Policy, port.Scheduler, port.Affinity = policy, wanted.scheduler, sticky
 		ports = append(ports, port)
 	}
 	return ports
@@ -169,15 +171,35 @@ func trafficPolicy(svc *corev1.Service, r *report) sync.TrafficPolicy {
 	}
 }
 
-// checkServed reports what else the Service asks for and does not get.
-func checkServed(svc *corev1.Service, r *report) {
+// defaultAffinity is the timeout where the Service names none, and maxAffinity the longest that the API server takes
+// (kubernetes pkg/apis/core, DefaultClientIPServiceAffinitySeconds, MaxClientIPServiceAffinitySeconds).
+const (
+	defaultAffinity = 3 * time.Hour
+	maxAffinity     = 24 * time.Hour
+)
+
+func affinity(svc *corev1.Service, wanted annotations, r *report) sync.Affinity {
 	switch a := svc.Spec.SessionAffinity; a {
 	case "", corev1.ServiceAffinityNone:
+		return sync.Affinity{}
 	case corev1.ServiceAffinityClientIP:
-		r.unsupported("sessionAffinity ClientIP is served without affinity yet")
 	default:
 		r.invalid("unknown sessionAffinity %q counts as None; write None or ClientIP", a)
+		return sync.Affinity{}
 	}
+	timeout := defaultAffinity
+	if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+		timeout = time.Duration(*c.ClientIP.TimeoutSeconds) * time.Second
+	}
+	if timeout <= 0 || timeout > maxAffinity {
+		r.invalid("sessionAffinityConfig: a timeout of %s is not between 1 and 86400 seconds; %s is used", timeout, defaultAffinity)
+		timeout = defaultAffinity
+	}
+	return sync.Affinity{Timeout: timeout, Prefix4: wanted.prefix4, Prefix6: wanted.prefix6}
+}
+
+// checkServed reports what else the Service asks for and does not get.
+func checkServed(svc *corev1.Service, r *report) {
 	if n := svc.Spec.HealthCheckNodePort; n != 0 {
 		r.unsupported("healthCheckNodePort %d is not answered yet", n)
 	}
