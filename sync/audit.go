@@ -118,15 +118,14 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 }
 
 func (r *Reconciler) readFilter(ctx context.Context, p *passReport) bool {
-	wrote, err := r.Filter.Ensure(ctx)
-	if wrote || err != nil {
-		p.transaction(err)
-	}
-	if err != nil {
-		p.fail(err)
-		return false
-	}
 	found, err := r.Filter.Read(ctx)
+	if err == nil && !found.Intact {
+		_, err = r.Filter.Ensure(ctx)
+		p.transaction(err)
+		if err == nil {
+			found, err = r.Filter.Read(ctx)
+		}
+	}
 	if err != nil {
 		p.fail(err)
 		return false

@@ -20,7 +20,7 @@ import (
 type Filter interface {
 	// Ensure makes the table if it is missing or of another layout, keeping what it has, and reports whether it wrote.
 	Ensure(ctx context.Context) (bool, error)
-	// Read returns what the table has. A missing table is empty.
+	// Read returns what the table has, and whether it is Intact. A missing table is empty.
 	Read(ctx context.Context) (filter.State, error)
 	// Apply changes the table in one transaction: all of it or nothing. filter.IsMissing(err) if there is no table.
 	Apply(ctx context.Context, change filter.Change) error
