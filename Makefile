@@ -7,7 +7,7 @@ LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME  ?= 30s
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
-KERNEL    := ./e2e/lab ./e2e/lab/topo ./ipvs ./nodeaddr ./filter ./host ./e2e
+KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
 .PHONY: all build test unit guest host demo bench lint fmt fuzz clean
 all: build
