@@ -9,7 +9,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 )
 
-// soon is when a new address must be served. It takes some tenths of a second in a guest, more where its machine is busy.
+// soon is when a new address must be served: tenths of a second in a guest, more where its machine is busy.
 const soon = 5 * time.Second
 
 // showNewAddress adds addresses to node1 and asks until they answer.
