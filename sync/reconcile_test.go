@@ -267,6 +267,19 @@ func TestSchedulerThatTheKernelLacksIsReplacedAndReported(t *testing.T) {
 	})
 }
 
+func TestMissingDefaultSchedulerIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := start(t, ipvsfake.New(ipvsfake.WithSchedulers("wrr")), filtertest.New())
+		g.serve(web("10.244.1.2:8080"))
+		if err := g.Status().Err; !ipvs.IsUnknownScheduler(err) {
+			t.Errorf("the status says %v, want the missing scheduler", err)
+		}
+		if h := g.Health(time.Now()); h.Ready {
+			t.Error("ready, although nothing is served")
+		}
+	})
+}
+
 func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		old, young := service("z-old", 30080, "10.244.1.2:8080"), service("a-young", 30080, "10.244.1.3:8080")
