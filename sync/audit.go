@@ -17,7 +17,7 @@ const auditRetry = time.Second
 // audit reads the kernel back and repairs the memory of it. The first one decides what is ours: what our table says,
 // and what the Services ask for. It returns the keys that have to be looked at.
 func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
-	r.nextAudit = time.Now().Add(auditRetry)
+	r.nextAudit, r.audited = time.Now().Add(auditRetry), false
 	if !r.auditFilter(ctx, p) {
 		return nil
 	}
@@ -26,7 +26,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 		p.fail(fmt.Errorf("read the IPVS table: %w", err))
 		return nil
 	}
-	r.nextAudit = time.Now().Add(r.SyncPeriod)
+	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
 	r.noteForeign(table)
 	if r.adopted {
 		return r.findDrift(ctx, table, p)

@@ -75,6 +75,7 @@ type Reconciler struct {
 	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
+	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	nextPoll  time.Time
 	// generation of the ruleset when our table was last read; 0 if it is not known.
@@ -119,7 +120,10 @@ func (r *Reconciler) pass(ctx context.Context) {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
 	case r.rulesetChanged:
-		r.auditFilter(ctx, p)
+		r.audited = r.auditFilter(ctx, p)
+		if !r.audited {
+			r.nextAudit = time.Now().Add(auditRetry)
+		}
 	}
 	r.rulesetChanged = false
 	if r.adopted {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -216,6 +217,46 @@ func TestFlushedRulesetIsRestoredAtOnce(t *testing.T) {
 		g.after(time.Second)
 		if after := g.rules(); !after.Equal(before) {
 			t.Errorf("after the flush %v, want %v", after, before)
+		}
+	})
+}
+
+func TestRestoringAFlushedRulesetIsTriedAgainSoon(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		before := g.rules()
+		if err := nft.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		nft.SetFault(func(string) error { return errors.New("busy") })
+		g.foreign <- struct{}{}
+		g.after(rulesetPeriod)
+		g.deliver() // a pass in between succeeds, and mends nothing
+		if g.Status().Err == nil {
+			t.Error("the failure is forgotten")
+		}
+		nft.SetFault(nil)
+		g.after(2 * auditRetry)
+		if after := g.rules(); !after.Equal(before) || g.Status().Err != nil {
+			t.Errorf("after the flush %v (%v), want %v", after, g.Status().Err, before)
+		}
+	})
+}
+
+func TestNotReadyBeforeTheKernelCouldBeRead(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		nft.SetFault(func(string) error { return errors.New("not allowed") })
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.deliver(web("10.244.1.3:8080")) // a pass before the next try
+		if h := g.Health(time.Now()); h.Ready || g.Status().Err == nil {
+			t.Errorf("%+v, %v: want it not ready, with the reason", h, g.Status().Err)
+		}
+		nft.SetFault(nil)
+		g.after(2 * auditRetry)
+		if h := g.Health(time.Now()); !h.Ready {
+			t.Errorf("%+v, want it ready", h)
 		}
 	})
 }

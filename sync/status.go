@@ -125,7 +125,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
-	if err == nil && len(r.retry) > 0 {
+	if err == nil && (len(r.retry) > 0 || !r.audited) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
