@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
@@ -96,7 +97,11 @@ func (r *Reconciler) auditFilter(ctx context.Context, p *passReport) bool {
 		return true
 	}
 	r.generation = 0
-	if !r.readFilter(ctx, p) {
+	read := r.mendFilter
+	if !r.adopted {
+		read = r.inheritFilter
+	}
+	if !read(ctx, p) {
 		return false
 	}
 	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
@@ -117,7 +122,8 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 	return generation
 }
 
-func (r *Reconciler) readFilter(ctx context.Context, p *passReport) bool {
+// inheritFilter makes our table if it is missing, and takes what it has for the record of what is ours.
+func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 	wrote, err := r.Filter.Ensure(ctx)
 	if wrote || err != nil {
 		p.transaction(err)
@@ -131,15 +137,22 @@ func (r *Reconciler) readFilter(ctx context.Context, p *passReport) bool {
 		p.fail(err)
 		return false
 	}
-	if !r.adopted {
-		r.rules = found.Rules
-		return true
+	r.rules = found.Rules
+	return true
+}
+
+// mendFilter puts our table right in one write: until then clients are not masqueraded.
+func (r *Reconciler) mendFilter(ctx context.Context, p *passReport) bool {
+	found, err := r.Filter.Read(ctx)
+	if err != nil {
+		p.fail(err)
+		return false
 	}
-	if found.Rules.Equal(r.rules) && len(found.Stray) == 0 {
+	if found.Intact && found.Rules.Equal(r.rules) && len(found.Stray) == 0 {
 		return true
 	}
 	p.drift++
-	r.log.Info("Somebody else changed our nftables table, which is put right", "table", "kube-ipvs")
+	r.log.Info("Somebody else changed our nftables table, which is put right", "table", filter.Name)
 	err = r.Filter.Replace(ctx, r.rules)
 	p.transaction(err)
 	if err != nil {

@@ -213,8 +213,12 @@ func TestFlushedRulesetIsRestoredAtOnce(t *testing.T) {
 		if err := nft.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		writes := nft.Writes()
 		g.foreign <- struct{}{}
 		g.after(time.Second)
+		if n := nft.Writes() - writes; n != 1 {
+			t.Errorf("%d transactions, want one: clients are not masqueraded before the last", n)
+		}
 		if after := g.rules(); !after.Equal(before) {
 			t.Errorf("after the flush %v, want %v", after, before)
 		}
