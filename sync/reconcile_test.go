@@ -283,6 +283,17 @@ func TestFailingTransactionHoldsItsOwnServiceOnly(t *testing.T) {
 	})
 }
 
+func TestAddressThatCannotBeProtectedHoldsNoOtherAddressOfItsService(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		nft.SetFault(filtertest.Refuse(tcp("10.2.0.10", 30080)))
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.addresses.set("10.1.0.10", "10.2.0.10")
+		g.deliver(web("10.244.1.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*0 10.244.1.3:8080*1")
+	})
+}
+
 func TestFrontendIsProtectedBeforeItIsServed(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		nft.SetFault(func(transaction string) error {
