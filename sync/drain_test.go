@@ -216,3 +216,18 @@ func TestRealServerWhoseConnectionsCannotBeReadIsNotIdle(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
 	})
 }
+
+func TestVirtualServerDeletedByAnotherDuringADrainIsMadeAnewAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		kernel.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp("10.1.0.10", 30080)}})
+		g.after(2 * pollPeriod)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if err := g.Status().Err; err != nil {
+			t.Errorf("a failure: %v", err)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 const (
@@ -154,12 +155,16 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 	begin := time.Now() // not the pass's: an audit before it may have taken long
 	for _, key := range keys {
 		entry, connections, err := r.Kernel.Get(ctx, key)
-		if err != nil {
+		switch {
+		case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
+			r.have.drop(key)
+			p.drift++
+		case err != nil:
 			p.fail(fmt.Errorf("read the connections of %s: %w", key, err))
-			continue
+		default:
+			r.have.put(key, entry)
+			r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 		}
-		r.have.put(key, entry)
-		r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 	}
 	// A long list must not keep the agent busy with nothing else.
 	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(begin)))
