@@ -181,11 +181,15 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 // maxRounds is how often one pass tries a frontend whose kernel state is not what it took it for.
 const maxRounds = 3
 
-// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read.
+// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read. They are
+// not tried again either, they come with the rest of the input.
 func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
 	return slices.DeleteFunc(newKeySet(keys...).sorted(), func(key frontend.Key) bool {
-		_, wanted := r.state.Want(key)
-		return r.partial && !wanted && r.orphans.has(key)
+		if _, wanted := r.state.Want(key); wanted || !r.partial || !r.orphans.has(key) {
+			return false
+		}
+		delete(r.retry, key)
+		return true
 	})
 }
 

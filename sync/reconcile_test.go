@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/knftables"
 
@@ -414,6 +415,22 @@ func TestSomebodysElementsInOurSetsDoNotMakeAVirtualServerOurs(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:31000 rr 10.9.0.2:80*1")
 		if g.rules().Owned.Has(tcp("10.1.0.10", 31000)) {
 			t.Error("the element is still there")
+		}
+	})
+}
+
+func TestOrphanOfAnIncompleteInputIsNotTriedAgainAndAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, _ *filtertest.Fake) {
+		r := New(logr.Discard(), Config{})
+		key := tcp("10.1.0.10", 30080)
+		// It failed while a Service wanted it, which is gone by now.
+		r.partial, r.nextAudit = true, time.Now().Add(time.Minute)
+		r.orphans.add(key)
+		r.postpone(key)
+		time.Sleep(firstRetry)
+		r.program(t.Context(), r.dueRetries(time.Now()), &passReport{})
+		if due := r.nextDue(); !due.After(time.Now()) {
+			t.Error("it is due again at once")
 		}
 	})
 }
