@@ -172,9 +172,8 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
 		keys = append(surprised.minus(failed).sorted(), r.state.Resolve()...)
 	}
-	// Still not as expected after so many rounds: somebody else is at it too.
-	for _, key := range keys {
-		r.postpone(key)
+	if len(keys) > 0 {
+		r.hold(keys, fmt.Errorf("%s was read %d times and is still not as read: somebody else may be writing it too", keys[0], maxRounds), p)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"testing"
@@ -431,6 +432,27 @@ func TestOrphanOfAnIncompleteInputIsNotTriedAgainAndAgain(t *testing.T) {
 		r.program(t.Context(), r.dueRetries(time.Now()), &passReport{})
 		if due := r.nextDue(); !due.After(time.Now()) {
 			t.Error("it is due again at once")
+		}
+	})
+}
+
+// deafKernel does nothing, and nobody hears of it.
+type deafKernel struct{ ipvs.Handle }
+
+func (deafKernel) Do(_ context.Context, ops []ipvs.Op) []error {
+	results := make([]error, len(ops))
+	for i, op := range ops {
+		results[i] = &ipvs.OpError{Op: op, Err: ipvs.ErrUnknown}
+	}
+	return results
+}
+
+func TestFrontendThatNeverBecomesAsWantedIsAFailure(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.Kernel = deafKernel{c.Kernel} })
+		g.serve(web("10.244.1.2:8080"))
+		if g.Status().Err == nil {
+			t.Error("nothing is served, and the status is fine")
 		}
 	})
 }
