@@ -157,7 +157,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 				each.Info("Done", "operation", op)
 			}
 		}
-		surprised := r.surprises(result, have)
+		surprised := newKeySet(result.Uncertain...)
 		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
 		failed.add(r.release(ctx, keys, p)...)
@@ -237,18 +237,6 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		}
 	}
 	return have, next
-}
-
-// surprises are the keys whose kernel entry is not what the plan took it for, or is not known any more.
-func (r *Reconciler) surprises(result ipvs.Result, before ipvs.Table) keySet {
-	keys := newKeySet(result.Uncertain...)
-	for _, op := range result.Done {
-		// Somebody made the virtual server before us, perhaps with real servers that we do not know.
-		if _, known := before[op.Key]; op.Verb == ipvs.SetVirtual && !known {
-			keys.add(op.Key)
-		}
-	}
-	return keys
 }
 
 // refusedOps are the keys of operations that failed and have to wait. A scheduler that the kernel does not have is
