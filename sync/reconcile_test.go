@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -355,6 +356,19 @@ func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 			t.Errorf("problems after the holder went: %v", problems)
 		}
 	})
+}
+
+func TestConflictNamesTheServiceThatHoldsThePortNow(t *testing.T) {
+	state := NewState("rr")
+	state.SetAddresses([]netip.Addr{netip.MustParseAddr("10.1.0.10")})
+	state.Update(Update{Services: []Service{service("a", 30080), service("b", 30080), service("c", 30080)}})
+	state.Resolve()
+	state.Update(Update{Services: []Service{gone("a")}})
+	state.Resolve()
+	problems := state.Problems()
+	if len(problems) != 1 || problems[0].Object != "Service default/c" || !strings.Contains(problems[0].Message, "belongs to Service default/b,") {
+		t.Errorf("problems: %v, want one of default/c with default/b", problems)
+	}
 }
 
 func TestWhatAnIncompleteInputDoesNotNameIsKept(t *testing.T) {
