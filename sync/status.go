@@ -160,8 +160,9 @@ func (r *Reconciler) logChanges(before, after Status, fresh []Problem) {
 	for _, p := range fresh {
 		r.log.Info("Problem", "object", p.Object, "reason", p.Reason, "message", p.Message)
 	}
+	known := newKeySet(before.Foreign...)
 	for _, key := range after.Foreign {
-		if !slices.Contains(before.Foreign, key) {
+		if !known.has(key) {
 			r.log.Info("A virtual server that is not ours keeps a node port open", "frontend", key)
 		}
 	}
