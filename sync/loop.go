@@ -75,6 +75,7 @@ func (r *Reconciler) awaitWork(ctx context.Context) {
 	case <-timer.C:
 	case <-r.Source.Changed():
 	case <-r.Addresses.Changed():
+		r.addressesChanged = true
 	case _, open := <-r.RulesetChanged:
 		if !open {
 			r.RulesetChanged = nil // nobody watches any more: the audits go on
@@ -94,6 +95,7 @@ func (r *Reconciler) awaitQuiet(ctx context.Context) {
 	case <-timer.C:
 	case <-r.Source.Changed():
 	case <-r.Addresses.Changed():
+		r.addressesChanged = true
 	}
 	r.lastRulesetLook = time.Now()
 }

@@ -81,8 +81,10 @@ type Reconciler struct {
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
 	// rulesetChanged: somebody else wrote to nftables since our table was read.
-	rulesetChanged  bool
-	lastRulesetLook time.Time
+	rulesetChanged bool
+	// addressesChanged: the node's addresses, or what chooses among them, may have changed since they were looked at.
+	addressesChanged bool
+	lastRulesetLook  time.Time
 	// first is what the source delivered while the reconciler waited for it.
 	first *Update
 

@@ -411,6 +411,19 @@ func TestAddressThatComesIsServedAndOneThatGoesKeepsItsGrace(t *testing.T) {
 	})
 }
 
+func TestChangeOfAServiceLooksAtNoAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		before := g.addresses.reads
+		g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1")
+		if n := g.addresses.reads - before; n != 0 {
+			t.Errorf("the node's addresses were read %d times", n)
+		}
+	})
+}
+
 func TestSomebodysElementsInOurSetsDoNotMakeAVirtualServerOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		foreign, err := ipvs.ParseTable("tcp://10.1.0.10:31000 rr\n  10.9.0.2:80 masq weight 1\n")
