@@ -139,10 +139,19 @@ func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
 	return due
 }
 
-// forgetRefusals lets schedulers be asked for again after a while: their module may have been installed.
-func (r *Reconciler) forgetRefusals(now time.Time) {
+// forgetRefusals asks after a while whether the kernel has a refused scheduler by now: its module may have been
+// installed. One question spares all frontends that want it another refusal.
+func (r *Reconciler) forgetRefusals(ctx context.Context, now time.Time) {
 	before := len(r.refused)
-	maps.DeleteFunc(r.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+	for name, until := range r.refused {
+		switch {
+		case now.Before(until):
+		case r.Kernel.ProbeScheduler(ctx, name) == nil:
+			delete(r.refused, name)
+		default:
+			r.refused[name] = now.Add(refusalMemory)
+		}
+	}
 	if len(r.refused) != before {
 		r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
 	}

@@ -129,7 +129,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 	}
 	r.rulesetChanged = false
 	if r.adopted {
-		r.forgetRefusals(start)
+		r.forgetRefusals(ctx, start)
 		due.add(r.state.Resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)

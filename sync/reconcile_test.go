@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,6 +324,53 @@ func TestSchedulerThatTheKernelLacksIsReplacedAndReported(t *testing.T) {
 		problems := g.Status().Problems
 		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != KernelRefused {
 			t.Errorf("problems: %v, want one of Service default/web", problems)
+		}
+	})
+}
+
+// lateModule is a kernel that has scheduler mh only once its module is installed.
+type lateModule struct {
+	ipvs.Handle
+	installed atomic.Bool
+}
+
+func (k *lateModule) ProbeScheduler(ctx context.Context, name string) error {
+	if name == "mh" && !k.installed.Load() {
+		return syscall.ENOENT
+	}
+	return k.Handle.ProbeScheduler(ctx, name)
+}
+
+func (k *lateModule) Do(ctx context.Context, ops []ipvs.Op) []error {
+	results := make([]error, len(ops))
+	for i, op := range ops {
+		if op.Virtual.Scheduler == "mh" && !k.installed.Load() {
+			results[i] = &ipvs.OpError{Op: op, Err: syscall.ENOENT}
+			continue
+		}
+		results[i] = k.Handle.Do(ctx, ops[i:i+1])[0]
+	}
+	return results
+}
+
+func TestRefusedSchedulerIsUsedOnceTheKernelHasIt(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		late := &lateModule{}
+		g := start(t, kernel, nft, func(c *Config) { late.Handle, c.Kernel = c.Kernel, late })
+		svc := web("10.244.1.2:8080")
+		svc.Ports[0].Scheduler = "mh"
+		g.serve(svc)
+		refused := g.Counters().Refused
+		g.after(time.Hour)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if diff := cmp.Diff(refused, g.Counters().Refused); diff != "" {
+			t.Errorf("the scheduler was refused again (-then +now):\n%s", diff)
+		}
+		late.installed.Store(true)
+		g.after(2 * refusalMemory)
+		g.expect("tcp://10.1.0.10:30080 mh 10.244.1.2:8080*1")
+		if problems := g.Status().Problems; len(problems) != 0 {
+			t.Errorf("problems: %v", problems)
 		}
 	})
 }
