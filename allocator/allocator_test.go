@@ -153,8 +153,8 @@ func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 				if got, _ := l.Holder(key(port)); got.Name != after[port] {
 					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port])
 				}
-				for _, n := range []string{before[port], after[port]} {
-					if before[port] != after[port] && n != "" && n != name {
+				for n, ports := range model {
+					if before[port] != after[port] && n != name && slices.Contains(ports, port) {
 						affected[allocator.ID{Namespace: "default", Name: n}] = struct{}{}
 					}
 				}

@@ -20,14 +20,17 @@ type departure struct {
 	since time.Time
 	// busy is when it was last known to have an active connection.
 	busy time.Time
+	// looked is when its connections were last looked at: nothing is known of it since then.
+	looked time.Time
 }
 
 // departures are the departing real servers of one frontend.
 type departures map[netip.AddrPort]departure
 
-// over reports whether the real server may be deleted.
+// over reports whether the real server may be deleted. That nobody has looked is no sign that it is idle: a look may
+// fail, and the next one waits for an audit or a long list.
 func (d departure) over(now time.Time, timeout time.Duration) bool {
-	return now.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
+	return d.looked.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
 }
 
 // drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
@@ -65,7 +68,7 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 		}
 		d, known := leaving[addr]
 		if !known {
-			d = departure{since: now, busy: now}
+			d = departure{since: now, busy: now, looked: now}
 		}
 		if d.over(now, timeout) {
 			continue
@@ -88,10 +91,11 @@ func atOnce(protocol frontend.Protocol, want *Frontend) bool {
 func (d departures) seen(now time.Time, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)
 	for addr, dep := range next {
+		dep.looked = now
 		if connections[addr].Active > 0 {
 			dep.busy = now
-			next[addr] = dep
 		}
+		next[addr] = dep
 	}
 	return next
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 const (
@@ -74,6 +75,7 @@ func (r *Reconciler) awaitWork(ctx context.Context) {
 	case <-timer.C:
 	case <-r.Source.Changed():
 	case <-r.Addresses.Changed():
+		r.addressesChanged = true
 	case _, open := <-r.RulesetChanged:
 		if !open {
 			r.RulesetChanged = nil // nobody watches any more: the audits go on
@@ -93,6 +95,7 @@ func (r *Reconciler) awaitQuiet(ctx context.Context) {
 	case <-timer.C:
 	case <-r.Source.Changed():
 	case <-r.Addresses.Changed():
+		r.addressesChanged = true
 	}
 	r.lastRulesetLook = time.Now()
 }
@@ -136,10 +139,19 @@ func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
 	return due
 }
 
-// forgetRefusals lets schedulers be asked for again after a while: their module may have been installed.
-func (r *Reconciler) forgetRefusals(now time.Time) {
+// forgetRefusals asks after a while whether the kernel has a refused scheduler by now: its module may have been
+// installed. One question spares all frontends that want it another refusal.
+func (r *Reconciler) forgetRefusals(ctx context.Context, now time.Time) {
 	before := len(r.refused)
-	maps.DeleteFunc(r.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+	for name, until := range r.refused {
+		switch {
+		case now.Before(until):
+		case r.Kernel.ProbeScheduler(ctx, name) == nil:
+			delete(r.refused, name)
+		default:
+			r.refused[name] = now.Add(refusalMemory)
+		}
+	}
 	if len(r.refused) != before {
 		r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
 	}
@@ -154,12 +166,16 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 	begin := time.Now() // not the pass's: an audit before it may have taken long
 	for _, key := range keys {
 		entry, connections, err := r.Kernel.Get(ctx, key)
-		if err != nil {
+		switch {
+		case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
+			r.have.drop(key)
+			p.drift++
+		case err != nil:
 			p.fail(fmt.Errorf("read the connections of %s: %w", key, err))
-			continue
+		default:
+			r.have.put(key, entry)
+			r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 		}
-		r.have.put(key, entry)
-		r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 	}
 	// A long list must not keep the agent busy with nothing else.
 	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(begin)))

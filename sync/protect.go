@@ -12,15 +12,20 @@ import (
 
 // protect writes what has to be in our nftables table before a frontend is served: that it is ours, and that it is
 // masqueraded. It returns the keys that may be served. If the one transaction for all fails, each Service gets its own,
-// so that one bad frontend holds its own Service and nobody else's.
+// so that one bad frontend holds its own Service and nobody else's. What is protected already is never held.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	err := r.transact(ctx, r.additions(keys), p)
 	if err == nil {
 		return keys
 	}
+	var ready []frontend.Key
 	byService := map[ServiceID][]frontend.Key{}
 	var order []ServiceID
 	for _, key := range keys {
+		if r.additions([]frontend.Key{key}).Empty() {
+			ready = append(ready, key)
+			continue
+		}
 		f, _ := r.state.Want(key)
 		if _, seen := byService[f.Service]; !seen {
 			order = append(order, f.Service)
@@ -28,10 +33,9 @@ func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passRe
 		byService[f.Service] = append(byService[f.Service], key)
 	}
 	if len(order) == 1 {
-		r.hold(keys, err, p)
-		return nil
+		r.hold(byService[order[0]], err, p)
+		return ready
 	}
-	var ready []frontend.Key
 	for _, id := range order {
 		own := byService[id]
 		if err := r.transact(ctx, r.additions(own), p); err != nil {

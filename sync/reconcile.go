@@ -75,13 +75,16 @@ type Reconciler struct {
 	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
+	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	nextPoll  time.Time
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
 	// rulesetChanged: somebody else wrote to nftables since our table was read.
-	rulesetChanged  bool
-	lastRulesetLook time.Time
+	rulesetChanged bool
+	// addressesChanged: the node's addresses, or what chooses among them, may have changed since they were looked at.
+	addressesChanged bool
+	lastRulesetLook  time.Time
 	// first is what the source delivered while the reconciler waited for it.
 	first *Update
 
@@ -119,11 +122,14 @@ func (r *Reconciler) pass(ctx context.Context) {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
 	case r.rulesetChanged:
-		r.auditFilter(ctx, p)
+		r.audited = r.auditFilter(ctx, p)
+		if !r.audited {
+			r.nextAudit = time.Now().Add(auditRetry)
+		}
 	}
 	r.rulesetChanged = false
 	if r.adopted {
-		r.forgetRefusals(start)
+		r.forgetRefusals(ctx, start)
 		due.add(r.state.Resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
@@ -153,8 +159,8 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 				each.Info("Done", "operation", op)
 			}
 		}
-		surprised := r.surprises(result, have)
-		failed := r.refusedOps(result)
+		surprised := newKeySet(result.Uncertain...)
+		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
 		failed.add(r.release(ctx, keys, p)...)
 		for key := range failed {
@@ -168,20 +174,23 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
 		keys = append(surprised.minus(failed).sorted(), r.state.Resolve()...)
 	}
-	// Still not as expected after so many rounds: somebody else is at it too.
-	for _, key := range keys {
-		r.postpone(key)
+	if len(keys) > 0 {
+		r.hold(keys, fmt.Errorf("%s was read %d times and is still not as read: somebody else may be writing it too", keys[0], maxRounds), p)
 	}
 }
 
 // maxRounds is how often one pass tries a frontend whose kernel state is not what it took it for.
 const maxRounds = 3
 
-// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read.
+// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read. They are
+// not tried again either, they come with the rest of the input.
 func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
 	return slices.DeleteFunc(newKeySet(keys...).sorted(), func(key frontend.Key) bool {
-		_, wanted := r.state.Want(key)
-		return r.partial && !wanted && r.orphans.has(key)
+		if _, wanted := r.state.Want(key); wanted || !r.partial || !r.orphans.has(key) {
+			return false
+		}
+		delete(r.retry, key)
+		return true
 	})
 }
 
@@ -232,21 +241,9 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 	return have, next
 }
 
-// surprises are the keys whose kernel entry is not what the plan took it for, or is not known any more.
-func (r *Reconciler) surprises(result ipvs.Result, before ipvs.Table) keySet {
-	keys := newKeySet(result.Uncertain...)
-	for _, op := range result.Done {
-		// Somebody made the virtual server before us, perhaps with real servers that we do not know.
-		if _, known := before[op.Key]; op.Verb == ipvs.SetVirtual && !known {
-			keys.add(op.Key)
-		}
-	}
-	return keys
-}
-
-// refusedOps are the keys of operations that failed and have to wait, and remembers the schedulers that the kernel
-// does not have.
-func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
+// refusedOps are the keys of operations that failed and have to wait. A scheduler that the kernel does not have is
+// remembered and no failure, since the node's default takes its place; that the default itself is missing is one.
+func (r *Reconciler) refusedOps(result ipvs.Result, p *passReport) keySet {
 	failed := newKeySet()
 	for _, e := range result.Failed {
 		if name := e.Op.Virtual.Scheduler; ipvs.IsUnknownScheduler(e) && name != r.Scheduler {
@@ -256,6 +253,7 @@ func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
 			}
 			continue
 		}
+		p.fail(e)
 		failed.add(e.Op.Key)
 	}
 	return failed

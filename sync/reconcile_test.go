@@ -2,6 +2,7 @@ package sync
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,28 +213,14 @@ func TestFlushedRulesetIsRestoredAtOnce(t *testing.T) {
 		if err := nft.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		writes := nft.Writes()
 		g.foreign <- struct{}{}
 		g.after(time.Second)
+		if n := nft.Writes() - writes; n != 1 {
+			t.Errorf("%d transactions, want one: clients are not masqueraded before the last", n)
+		}
 		if after := g.rules(); !after.Equal(before) {
 			t.Errorf("after the flush %v, want %v", after, before)
-		}
-	})
-}
-
-func TestFailingTransactionHoldsItsOwnServiceOnly(t *testing.T) {
-	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30081)))
-		g := start(t, kernel, nft)
-		g.serve(web("10.244.1.2:8080"), service("bad", 30081, "10.244.1.3:8080"))
-		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		if g.Status().Err == nil {
-			t.Error("the failure is not reported")
-		}
-		nft.SetFault(nil)
-		g.after(time.Minute)
-		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.3:8080*1")
-		if err := g.Status().Err; err != nil {
-			t.Errorf("still failing: %v", err)
 		}
 	})
 }
@@ -252,20 +239,7 @@ func TestFrontendIsProtectedBeforeItIsServed(t *testing.T) {
 	})
 }
 
-func TestSchedulerThatTheKernelLacksIsReplacedAndReported(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		kernel := ipvsfake.New(ipvsfake.WithSchedulers("rr"))
-		g := start(t, kernel, filtertest.New())
-		svc := web("10.244.1.2:8080")
-		svc.Ports[0].Scheduler = "mh"
-		g.serve(svc, service("dns", 30053, "10.244.1.3:53"))
-		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		problems := g.Status().Problems
-		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != KernelRefused {
-			t.Errorf("problems: %v, want one of Service default/web", problems)
-		}
-	})
-}
+// lateModule is a kernel that has scheduler mh only once its module is installed.
 
 func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
@@ -284,6 +258,19 @@ func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 			t.Errorf("problems after the holder went: %v", problems)
 		}
 	})
+}
+
+func TestConflictNamesTheServiceThatHoldsThePortNow(t *testing.T) {
+	state := NewState("rr")
+	state.SetAddresses([]netip.Addr{netip.MustParseAddr("10.1.0.10")})
+	state.Update(Update{Services: []Service{service("a", 30080), service("b", 30080), service("c", 30080)}})
+	state.Resolve()
+	state.Update(Update{Services: []Service{gone("a")}})
+	state.Resolve()
+	problems := state.Problems()
+	if len(problems) != 1 || problems[0].Object != "Service default/c" || !strings.Contains(problems[0].Message, "belongs to Service default/b,") {
+		t.Errorf("problems: %v, want one of default/c with default/b", problems)
+	}
 }
 
 func TestWhatAnIncompleteInputDoesNotNameIsKept(t *testing.T) {
@@ -326,6 +313,19 @@ func TestAddressThatComesIsServedAndOneThatGoesKeepsItsGrace(t *testing.T) {
 	})
 }
 
+func TestChangeOfAServiceLooksAtNoAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		before := g.addresses.reads
+		g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1")
+		if n := g.addresses.reads - before; n != 0 {
+			t.Errorf("the node's addresses were read %d times", n)
+		}
+	})
+}
+
 func TestSomebodysElementsInOurSetsDoNotMakeAVirtualServerOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		foreign, err := ipvs.ParseTable("tcp://10.1.0.10:31000 rr\n  10.9.0.2:80 masq weight 1\n")
@@ -348,3 +348,5 @@ func TestSomebodysElementsInOurSetsDoNotMakeAVirtualServerOurs(t *testing.T) {
 		}
 	})
 }
+
+// deafKernel does nothing, and nobody hears of it.

@@ -62,6 +62,7 @@ func (s *source) deliver(change func(*Update)) {
 type addresses struct {
 	mu      stdsync.Mutex
 	all     []nodeaddr.Address
+	reads   int
 	changed chan struct{}
 }
 
@@ -70,6 +71,7 @@ func (a *addresses) Changed() <-chan struct{} { return a.changed }
 func (a *addresses) Addresses() ([]nodeaddr.Address, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.reads++
 	return slices.Clone(a.all), a.all != nil
 }
 

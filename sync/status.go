@@ -64,9 +64,6 @@ func (p *passReport) add(result ipvs.Result) {
 	}
 	for _, e := range result.Failed {
 		p.refused[e.Op.Verb]++
-		if !ipvs.IsUnknownScheduler(e) {
-			p.fail(e)
-		}
 	}
 }
 
@@ -128,7 +125,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
-	if err == nil && len(r.retry) > 0 {
+	if err == nil && (len(r.retry) > 0 || !r.audited) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
@@ -163,8 +160,9 @@ func (r *Reconciler) logChanges(before, after Status, fresh []Problem) {
 	for _, p := range fresh {
 		r.log.Info("Problem", "object", p.Object, "reason", p.Reason, "message", p.Message)
 	}
+	known := newKeySet(before.Foreign...)
 	for _, key := range after.Foreign {
-		if !slices.Contains(before.Foreign, key) {
+		if !known.has(key) {
 			r.log.Info("A virtual server that is not ours keeps a node port open", "frontend", key)
 		}
 	}
