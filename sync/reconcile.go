@@ -154,7 +154,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 			}
 		}
 		surprised := r.surprises(result, have)
-		failed := r.refusedOps(result)
+		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
 		failed.add(r.release(ctx, keys, p)...)
 		for key := range failed {
@@ -245,8 +245,8 @@ func (r *Reconciler) surprises(result ipvs.Result, before ipvs.Table) keySet {
 }
 
 // refusedOps are the keys of operations that failed and have to wait, and remembers the schedulers that the kernel
-// does not have.
-func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
+// does not have. A Service's own choice that is missing is no failure, since the default serves; a missing default is.
+func (r *Reconciler) refusedOps(result ipvs.Result, p *passReport) keySet {
 	failed := newKeySet()
 	for _, e := range result.Failed {
 		if name := e.Op.Virtual.Scheduler; ipvs.IsUnknownScheduler(e) && name != r.Scheduler {
@@ -256,6 +256,7 @@ func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
 			}
 			continue
 		}
+		p.fail(e)
 		failed.add(e.Op.Key)
 	}
 	return failed

@@ -64,9 +64,6 @@ func (p *passReport) add(result ipvs.Result) {
 	}
 	for _, e := range result.Failed {
 		p.refused[e.Op.Verb]++
-		if !ipvs.IsUnknownScheduler(e) {
-			p.fail(e)
-		}
 	}
 }
 
