@@ -272,6 +272,9 @@ func TestSchedulerThatTheKernelLacksIsReplacedAndReported(t *testing.T) {
 		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != KernelRefused {
 			t.Errorf("problems: %v, want one of Service default/web", problems)
 		}
+		if err := g.Status().Err; err != nil {
+			t.Errorf("it is served, but counts as a failure: %v", err)
+		}
 	})
 }
 
@@ -307,6 +310,23 @@ func TestWhatAnIncompleteInputDoesNotNameIsKept(t *testing.T) {
 		g.source.deliver(func(u *Update) { u.Incomplete = false })
 		g.after(time.Minute)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestWhatAnIncompleteInputNamesMayGo(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.stop()
+		g = start(t, kernel, nft)
+		g.addresses.set("10.1.0.10")
+		g.source.deliver(func(u *Update) { u.Services, u.Incomplete = []Service{service("new", 30081, "10.244.1.3:8080")}, true })
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.3:8080*1")
+		g.deliver(web("10.244.1.2:8080")) // somebody wants it after all
+		g.deliver(gone("web"), gone("new"))
+		g.after(10 * time.Second)
+		g.expect()
 	})
 }
 
