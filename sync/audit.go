@@ -27,7 +27,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 		return nil
 	}
 	r.nextAudit = time.Now().Add(r.SyncPeriod)
-	r.noteForeign(table)
+	defer r.noteForeign(table) // when it is known what is wanted
 	if r.adopted {
 		return r.findDrift(ctx, table, p)
 	}
