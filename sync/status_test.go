@@ -54,6 +54,17 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+func TestAgentWithNothingToDoIsNotStuck(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = 24 * time.Hour })
+		g.serve(web("10.244.1.2:8080"))
+		g.after(23 * time.Hour)
+		if h := g.Health(time.Now()); !h.Alive || !h.Ready {
+			t.Errorf("have %+v", h)
+		}
+	})
+}
+
 func TestFailuresAreReportedFromTheFirstToTheLast(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
@@ -195,6 +206,9 @@ func TestLogTellsEachChangeOnceAndNothingWhenNothingChanges(t *testing.T) {
 	expect("when it is back", `"bad annotation"`)
 	src.deliver(func(u *Update) { u.Services = []Service{web("10.244.1.3:8080")} })
 	expect("when an endpoint changes", `"Synced"`)
+	src.deliver(func(u *Update) { u.Problems = []Problem{{Object: "web.yaml", Reason: Invalid, Message: "bad file"}} })
+	expect("when a file is bad", `"bad file"`)
+	expect("while it stays bad")
 }
 
 func TestManyErrorsAreOneThatCounts(t *testing.T) {
