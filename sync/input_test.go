@@ -74,7 +74,7 @@ func TestWithoutAnyPrimaryAddressNothingIsDeleted(t *testing.T) {
 // An address that is set anew is tentative until duplicate address detection is over.
 func TestAddressThatIsNotUsableYetKeepsItsGrace(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		g := start(t, kernel, nft)
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = 24 * time.Hour })
 		g.addresses.set("10.1.0.10", "fd01::10")
 		g.deliver(web("10.244.1.2:8080", "[fd44:1::2]:8080"))
 		both := []string{onFirst, "tcp://[fd01::10]:30080 rr [fd44:1::2]:8080*1"}

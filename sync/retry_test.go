@@ -71,6 +71,21 @@ func TestFrontendThatCannotBeReadIsLeftAloneUntilItCan(t *testing.T) {
 	})
 }
 
+func TestConnectionsThatCannotBeReadAreAFailure(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var silent atomic.Bool
+		g := start(t, kernel, nft, func(c *Config) { c.Kernel = mute{c.Kernel, &silent} })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		silent.Store(true)
+		g.after(2 * pollPeriod)
+		if g.Status().Err == nil {
+			t.Error("the failure is not reported")
+		}
+	})
+}
+
 func TestSchedulerThatTheKernelLacksIsAskedForAgainAfterAWhile(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft, faulty(ipvsfake.Fault{Verb: ipvs.AddVirtual, Key: tcp("10.1.0.10", 30080), Err: syscall.ENOENT}))
