@@ -18,8 +18,9 @@ const settle = 3 * time.Second
 type departure struct {
 	// since is when it was first found departing by this process: a restart starts the clock anew.
 	since time.Time
-	// busy is when it was last known to have an active connection.
-	busy time.Time
+	// busy is when it was last known to have an active connection, seen when that was last looked at. What has not been
+	// looked at since, because the kernel did not answer or a long list is in turn, may be busy still.
+	busy, seen time.Time
 }
 
 // departures are the departing real servers of one frontend.
@@ -27,7 +28,7 @@ type departures map[netip.AddrPort]departure
 
 // over reports whether the real server may be deleted.
 func (d departure) over(now time.Time, timeout time.Duration) bool {
-	return now.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
+	return d.seen.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
 }
 
 // drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
@@ -65,7 +66,7 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 		}
 		d, known := leaving[addr]
 		if !known {
-			d = departure{since: now, busy: now}
+			d = departure{since: now, busy: now, seen: now}
 		}
 		if d.over(now, timeout) {
 			continue
@@ -88,10 +89,11 @@ func atOnce(protocol frontend.Protocol, want *Frontend) bool {
 func (d departures) seen(now time.Time, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)
 	for addr, dep := range next {
+		dep.seen = now
 		if connections[addr].Active > 0 {
 			dep.busy = now
-			next[addr] = dep
 		}
+		next[addr] = dep
 	}
 	return next
 }

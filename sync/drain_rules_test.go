@@ -28,9 +28,10 @@ func TestDrainRules(t *testing.T) {
 	const timeout = time.Minute
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	ago := func(since, busy time.Duration) *departure {
-		return &departure{since: now.Add(-since), busy: now.Add(-busy)}
+		return &departure{since: now.Add(-since), busy: now.Add(-busy), seen: now}
 	}
 	fresh := ago(0, 0)
+	unseen := &departure{since: now.Add(-30 * time.Second), busy: now.Add(-20 * time.Second), seen: now.Add(-20 * time.Second)}
 	for _, c := range []drainCase{
 		{"a new departure begins its clock", frontend.TCP, "rr", []string{stays}, false, nil, true, fresh},
 		{"SCTP waits as TCP does", frontend.SCTP, "rr", []string{stays}, false, nil, true, fresh},
@@ -41,6 +42,7 @@ func TestDrainRules(t *testing.T) {
 		{"a clock that runs goes on", frontend.TCP, "rr", []string{stays}, false, ago(30*time.Second, time.Second), true, ago(30*time.Second, time.Second)},
 		{"short of the settling time", frontend.TCP, "rr", []string{stays}, false, ago(30*time.Second, settle-1), true, ago(30*time.Second, settle-1)},
 		{"idle for the settling time", frontend.TCP, "rr", []string{stays}, false, ago(30*time.Second, settle), false, nil},
+		{"busy when it was last looked at", frontend.TCP, "rr", []string{stays}, false, unseen, true, unseen},
 		{"busy short of the timeout", frontend.TCP, "rr", []string{stays}, false, ago(timeout-1, 0), true, ago(timeout-1, 0)},
 		{"busy at the timeout", frontend.TCP, "rr", []string{stays}, false, ago(timeout, 0), false, nil},
 		{"quiet has no clock", frontend.TCP, "rr", []string{stays}, true, nil, true, nil},
@@ -102,7 +104,7 @@ func TestOnlyActiveConnectionsKeepADepartingServer(t *testing.T) {
 	now := start.Add(time.Minute)
 	before := departures{addr: {since: start, busy: start}, idle: {since: start, busy: start}}
 	got := before.seen(now, map[netip.AddrPort]ipvs.Connections{addr: {Active: 1}, idle: {Inactive: 9}})
-	if got[addr] != (departure{since: start, busy: now}) || got[idle] != (departure{since: start, busy: start}) {
+	if got[addr] != (departure{since: start, busy: now, seen: now}) || got[idle] != (departure{since: start, busy: start, seen: now}) {
 		t.Errorf("have %v", got)
 	}
 	if before[addr].busy != start {
