@@ -28,7 +28,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 		return nil
 	}
 	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
-	r.noteForeign(table)
+	defer r.noteForeign(table) // when it is known what is wanted
 	if r.adopted {
 		return r.findDrift(ctx, table, p)
 	}

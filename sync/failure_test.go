@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -90,13 +91,22 @@ func TestSchedulerThatTheKernelLacksIsReplacedAndReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kernel := ipvsfake.New(ipvsfake.WithSchedulers("rr"))
 		g := start(t, kernel, filtertest.New())
-		svc := web("10.244.1.2:8080")
-		svc.Ports[0].Scheduler = "mh"
-		g.serve(svc, service("dns", 30053, "10.244.1.3:53"))
-		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		problems := g.Status().Problems
-		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != KernelRefused {
-			t.Errorf("problems: %v, want one of Service default/web", problems)
+		g.serve(service("dns", 30053, "10.244.1.3:53"))
+		svc, other := web("10.244.1.2:8080"), service("other", 30081, "10.244.1.4:8080")
+		svc.Ports[0].Scheduler, other.Ports[0].Scheduler = "mh", "wlc"
+		g.deliver(svc, other)
+		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1",
+			"tcp://10.1.0.10:30081 rr 10.244.1.4:8080*1")
+		var problems []string
+		for _, p := range g.Status().Problems {
+			problems = append(problems, fmt.Sprintf("%s %s", p.Object, p.Reason))
+		}
+		want := []string{"Service default/other kernel-refused", "Service default/web kernel-refused"}
+		if diff := cmp.Diff(want, problems); diff != "" {
+			t.Errorf("problems (-want +got):\n%s", diff)
+		}
+		if err := g.Status().Err; err != nil {
+			t.Errorf("it is served, but counts as a failure: %v", err)
 		}
 	})
 }

@@ -49,6 +49,15 @@ func TestNothingIsWrittenBeforeEveryInputWasRead(t *testing.T) {
 		if g.Health(time.Now()).Ready {
 			t.Error("ready without node addresses")
 		}
+		g.stop()
+		without := start(t, kernel, nft)
+		without.addresses.set("10.1.0.10") // no Services yet
+		without.after(time.Hour)
+		if n := without.writes(); n != 0 {
+			t.Errorf("%d writes without Services", n)
+		}
+		g = start(t, kernel, nft)
+		g.deliver(web("10.244.1.2:8080"))
 		g.addresses.set("10.1.0.10")
 		synctest.Wait()
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
@@ -227,19 +236,24 @@ func TestFlushedRulesetIsRestoredAtOnce(t *testing.T) {
 
 func TestFrontendIsProtectedBeforeItIsServed(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		protections := 0
 		nft.SetFault(func(transaction string) error {
-			if filtertest.Mentions(transaction, tcp("10.1.0.10", 30080)) && len(kernel.Table()) > 0 {
-				t.Error("the virtual server was there before its protection")
+			if filtertest.Mentions(transaction, tcp("10.1.0.10", 30080)) {
+				protections++
+				if len(kernel.Table()) > 0 {
+					t.Error("the virtual server was there before its protection")
+				}
 			}
 			return nil
 		})
 		g := start(t, kernel, nft)
 		g.serve(web("10.244.1.2:8080"))
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if protections != 1 {
+			t.Errorf("%d transactions protect it, want 1", protections)
+		}
 	})
 }
-
-// lateModule is a kernel that has scheduler mh only once its module is installed.
 
 func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
@@ -286,6 +300,23 @@ func TestWhatAnIncompleteInputDoesNotNameIsKept(t *testing.T) {
 		g.source.deliver(func(u *Update) { u.Incomplete = false })
 		g.after(time.Minute)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestWhatAnIncompleteInputNamesMayGo(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.stop()
+		g = start(t, kernel, nft)
+		g.addresses.set("10.1.0.10")
+		g.source.deliver(func(u *Update) { u.Services, u.Incomplete = []Service{service("new", 30081, "10.244.1.3:8080")}, true })
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.3:8080*1")
+		g.deliver(web("10.244.1.2:8080")) // somebody wants it after all
+		g.deliver(gone("web"), gone("new"))
+		g.after(10 * time.Second)
+		g.expect()
 	})
 }
 

@@ -88,6 +88,14 @@ func (a *addresses) set(addrs ...string) {
 	}
 }
 
+// setState gives one of the addresses another state.
+func (a *addresses) setState(s nodeaddr.State, at int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all[at].State = s
+	a.changed <- struct{}{}
+}
+
 // rig is a reconciler with a model of the kernel beneath and hands on its inputs. It lives in a synctest bubble.
 type rig struct {
 	*Reconciler
