@@ -129,9 +129,6 @@ func (l *Ledger) Holder(key frontend.Key) (Owner, bool) {
 	return Owner{}, false
 }
 
-// Claimed lists the frontends that an owner claims, held or not, in the order in which it claimed them.
-func (l *Ledger) Claimed(id ID) []frontend.Key { return slices.Clone(l.keys[id]) }
-
 func (l *Ledger) heldBy(id ID) map[frontend.Key]struct{} {
 	held := map[frontend.Key]struct{}{}
 	for _, key := range l.keys[id] {
