@@ -38,6 +38,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 
 // adopt takes over what is there at the start: connections, weights and all.
 func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+	r.graceForAbsent(time.Now())
 	r.state.Resolve()
 	ours := newKeySet(r.state.Keys()...)
 	lost := newKeySet()
@@ -55,6 +56,19 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 	}
 	r.reread(ctx, lost, p)
 	return ours.sorted()
+}
+
+// graceForAbsent gives the addresses that an agent before this one served, and that the node lacks now, their grace: it
+// may have restarted in the middle of a flap.
+func (r *Reconciler) graceForAbsent(now time.Time) {
+	serving := r.state.Addresses()
+	for key := range r.rules.Owned {
+		if !slices.Contains(r.local, key.Addr) && !slices.Contains(serving, key.Addr) {
+			r.grace[key.Addr] = now.Add(r.AddressGrace)
+			serving = append(serving, key.Addr)
+		}
+	}
+	r.state.SetAddresses(serving)
 }
 
 // findDrift compares memory and kernel. A difference is confirmed by asking for the one virtual server, because a dump

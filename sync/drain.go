@@ -39,9 +39,9 @@ func (d departure) over(now time.Time, timeout time.Duration) bool {
 //
 // A real server that is not wanted any more
 //
+//	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
 //	is quiet (terminates, still serves)       weight 0, no deadline
 //	serves UDP                                deleted: the kernel drops its flows, the clients' next packets go elsewhere
-//	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
 //	else                                      weight 0 until it has no active connection, or for timeout at most
 func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Entry, want *Frontend, leaving departures) (*ipvs.Entry, departures) {
 	next := ipvs.Entry{VirtualServer: have.VirtualServer, Reals: map[netip.AddrPort]ipvs.RealServer{}}
@@ -56,6 +56,9 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 		if _, wanted := next.Reals[addr]; wanted {
 			continue
 		}
+		if refusesAtZero(want) {
+			continue
+		}
 		real.Weight = 0
 		if want != nil {
 			if _, quiet := want.Quiet[addr]; quiet {
@@ -63,7 +66,7 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 				continue
 			}
 		}
-		if atOnce(key.Protocol, want) {
+		if key.Protocol == frontend.UDP {
 			continue
 		}
 		d, known := leaving[addr]
@@ -82,10 +85,9 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 	return &next, still
 }
 
-// atOnce reports whether departing real servers of a frontend are deleted without draining.
-func atOnce(protocol frontend.Protocol, want *Frontend) bool {
-	return protocol == frontend.UDP || want != nil && want.Entry.Scheduler == "dh"
-}
+// refusesAtZero reports that the scheduler sends clients to a real server of weight 0 all the same, where they are
+// refused: dh has no fallback.
+func refusesAtZero(want *Frontend) bool { return want != nil && want.Entry.Scheduler == "dh" }
 
 // seen records what the kernel says of the connections of departing real servers.
 func (d departures) seen(now time.Time, connections map[netip.AddrPort]ipvs.Connections) departures {

@@ -48,7 +48,7 @@ func TestDrainRules(t *testing.T) {
 		{"quiet has no clock", frontend.TCP, "rr", []string{stays}, true, nil, true, nil},
 		{"quiet forgets the clock that it had", frontend.TCP, "rr", []string{stays}, true, ago(time.Hour, time.Hour), true, nil},
 		{"quiet UDP stays", frontend.UDP, "rr", []string{stays}, true, nil, true, nil},
-		{"quiet under dh stays", frontend.TCP, "dh", []string{stays}, true, nil, true, nil},
+		{"quiet under dh goes: its clients would be refused", frontend.TCP, "dh", []string{stays}, true, nil, false, nil},
 		{"wanted again", frontend.TCP, "rr", []string{stays, leaves}, false, ago(time.Hour, time.Hour), true, nil},
 		{"the last one of a port that stays open", frontend.UDP, "rr", []string{}, false, nil, false, nil},
 		{"the Service is gone", frontend.TCP, "dh", nil, false, nil, true, fresh},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -177,7 +178,7 @@ func TestOrphanOfAnIncompleteInputIsNotTriedAgainAndAgain(t *testing.T) {
 		// It failed while a Service wanted it, which is gone by now.
 		r.partial, r.nextAudit = true, time.Now().Add(time.Minute)
 		r.orphans.add(key)
-		r.postpone(key)
+		r.postpone(key, errUnread)
 		time.Sleep(firstRetry)
 		r.program(t.Context(), r.dueRetries(time.Now()), &passReport{})
 		if due := r.nextDue(); !due.After(time.Now()) {
@@ -202,6 +203,49 @@ func TestFrontendThatNeverBecomesAsWantedIsAFailure(t *testing.T) {
 		g.serve(web("10.244.1.2:8080"))
 		if g.Status().Err == nil {
 			t.Error("nothing is served, and the status is fine")
+		}
+	})
+}
+
+func TestWhatCannotBeReplacedGoesOnServing(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		fresh := netip.MustParseAddrPort(leaves)
+		var faulty *ipvsfake.FaultyHandle
+		g := start(t, kernel, nft, func(c *Config) {
+			once := ipvsfake.Fault{Verb: ipvs.AddReal, Real: fresh, Err: syscall.ENOMEM}
+			// The first try, and the one that comes with the first look at who leaves.
+			faulty = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Once: []ipvsfake.Fault{once, once}})
+			c.Kernel = faulty
+		})
+		g.serve(web(stays), service("dns", 30053, stays))
+		g.deliver(web(leaves), service("dns", 30053)) // every endpoint of web is another now; dns has none left
+		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.2:8080*0", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if left := faulty.Unconsumed(); len(left) > 0 {
+			t.Errorf("never happened: %v", left)
+		}
+		g.after(pollPeriod)
+		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.2:8080*0", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*0 10.244.2.2:8080*1")
+	})
+}
+
+func TestOneBadFrontendAmongManyIsFoundWithFewTransactions(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		tried := 0
+		nft.SetFault(func(transaction string) error {
+			tried++
+			return filtertest.Refuse(tcp("10.1.0.10", 30008))(transaction)
+		})
+		g := start(t, kernel, nft)
+		var services []Service
+		for i := range 64 {
+			services = append(services, service(fmt.Sprintf("s%d", i), uint16(30000+i), stays))
+		}
+		g.serve(services...)
+		if n := len(kernel.Table()); n != 63 {
+			t.Errorf("%d Services are served, want all but one", n)
+		}
+		if tried > 20 {
+			t.Errorf("%d transactions were tried", tried)
 		}
 	})
 }

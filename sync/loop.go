@@ -16,8 +16,8 @@ const (
 	pollPeriod = time.Second
 	// refusalMemory is how long a scheduler that the kernel does not have is not asked for again.
 	refusalMemory = 5 * time.Minute
-	// rulesetPeriod is the shortest time between two looks at our nftables table that foreign writers cause:
-	// somebody may write many times a second.
+	// rulesetPeriod is how soon our nftables table is looked at once somebody else wrote to it. What he writes meanwhile
+	// is seen by the same look.
 	rulesetPeriod = 200 * time.Millisecond
 
 	firstRetry = 500 * time.Millisecond
@@ -28,6 +28,7 @@ const (
 type backoff struct {
 	at   time.Time
 	wait time.Duration
+	err  error // what failed
 }
 
 // Run reconciles until ctx ends. It returns nil then, and leaves the kernel as it is: what is served goes on being
@@ -77,27 +78,16 @@ func (r *Reconciler) awaitWork(ctx context.Context) {
 	case <-r.Addresses.Changed():
 		r.addressesChanged = true
 	case _, open := <-r.RulesetChanged:
-		if !open {
-			r.RulesetChanged = nil // nobody watches any more: the audits go on
-			return
+		switch {
+		case !open:
+			r.RulesetChanged = nil
+			if ctx.Err() == nil {
+				r.log.Info("Nobody watches nftables any more: the audits notice what others change", "period", r.SyncPeriod)
+			}
+		case r.nextLook.IsZero():
+			r.nextLook = time.Now().Add(rulesetPeriod)
 		}
-		r.rulesetChanged = true
-		r.awaitQuiet(ctx)
 	}
-}
-
-// awaitQuiet spaces the looks at our nftables table, without making anything else wait.
-func (r *Reconciler) awaitQuiet(ctx context.Context) {
-	timer := time.NewTimer(time.Until(r.lastRulesetLook.Add(rulesetPeriod)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-r.Source.Changed():
-	case <-r.Addresses.Changed():
-		r.addressesChanged = true
-	}
-	r.lastRulesetLook = time.Now()
 }
 
 // nextDue is when something has to be done even if nothing changes.
@@ -111,6 +101,9 @@ func (r *Reconciler) nextDue() time.Time {
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)
 	}
+	if !r.nextLook.IsZero() {
+		sooner(r.nextLook)
+	}
 	for _, b := range r.retry {
 		sooner(b.at)
 	}
@@ -123,10 +116,10 @@ func (r *Reconciler) nextDue() time.Time {
 	return due
 }
 
-// postpone plans another try for a frontend, each time later.
-func (r *Reconciler) postpone(key frontend.Key) {
+// postpone plans another try for a frontend that failed, each time later.
+func (r *Reconciler) postpone(key frontend.Key, err error) {
 	wait := min(max(2*r.retry[key].wait, firstRetry), lastRetry)
-	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait}
+	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait, err: err}
 }
 
 func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
@@ -171,7 +164,7 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 			r.have.drop(key)
 			p.drift++
 		case err != nil:
-			p.fail(fmt.Errorf("read the connections of %s: %w", key, err))
+			p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
 		default:
 			r.have.put(key, entry)
 			r.leaving[key] = r.leaving[key].seen(time.Now(), connections)

@@ -46,9 +46,7 @@ func (s *State) assess(id ServiceID) {
 	for _, port := range svc.Ports {
 		found = append(found, s.portProblems(id, svc, port)...)
 	}
-	slices.SortFunc(found, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))
-	})
+	slices.SortFunc(found, compareProblems)
 	found = slices.Compact(found)
 	if slices.Equal(found, s.problems[id]) {
 		return
@@ -99,4 +97,8 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 		})
 	}
 	return found
+}
+
+func compareProblems(a, b Problem) int {
+	return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))
 }

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -80,11 +81,10 @@ type Reconciler struct {
 	nextPoll  time.Time
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
-	// rulesetChanged: somebody else wrote to nftables since our table was read.
-	rulesetChanged bool
+	// nextLook is when our nftables table is read because somebody else wrote to it; zero if nobody did.
+	nextLook time.Time
 	// addressesChanged: the node's addresses, or what chooses among them, may have changed since they were looked at.
 	addressesChanged bool
-	lastRulesetLook  time.Time
 	// first is what the source delivered while the reconciler waited for it.
 	first *Update
 
@@ -121,13 +121,13 @@ func (r *Reconciler) pass(ctx context.Context) {
 	switch {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
-	case r.rulesetChanged:
+	case !r.nextLook.IsZero() && !start.Before(r.nextLook):
+		r.nextLook = time.Time{}
 		r.audited = r.auditFilter(ctx, p)
 		if !r.audited {
 			r.nextAudit = time.Now().Add(auditRetry)
 		}
 	}
-	r.rulesetChanged = false
 	if r.adopted {
 		r.forgetRefusals(ctx, start)
 		due.add(r.state.Resolve()...)
@@ -150,21 +150,14 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 			return
 		}
 		have, next := r.tables(time.Now(), keys)
-		result := ipvs.Apply(ctx, r.Kernel, ipvs.Diff(have, next))
-		p.add(result)
-		each := r.log.V(4)
-		for _, op := range result.Done {
-			r.have.commit(op)
-			if each.Enabled() {
-				each.Info("Done", "operation", op)
-			}
-		}
+		build, removal := ipvs.Diff(have, next).Split()
+		result := r.apply(ctx, build, p)
+		result = result.And(r.apply(ctx, r.bearable(removal, next, result), p))
 		surprised := newKeySet(result.Uncertain...)
 		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
-		failed.add(r.release(ctx, keys, p)...)
-		for key := range failed {
-			r.postpone(key)
+		for _, key := range r.release(ctx, keys, p) {
+			failed.add(key)
 		}
 		for _, key := range keys {
 			if !failed.has(key) && !surprised.has(key) {
@@ -177,6 +170,35 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 	if len(keys) > 0 {
 		r.hold(keys, fmt.Errorf("%s was read %d times and is still not as read: somebody else may be writing it too", keys[0], maxRounds), p)
 	}
+}
+
+// apply carries out a plan and remembers what the kernel acknowledged.
+func (r *Reconciler) apply(ctx context.Context, plan ipvs.Plan, p *passReport) ipvs.Result {
+	result := ipvs.Apply(ctx, r.Kernel, plan)
+	p.add(result)
+	each := r.log.V(4)
+	for _, op := range result.Done {
+		r.have.commit(op)
+		if each.Enabled() {
+			each.Info("Done", "operation", op)
+		}
+	}
+	return result
+}
+
+// bearable leaves out of a removal the frontends that would have no real server for new connections after it, because
+// the one that should take over could not be added: those that are there go on serving until another try.
+func (r *Reconciler) bearable(removal ipvs.Plan, next ipvs.Table, built ipvs.Result) ipvs.Plan {
+	bare := newKeySet(built.Uncertain...) // every key of a failed operation is among them
+	for key := range bare {
+		if !next[key].Serves() || r.have.table[key].GoesOn(next[key]) {
+			delete(bare, key)
+		}
+	}
+	if len(bare) == 0 {
+		return removal
+	}
+	return slices.DeleteFunc(removal, func(op ipvs.Op) bool { return bare.has(op.Key) })
 }
 
 // maxRounds is how often one pass tries a frontend whose kernel state is not what it took it for.
@@ -208,12 +230,15 @@ func (r *Reconciler) known(ctx context.Context, keys []frontend.Key, p *passRepo
 	r.reread(ctx, doubtful, p)
 	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
 		if r.unread.has(key) {
-			r.postpone(key)
+			r.postpone(key, errUnread)
 			return true
 		}
 		return false
 	})
 }
+
+// errUnread is why a frontend waits whose kernel state is not known; what kept it from being read is told when it does.
+var errUnread = errors.New("its state in the kernel cannot be read")
 
 // tables are the kernel's part under keys and what should stand there next, draining included.
 func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs.Table) {
@@ -253,7 +278,10 @@ func (r *Reconciler) refusedOps(result ipvs.Result, p *passReport) keySet {
 			}
 			continue
 		}
-		p.fail(e)
+		p.failFrontends(e)
+		if !failed.has(e.Op.Key) {
+			r.postpone(e.Op.Key, e)
+		}
 		failed.add(e.Op.Key)
 	}
 	return failed
@@ -272,7 +300,7 @@ func (r *Reconciler) reread(ctx context.Context, keys keySet, p *passReport) {
 			r.have.drop(key)
 		default:
 			r.unread.add(key)
-			p.fail(fmt.Errorf("read %s again: %w", key, err))
+			p.failFrontends(fmt.Errorf("read %s again: %w", key, err))
 		}
 	}
 }

@@ -381,3 +381,26 @@ func TestSomebodysElementsInOurSetsDoNotMakeAVirtualServerOurs(t *testing.T) {
 }
 
 // deafKernel does nothing, and nobody hears of it.
+
+func TestRestartInTheMiddleOfAFlapKeepsTheGraceOfTheAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.addresses.set("10.1.0.10", "10.2.0.10")
+		g.deliver(web("10.244.1.2:8080"))
+		g.stop()
+		before := g.writes()
+		g = start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080")) // 10.2.0.10 is away
+		g.after(50 * time.Second)
+		g.addresses.set("10.1.0.10", "10.2.0.10")
+		g.after(5 * time.Minute)
+		if n := g.writes() - before; n != 0 {
+			t.Errorf("%d writes for an address that came back in time", n)
+		}
+		g.stop()
+		g = start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.after(2 * time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}

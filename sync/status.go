@@ -15,11 +15,13 @@ import (
 
 // Status is what the agent says of itself after a pass. It is a copy: nobody else changes it.
 type Status struct {
-	// Synced is when a pass last ended without a failure; zero if none has.
+	// Synced is when a pass last ended with nothing failing but single frontends, as long as others are served; zero if
+	// none has. One Service that the kernel refuses does not make a node unhealthy.
 	Synced time.Time
-	// FailingSince is when the first of an unbroken row of failing passes ended; zero if the last one was fine.
+	// FailingSince is when the first of an unbroken row of other passes ended; zero if the last one was fine.
 	FailingSince time.Time
-	// Err is what failed in the last pass.
+	// Err is what failed in the last pass, or before and was not tried again yet. Frontends that fail are among the
+	// Problems of their Services too.
 	Err error
 	// Addresses are those that serve.
 	Addresses []netip.Addr
@@ -46,7 +48,8 @@ type Counters struct {
 
 // passReport collects what one pass did.
 type passReport struct {
-	errs                             []error
+	errs                             []error // of the pass as a whole
+	frontendErrs                     []error // confined to frontends, which are postponed
 	done                             map[ipvs.Verb]int
 	refused                          map[ipvs.Verb]int
 	transactions, failedTransactions int
@@ -54,6 +57,11 @@ type passReport struct {
 }
 
 func (p *passReport) fail(err error) { p.errs = append(p.errs, err) }
+
+func (p *passReport) failFrontends(err error) { p.frontendErrs = append(p.frontendErrs, err) }
+
+// err is everything that failed.
+func (p *passReport) err() error { return summarize(slices.Concat(p.errs, p.frontendErrs)) }
 
 func (p *passReport) add(result ipvs.Result) {
 	if p.done == nil {
@@ -86,6 +94,7 @@ type statusBoard struct {
 	status   Status    // without Problems
 	source   []Problem
 	problems map[ServiceID][]Problem
+	stuck    []Problem // of frontends that fail
 	counters Counters
 }
 
@@ -98,6 +107,7 @@ func (r *Reconciler) Status() Status {
 	for _, id := range slices.SortedFunc(maps.Keys(r.board.problems), ServiceID.Compare) {
 		s.Problems = append(s.Problems, r.board.problems[id]...)
 	}
+	s.Problems = append(s.Problems, r.board.stuck...)
 	return s
 }
 
@@ -120,7 +130,7 @@ func (r *Reconciler) Counters() Counters {
 // report publishes what a pass did, and says it in one line if it changed anything or failed.
 func (r *Reconciler) report(start time.Time, p *passReport) {
 	now := time.Now()
-	err := summarize(p.errs)
+	err := p.err()
 	r.board.mu.Lock()
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
@@ -129,7 +139,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
-	case s.Err == nil:
+	case len(p.errs) == 0 && r.audited && !r.nothingWorks():
 		s.Synced, s.FailingSince = now, time.Time{}
 	case s.FailingSince.IsZero():
 		s.FailingSince = now
@@ -138,6 +148,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	s.Frontends, s.RealServers, s.Leaving = r.count()
 	s.Foreign = slices.Clone(r.foreign)
 	fresh := r.board.note(r.state)
+	r.board.stuck = r.stuck()
 	r.board.counters.count(now.Sub(start), p)
 	after := *s
 	r.board.mu.Unlock()
@@ -150,6 +161,28 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	if err != nil {
 		r.log.Error(err, "Part of it failed and will be tried again")
 	}
+}
+
+// nothingWorks reports that every frontend fails: then it is not the fault of a Service.
+func (r *Reconciler) nothingWorks() bool {
+	return len(r.retry) > 0 && len(r.retry) >= len(r.state.want)
+}
+
+// stuck are the problems of the frontends that fail, sorted.
+func (r *Reconciler) stuck() []Problem {
+	problems := make([]Problem, 0, len(r.retry))
+	for key, b := range r.retry {
+		object := "frontend " + key.String()
+		if f, wanted := r.state.Want(key); wanted {
+			object = "Service " + f.Service.String()
+		}
+		problems = append(problems, Problem{
+			Object: object, Reason: KernelRefused,
+			Message: fmt.Sprintf("%s is not as it should be and will be tried again: %v", key, b.err),
+		})
+	}
+	slices.SortFunc(problems, compareProblems)
+	return problems
 }
 
 // logChanges says what became a problem, or served, since the last pass.
@@ -207,7 +240,7 @@ func (c *Counters) count(took time.Duration, p *passReport) {
 		c.Done, c.Refused = map[ipvs.Verb]uint64{}, map[ipvs.Verb]uint64{}
 	}
 	c.Passes++
-	if len(p.errs) > 0 {
+	if len(p.errs)+len(p.frontendErrs) > 0 {
 		c.FailedPasses++
 	}
 	for verb, n := range p.done {

@@ -65,7 +65,7 @@ func TestAgentWithNothingToDoIsNotStuck(t *testing.T) {
 	})
 }
 
-func TestFailuresAreReportedFromTheFirstToTheLast(t *testing.T) {
+func TestOneFailingServiceIsAProblemAndDoesNotMakeTheNodeUnhealthy(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
 		g.serve(web("10.244.1.2:8080"))
@@ -78,8 +78,12 @@ func TestFailuresAreReportedFromTheFirstToTheLast(t *testing.T) {
 			// A pass between two tries that finds nothing else wrong does not hide the failure.
 			g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
 			g.deliver(web("10.244.1.2:8080"))
-			if s := g.Status(); s.Err == nil || !s.FailingSince.Equal(begin) || s.Synced.After(begin) {
-				t.Fatalf("after %s: error %v, failing since %s, synced %s", time.Since(begin), s.Err, s.FailingSince, s.Synced)
+			s := g.Status()
+			if s.Err == nil || !s.FailingSince.IsZero() || !g.Health(time.Now()).Ready {
+				t.Fatalf("after %s: error %v, failing since %s", time.Since(begin), s.Err, s.FailingSince)
+			}
+			if len(s.Problems) != 1 || s.Problems[0].Object != "Service default/bad" || s.Problems[0].Reason != KernelRefused {
+				t.Fatalf("after %s: problems %v, want one of Service default/bad", time.Since(begin), s.Problems)
 			}
 		}
 		if n := g.Counters(); n.FailedPasses == 0 || n.FailedPasses == n.Passes || n.FailedTransactions == 0 || n.FailedTransactions >= n.Transactions {
@@ -87,8 +91,31 @@ func TestFailuresAreReportedFromTheFirstToTheLast(t *testing.T) {
 		}
 		nft.SetFault(nil)
 		g.after(time.Minute)
-		if s := g.Status(); s.Err != nil || !s.FailingSince.IsZero() || !s.Synced.After(begin) {
-			t.Errorf("after the end: error %v, failing since %s, synced %s", s.Err, s.FailingSince, s.Synced)
+		if s := g.Status(); s.Err != nil || len(s.Problems) != 0 || !s.Synced.After(begin) {
+			t.Errorf("after the end: error %v, problems %v, synced %s", s.Err, s.Problems, s.Synced)
+		}
+	})
+}
+
+func TestAFailureOfEverythingIsReportedFromTheFirstToTheLast(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		nft.SetFault(func(string) error { return errors.New("no nft here") })
+		begin := time.Now()
+		g.serve(web("10.244.1.2:8080"), service("other", 30081, "10.244.1.3:8080"))
+		for range 10 {
+			g.after(7 * time.Second)
+			if s := g.Status(); s.Err == nil || s.FailingSince.IsZero() || s.FailingSince.Sub(begin) > time.Second || !s.Synced.IsZero() {
+				t.Fatalf("after %s: error %v, failing since %s, synced %s", time.Since(begin), s.Err, s.FailingSince, s.Synced)
+			}
+			if h := g.Health(time.Now()); h.Ready || !h.Alive {
+				t.Fatalf("after %s: %+v", time.Since(begin), h)
+			}
+		}
+		nft.SetFault(nil)
+		g.after(time.Minute)
+		if s := g.Status(); s.Err != nil || !s.FailingSince.IsZero() || !g.Health(time.Now()).Ready {
+			t.Errorf("after the end: error %v, failing since %s", s.Err, s.FailingSince)
 		}
 	})
 }
