@@ -92,7 +92,7 @@ tcp://10.1.0.10:30000 rr
 udp://10.1.0.10:32767 rr
 tcp://10.1.0.10:32768 rr
 tcp://10.1.0.10:31000 rr
-tcp://10.9.0.10:31000 rr
+tcp://10.9.0.10:31001 rr
 `
 	table, err := ipvs.ParseTable(text)
 	if err != nil {
