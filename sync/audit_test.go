@@ -59,8 +59,7 @@ func TestElementsThatAreNoFrontendsAreRemovedAndCounted(t *testing.T) {
 
 func TestAuditReadsOurTableOnlyAfterSomebodyWroteToNftables(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		var generation, reads atomic.Int32
-		failing := 0
+		var generation, reads, failing atomic.Int32
 		generation.Store(1)
 		g := start(t, kernel, nft, func(c *Config) {
 			c.Filter = unreadableFilter{countingFilter{c.Filter, &reads}, &failing}
@@ -71,17 +70,17 @@ func TestAuditReadsOurTableOnlyAfterSomebodyWroteToNftables(t *testing.T) {
 		if n := reads.Load(); n != 1 {
 			t.Errorf("read %d times although nobody wrote, want once at the start", n)
 		}
-		g.stop()
-		failing = 3 // from the start on: then the same generation has still to be read
-		g = start(t, kernel, nft, func(c *Config) {
-			c.Filter = unreadableFilter{countingFilter{c.Filter, &reads}, &failing}
-			c.Generation = func() (uint32, error) { return uint32(generation.Load()), nil }
-		})
-		reads.Store(0)
-		g.serve(web("10.244.1.2:8080"))
-		g.after(10 * time.Second)
-		if n := reads.Load(); n != 1 || g.Status().Err != nil {
-			t.Errorf("read %d times after three failures, error %v", n, g.Status().Err)
+		if err := nft.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		generation.Store(2)
+		failing.Store(3) // then the same generation has still to be read
+		g.after(40 * time.Second)
+		if n := reads.Load(); n != 2 || g.Status().Err != nil {
+			t.Errorf("read %d times after three failures, error %v, want once more", n-1, g.Status().Err)
+		}
+		if !g.rules().Owned.Has(tcp("10.1.0.10", 30080)) {
+			t.Error("the flushed table is not back")
 		}
 	})
 }
@@ -93,7 +92,7 @@ tcp://10.1.0.10:30000 rr
 udp://10.1.0.10:32767 rr
 tcp://10.1.0.10:32768 rr
 tcp://10.1.0.10:31000 rr
-tcp://10.9.0.10:31000 rr
+tcp://10.9.0.10:31001 rr
 `
 	table, err := ipvs.ParseTable(text)
 	if err != nil {

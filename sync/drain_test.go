@@ -83,6 +83,18 @@ func TestTerminatingEndpointThatServesHasNoDeadline(t *testing.T) {
 	})
 }
 
+func TestTerminatingEndpointThatIsGoneLeaves(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		g.deliver(web(stays, leaves+" terminating"))
+		g.after(time.Minute)
+		g.deliver(web(stays))
+		g.after(6 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
 func TestTerminatingEndpointsServeWhenNoOtherIsLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,36 +107,37 @@ var errUnreadable = errors.New("cannot be read")
 // unreadableKernel and unreadableFilter can be written and not read, n times.
 type unreadableKernel struct {
 	ipvs.Handle
-	n *int
+	n *atomic.Int32
 }
 
 type unreadableFilter struct {
 	Filter
-	n *int
+	n *atomic.Int32
 }
 
 func (k unreadableKernel) List(ctx context.Context) (ipvs.Table, error) {
-	if *k.n--; *k.n >= 0 {
+	if k.n.Add(-1) >= 0 {
 		return nil, errUnreadable
 	}
 	return k.Handle.List(ctx)
 }
 
 func (f unreadableFilter) Read(ctx context.Context) (filter.State, error) {
-	if *f.n--; *f.n >= 0 {
+	if f.n.Add(-1) >= 0 {
 		return filter.State{}, errUnreadable
 	}
 	return f.Filter.Read(ctx)
 }
 
 func TestNothingIsTouchedBeforeTheKernelWasRead(t *testing.T) {
-	for name, configure := range map[string]func(*Config, *int){
-		"IPVS":     func(c *Config, n *int) { c.Kernel = unreadableKernel{c.Kernel, n} },
-		"nftables": func(c *Config, n *int) { c.Filter = unreadableFilter{c.Filter, n} },
+	for name, configure := range map[string]func(*Config, *atomic.Int32){
+		"IPVS":     func(c *Config, n *atomic.Int32) { c.Kernel = unreadableKernel{c.Kernel, n} },
+		"nftables": func(c *Config, n *atomic.Int32) { c.Filter = unreadableFilter{c.Filter, n} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-				n := 10
+				var n atomic.Int32
+				n.Store(10)
 				g := start(t, kernel, nft, func(c *Config) { configure(c, &n) })
 				g.serve(web("10.244.1.2:8080"))
 				g.after(9*time.Second + auditRetry/2)

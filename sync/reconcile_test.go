@@ -82,6 +82,10 @@ func TestLocalPolicyUsesLocalEndpointsAndKeepsTheClientAddress(t *testing.T) {
 		if rules := g.rules(); rules.Masquerade.Has(tcp("10.1.0.10", 30080)) || !rules.Owned.Has(tcp("10.1.0.10", 30080)) {
 			t.Errorf("want owned and not masqueraded, have %v", rules)
 		}
+		// One makes the table, one protects: it was not masqueraded for a moment either.
+		if n := g.Counters().Transactions; n != 2 {
+			t.Errorf("%d transactions of nftables, want 2", n)
+		}
 		svc.Ports[0].Policy = Cluster
 		g.deliver(svc)
 		if !g.rules().Masquerade.Has(tcp("10.1.0.10", 30080)) {

@@ -177,6 +177,9 @@ func TestStatusCountsWhatTheKernelHas(t *testing.T) {
 			}
 		}
 		expect("at first", 2, 3, 0)
+		if done := g.Counters().Done; done[ipvs.AddVirtual] != 2 || done[ipvs.AddReal] != 3 || len(done) != 2 {
+			t.Errorf("operations counted: %v", done)
+		}
 		busy(kernel, 1)
 		g.deliver(web())
 		expect("while two leave", 2, 3, 2)
