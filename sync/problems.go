@@ -23,7 +23,7 @@ func (s *State) general() []Problem {
 	if len(s.addresses) == 0 && len(s.services) > 0 {
 		all = append(all, Problem{
 			Object: "--nodeport-addresses", Reason: NoAddress,
-			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check and plan say what each address lacks",
+			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check says what each address lacks",
 		})
 	}
 	return all

@@ -408,3 +408,19 @@ func TestRestartInTheMiddleOfAFlapKeepsTheGraceOfTheAddress(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }
+
+func TestAgentThatCannotReadItsInputAndServesNothingIsNotReady(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.addresses.set("10.1.0.10")
+		g.source.deliver(func(u *Update) { u.Incomplete = true })
+		synctest.Wait()
+		if h := g.Health(time.Now()); h.Ready || !h.Alive {
+			t.Errorf("with nothing to go by: %+v", h)
+		}
+		g.deliver(web("10.244.1.2:8080"))
+		if h := g.Health(time.Now()); !h.Ready {
+			t.Errorf("with a Service that can be served: %+v", h)
+		}
+	})
+}

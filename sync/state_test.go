@@ -41,18 +41,22 @@ func TestProblemsOfAState(t *testing.T) {
 		{"none", []Service{older, other}, []string{"10.1.0.10", "fd01::10"}, nil},
 		{"no Service, no address", nil, nil, nil},
 		{
-			"a younger Service wants the same port", []Service{younger, older}, []string{"10.1.0.10", "10.2.0.10"},
+			"a younger Service wants the same port",
+			[]Service{younger, older},
+			[]string{"10.1.0.10", "10.2.0.10"},
 			[]string{"Service default/younger: node port 30080/tcp on 10.1.0.10, 10.2.0.10 belongs to Service default/z-older, which is older: give one of the two another nodePort [conflict]"},
 		},
 		{
-			"one of the same age", []Service{same, older}, []string{"10.1.0.10"},
+			"one of the same age",
+			[]Service{same, older},
+			[]string{"10.1.0.10"},
 			[]string{"Service default/zz-same-age: node port 30080/tcp on 10.1.0.10 belongs to Service default/z-older, which comes first by name: give one of the two another nodePort [conflict]"},
 		},
 		{"the addresses of one family alone", []Service{taken, other}, []string{"fd01::10"}, []string{
 			"Service default/taken: node port 30081/tcp is not served here: --nodeport-addresses chooses no address of its family on this node [no-address]",
 		}},
 		{"no address at all is one problem", []Service{older, other, only4}, nil, []string{
-			"--nodeport-addresses: no address of this node is chosen, so no node port is served here: kube-ipvs check and plan say what each address lacks [no-address]",
+			"--nodeport-addresses: no address of this node is chosen, so no node port is served here: kube-ipvs check says what each address lacks [no-address]",
 		}},
 		{"what the source found", []Service{bad, only4}, []string{"10.1.0.10"}, []string{"Service default/bad: no port [invalid]"}},
 	} {

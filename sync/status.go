@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	stdsync "sync"
 	"time"
 
@@ -23,6 +24,8 @@ type Status struct {
 	// Err is what failed in the last pass, or before and was not tried again yet. Frontends that fail are among the
 	// Problems of their Services too.
 	Err error
+	// Starved: part of the input could not be read, and what could be read asks for nothing on this node.
+	Starved bool
 	// Addresses are those that serve.
 	Addresses []netip.Addr
 	// Frontends, RealServers and Leaving count what the kernel has of ours; Leaving are the draining real servers.
@@ -144,23 +147,38 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	case s.FailingSince.IsZero():
 		s.FailingSince = now
 	}
+	s.Starved = r.partial && len(r.state.want) == 0
 	s.Addresses = r.state.Addresses()
 	s.Frontends, s.RealServers, s.Leaving = r.count()
 	s.Foreign = slices.Clone(r.foreign)
-	fresh := r.board.note(r.state)
+	fresh, solved := r.board.note(r.state)
 	r.board.stuck = r.stuck()
 	r.board.counters.count(now.Sub(start), p)
 	after := *s
 	r.board.mu.Unlock()
 
-	r.logChanges(before, after, fresh)
+	r.logChanges(before, after, fresh, solved)
 	if p.changed() {
 		r.log.Info("Synced", "frontends", after.Frontends, "realServers", after.RealServers, "draining", after.Leaving,
-			"operations", fmt.Sprint(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
+			"operations", counts(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
 	}
 	if err != nil {
 		r.log.Error(err, "Part of it failed and will be tried again")
 	}
+}
+
+// counts is a text such as "add-virtual 2, add-real 7" in the order of the verbs; "none" if there are none.
+func counts(done map[ipvs.Verb]int) string {
+	var texts []string
+	for _, verb := range ipvs.Verbs() {
+		if n := done[verb]; n > 0 {
+			texts = append(texts, fmt.Sprintf("%s %d", verb, n))
+		}
+	}
+	if len(texts) == 0 {
+		return "none"
+	}
+	return strings.Join(texts, ", ")
 }
 
 // nothingWorks reports that every frontend fails: then it is not the fault of a Service.
@@ -186,12 +204,15 @@ func (r *Reconciler) stuck() []Problem {
 }
 
 // logChanges says what became a problem, or served, since the last pass.
-func (r *Reconciler) logChanges(before, after Status, fresh []Problem) {
+func (r *Reconciler) logChanges(before, after Status, fresh, solved []Problem) {
 	if !slices.Equal(before.Addresses, after.Addresses) {
 		r.log.Info("Serving addresses changed", "addresses", after.Addresses)
 	}
 	for _, p := range fresh {
 		r.log.Info("Problem", "object", p.Object, "reason", p.Reason, "message", p.Message)
+	}
+	for _, p := range solved {
+		r.log.Info("Problem solved", "object", p.Object, "message", p.Message)
 	}
 	known := newKeySet(before.Foreign...)
 	for _, key := range after.Foreign {
@@ -201,15 +222,12 @@ func (r *Reconciler) logChanges(before, after Status, fresh []Problem) {
 	}
 }
 
-// note takes over the problems that changed and returns those that are new. The caller holds the mutex.
-func (b *statusBoard) note(state *State) []Problem {
-	var fresh []Problem
+// note takes over the problems that changed and returns those that are new and those that are no more. The caller holds
+// the mutex.
+func (b *statusBoard) note(state *State) (fresh, solved []Problem) {
 	add := func(before, now []Problem) {
-		for _, p := range now {
-			if !slices.Contains(before, p) {
-				fresh = append(fresh, p)
-			}
-		}
+		fresh = append(fresh, missing(before, now)...)
+		solved = append(solved, missing(now, before)...)
 	}
 	general := state.general()
 	add(b.source, general)
@@ -225,7 +243,12 @@ func (b *statusBoard) note(state *State) []Problem {
 		}
 		b.problems[id] = now
 	}
-	return fresh
+	return fresh, solved
+}
+
+// missing are those of all that some does not have.
+func missing(some, all []Problem) []Problem {
+	return slices.DeleteFunc(slices.Clone(all), func(p Problem) bool { return slices.Contains(some, p) })
 }
 
 func (r *Reconciler) count() (frontends, reals, leaving int) {

@@ -41,6 +41,7 @@ func TestHealth(t *testing.T) {
 		{"failing for a moment", Status{Synced: ago(time.Hour), Err: failed, FailingSince: ago(2 * period)}, time.Time{}, true, true, ""},
 		{"failing for long", Status{Synced: ago(time.Hour), Err: failed, FailingSince: ago(2*period + 1)}, time.Time{}, true, false, "failing since 2025-12-31T23:58:59Z: nft failed"},
 		{"in a slow pass", Status{Synced: ago(time.Hour)}, ago(stuckAfter), true, true, ""},
+		{"nothing to go by", Status{Synced: ago(time.Hour), Starved: true}, time.Time{}, true, false, "cannot be read"},
 		{"stuck", Status{Synced: ago(time.Hour)}, ago(stuckAfter + 1), false, false, "has not ended"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -121,7 +122,7 @@ func TestAFailureOfEverythingIsReportedFromTheFirstToTheLast(t *testing.T) {
 }
 
 func TestOperationsThatTheKernelRefusesAreCountedAndTriedLessAndLessOften(t *testing.T) {
-	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+	bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, nft *filtertest.Fake) {
 		broken := ipvsfake.New(ipvsfake.WithSchedulers("wlc")) // not even the default
 		g := start(t, broken, nft)
 		g.serve(web("10.244.1.2:8080"))
@@ -231,11 +232,11 @@ func TestLogTellsEachChangeOnceAndNothingWhenNothingChanges(t *testing.T) {
 	expect("at first", "Serving addresses changed", `"bad annotation"`, `"Synced"`)
 	expect("when nothing changes, audit and all")
 	src.deliver(func(u *Update) { u.Services = []Service{web("10.244.1.2:8080")} })
-	expect("when a problem is solved")
+	expect("when a problem is solved", `"Problem solved"`)
 	src.deliver(func(u *Update) { u.Services = []Service{bad} })
 	expect("when it is back", `"bad annotation"`)
 	src.deliver(func(u *Update) { u.Services = []Service{web("10.244.1.3:8080")} })
-	expect("when an endpoint changes", `"Synced"`)
+	expect("when an endpoint changes", `"Problem solved"`, `"Synced"`)
 	src.deliver(func(u *Update) { u.Problems = []Problem{{Object: "web.yaml", Reason: Invalid, Message: "bad file"}} })
 	expect("when a file is bad", `"bad file"`)
 	expect("while it stays bad")

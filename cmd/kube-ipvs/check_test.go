@@ -83,8 +83,8 @@ func TestCheckReadsTheSourceAsRunWould(t *testing.T) {
 		detail                  string
 		primary                 int
 	}{
-		{"all there", service + node, "", host.OK, "1 Services with node ports", 1},
-		{"a document that cannot be read", service + node + "---\nkind: [\n", "", host.Warn, "1 Services with node ports; standard input document 3", 1},
+		{"all there", service + node, "", host.OK, "Services with node ports: 1", 1},
+		{"a document that cannot be read", service + node + "---\nkind: [\n", "", host.Warn, "Services with node ports: 1; standard input document 3", 1},
 		{"a kubeconfig that is not there", "", "/does/not/exist", host.Fail, "/does/not/exist", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
