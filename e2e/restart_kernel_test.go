@@ -4,17 +4,16 @@ package e2e
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // footprint is all that the agent writes of a node.
@@ -54,149 +53,77 @@ func (r *rig) sysctl(t *testing.T, name string) string {
 	return strings.TrimSpace(string(value))
 }
 
-func TestARestartWithNothingChangedWritesNothing(t *testing.T) {
+func TestARestartWritesNothingFailsNoRequestAndTouchesNothingForeign(t *testing.T) {
 	r := newRig(t)
-	everything := agent.Service{
-		Name: "web", Annotations: map[string]string{"kube-ipvs.io/scheduler": "sh"},
-		Ports: []agent.Port{{Name: "tcp", NodePort: nodePort}, {Name: "udp", NodePort: nodePort, Protocol: corev1.ProtocolUDP}},
-	}
+	foreign := r.addForeign(t)
+	both := agent.Service{Name: "web", Ports: []agent.Port{
+		{Name: "tcp", NodePort: nodePort}, {Name: "udp", NodePort: nodePort, Protocol: corev1.ProtocolUDP},
+	}}
 	third := r.pod(t, r.Node1, "web-3")
-	r.serve(t, everything, append(r.both(), agent.Terminating(third, r.Node1))...)
+	r.serve(t, both, append(r.both(), agent.Ready(third, r.Node1))...)
 	r.serve(t, agent.Service{Name: "empty", Ports: []agent.Port{{NodePort: 30081}}})
 	r.serve(t, agent.Service{
 		Name: "local", Policy: corev1.ServiceExternalTrafficPolicyLocal, Ports: []agent.Port{{NodePort: 30082}},
+	}, r.both()...)
+	r.serve(t, agent.Service{
+		Name: "hash", Annotations: map[string]string{"kube-ipvs.io/scheduler": "sh"}, Ports: []agent.Port{{NodePort: 30083}},
 	}, r.both()...)
 	flags := []string{bothNetworks, oftenAudited, "--ipvs-tcp-timeout=1000s", "--ipvs-udp-timeout=40s"}
 	r.start(t, flags...)
 	if r.operations(t) == 0 {
 		t.Error("the first start wrote nothing")
 	}
-	before := r.footprint(t)
-	check := func(when string) {
-		t.Helper()
-		if n := r.operations(t); n != 0 {
-			t.Errorf("%s: %d operations", when, n)
-		}
-		if after := r.footprint(t); after != before {
-			t.Errorf("%s the node is\n%+v\nand was\n%+v", when, after, before)
-		}
-		for _, written := range []string{"Set sysctls", "Set the timeouts", `"Synced"`} {
-			if strings.Contains(r.agent.Log(), written) {
-				t.Errorf("%s the log says %s:\n%s", when, written, r.agent.Log())
-			}
-		}
+	must(t, r.Endpoints(both, append(r.both(), agent.Terminating(third, r.Node1))))
+	eventually(t, "web-3 gets nothing new", func() error { return r.hasWeight(t, third, key(r.Node1.B4, frontend.UDP), 0) })
+	r.awaitPasses(t, 2)
+	if got := r.foreignLines(t); got != foreign {
+		t.Errorf("after a start, a change and audits the foreign virtual servers are\n%s\nand were\n%s", got, foreign)
 	}
+
+	load := r.load(t, at(r.Node1.B4))
+	awaitAnswers(t, load)
+	before := r.footprint(t)
 	for _, end := range []struct {
 		name string
 		stop func(*testing.T)
 	}{{"kill -9", r.kill}, {"SIGTERM", r.stop}} {
-		end.stop(t)
-		r.start(t, flags...)
-		check("after " + end.name)
-		r.awaitPasses(t, 2)
-		check("after " + end.name + " and two audits")
-	}
-}
-
-func TestNoRequestFailsWhileTheAgentIsKilledAndStarted(t *testing.T) {
-	r := newRig(t)
-	r.serve(t, web(), r.both()...)
-	r.start(t, bothNetworks)
-	load := r.load(t, at(r.Node1.B4))
-	for _, stop := range []func(*testing.T){r.kill, r.stop} {
-		awaitAnswers(t, load, 20)
-		stop(t)
-		awaitAnswers(t, load, 40)
-		r.start(t, bothNetworks)
-		awaitAnswers(t, load, 20)
+		t.Run(end.name, func(t *testing.T) {
+			end.stop(t)
+			awaitAnswers(t, load)
+			r.start(t, flags...)
+			r.wroteNothing(t, before)
+			r.awaitPasses(t, 2)
+			r.wroteNothing(t, before)
+			awaitAnswers(t, load)
+		})
 	}
 	noFailure(t, load)
-}
-
-// A pod goes as Kubernetes lets it go: it terminates in its slice, is told to stop, fails its readiness, leaves the slice,
-// and its address dies.
-func TestNoRequestFailsWhileAllPodsAreReplaced(t *testing.T) {
-	r := newRig(t)
-	r.serve(t, web(), r.both()...)
-	r.start(t, bothNetworks)
-	load := r.load(t, at(r.Node1.A6))
-	awaitAnswers(t, load, 20)
-	there := []*topo.Pod{r.web1, r.web2}
-	nodes := []*topo.Host{r.Node1, r.Node2}
-	slice := func(conditions ...agent.Endpoint) {
-		t.Helper()
-		for i, pod := range there {
-			conditions = append(conditions, agent.Ready(pod, nodes[i]))
-		}
-		must(t, r.Endpoints(web(), conditions))
-	}
-	for i, node := range nodes {
-		old, fresh := there[i], r.pod(t, node, fmt.Sprintf("web-new-%d", i+1))
-		there[i] = fresh
-		slice(agent.Terminating(old, node))
-		r.awaitWeight(t, old, 0)
-		awaitAnswers(t, load, 20) // the time that a preStop hook waits: what was sent to the old pod before arrives
-		stopped := make(chan error, 1)
-		go func() { stopped <- old.Shutdown(t.Context()) }()
-		gone := agent.Terminating(old, node)
-		gone.Serving = false
-		slice(gone)
-		must(t, <-stopped)
-		slice()
-		r.awaitWeight(t, old, -1)
-		must(t, old.Close())
-	}
-	awaitAnswers(t, load, 20)
-	tally := noFailure(t, load)
-	for _, pod := range []string{"web-1", "web-2", "web-new-1", "web-new-2"} {
-		if tally.Pods[pod] == 0 {
-			t.Errorf("%s was never asked: %v", pod, tally)
-		}
+	if n := r.metric(t, "kube_ipvs_foreign_virtual_servers"); n != 1 {
+		t.Errorf("%v foreign virtual servers on node ports are counted, want 1", n)
 	}
 }
 
-// awaitWeight returns when a pod has a weight under the node port on all addresses; -1 is that it is not there.
-func (r *rig) awaitWeight(t *testing.T, pod *topo.Pod, want int) {
+// wroteNothing requires that the agent has left the node as it was, foreign virtual servers and all.
+func (r *rig) wroteNothing(t *testing.T, before footprint) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("weight %d of %s", want, pod.Name), func() error {
-		table, err := agent.Table(t.Context(), r.Node1)
-		for key, entry := range table {
-			weight := -1
-			if real, there := entry.Reals[dst(pod, key.Addr)]; there {
-				weight = int(real.Weight)
-			}
-			if weight != want {
-				return fmt.Errorf("it is %d under %s", weight, key)
-			}
-		}
-		return err
-	})
-}
-
-// load asks a node port without end.
-func (r *rig) load(t *testing.T, to netip.AddrPort) *topo.Load {
-	load := &topo.Load{From: r.Client, To: to, Workers: 4, Pause: 5 * time.Millisecond}
-	load.Start(t.Context())
-	return load
-}
-
-func awaitAnswers(t *testing.T, load *topo.Load, more int) {
-	t.Helper()
-	until := load.Tally().Answers() + more
-	eventually(t, fmt.Sprintf("%d more answers", more), func() error {
-		if tally := load.Tally(); tally.Answers() < until {
-			return fmt.Errorf("%d so far: %s", tally.Answers(), tally)
-		}
-		return nil
-	})
-}
-
-func noFailure(t *testing.T, load *topo.Load) topo.Tally {
-	t.Helper()
-	tally := load.Stop()
-	t.Log(tally)
-	if len(tally.Failures) > 0 {
-		t.Errorf("%d of %d requests failed: %v", len(tally.Failures), tally.Answers()+len(tally.Failures), tally)
+	if n := r.operations(t); n != 0 {
+		t.Errorf("%d operations", n)
 	}
-	return tally
+	if after := r.footprint(t); after != before {
+		t.Errorf("the node is\n%+v\nand was\n%+v", after, before)
+	}
+	for _, written := range []string{"Set sysctls", "Set the timeouts", `"Synced"`} {
+		if strings.Contains(r.agent.Log(), written) {
+			t.Errorf("the log says %s", written)
+		}
+	}
+}
+
+// hasWeight is nil if a pod has a weight under a key.
+func (r *rig) hasWeight(t *testing.T, pod *topo.Pod, k frontend.Key, want uint32) error {
+	weights, err := r.weights(t.Context(), k)
+	if got, there := weights[dst(pod, k.Addr)]; err == nil && (!there || got != want) {
+		err = fmt.Errorf("%s is at %d (there: %v), want %d", pod.Name, got, there, want)
+	}
+	return err
 }

@@ -32,13 +32,13 @@ const nodePort = 30080
 // Flags of the agent.
 const (
 	bothNetworks = "--nodeport-addresses=10.1.0.0/24,10.2.0.0/24,fd01::/64,fd02::/64"
-	onlyNodeA4   = "--nodeport-addresses=10.1.0.10/32"
 	oftenAudited = "--ipvs-sync-period=1s"
+	neverAudited = "--ipvs-sync-period=10m" // but at the start
 )
 
-// soon bounds what takes a fraction of a second on a real machine: the guest emulates its one processor, on a host that may
-// be busy. It is far less than the time between two audits.
-const soon = 5 * time.Second
+// soon bounds what takes a fraction of a second on a real machine: the guest emulates its one processor, and may get little
+// of a busy host's.
+const soon = 15 * time.Second
 
 // rig is the network with an agent on its node 1.
 type rig struct {
@@ -270,10 +270,13 @@ func (r *rig) refused(t *testing.T, protocol string, to netip.AddrPort) {
 	}
 }
 
-// eventually fails the test if f has not returned nil after a while.
+// eventually fails the test if f has not returned nil after a while, which is long where the guest gets little of a busy
+// host's time.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	must(t, agent.Eventually(t.Context(), what, f))
+	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+	defer cancel()
+	must(t, agent.Eventually(ctx, what, f))
 }
 
 // holds fails the test if f returns an error within d.

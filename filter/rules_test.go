@@ -95,6 +95,24 @@ func TestDiff(t *testing.T) {
 
 func sameKey(a, b frontend.Key) bool { return a == b }
 
+func TestWhatIsAddedAndDeletedInOneChangeIsThere(t *testing.T) {
+	list := keys(t, web4)
+	change := filter.Change{AddOwned: list, AddMasquerade: list, DelOwned: list, DelMasquerade: list}
+	want := filter.Rules{Owned: set(t, web4), Masquerade: set(t, web4)}
+	var memory filter.Rules
+	memory.Commit(change)
+	if !memory.Equal(want) {
+		t.Errorf("in memory there is %v", memory)
+	}
+	table, _, _ := served(t)
+	if err := table.Apply(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	if rules := mustRead(t, table).Rules; !rules.Owned.Has(list[0]) || !rules.Masquerade.Has(list[0]) {
+		t.Errorf("in the table there is %v", rules)
+	}
+}
+
 func TestProtectAddsAndReleaseDeletesAndTogetherTheyAreTheChange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		have, want := drawRules(t, "have"), drawRules(t, "want")

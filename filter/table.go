@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"sigs.k8s.io/knftables"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
+
+// limit is how long a call may take before its nft is given up: thousands of elements take seconds on a slow machine.
+const limit = time.Minute
 
 // Table is the agent's nftables table in one network namespace. Its methods may be called from several goroutines;
 // calls follow each other. Every write is one transaction: it is in force as a whole or not at all. After an error that
@@ -38,6 +42,8 @@ func New(nft knftables.Interface) *Table { return &Table{nft: nft} }
 type State struct {
 	// Rules has all elements that can be read as frontends, whoever wrote them.
 	Rules Rules
+	// Present: there is a table of our name.
+	Present bool
 	// Intact: the sets, the chain and its rules are there and of the present layout. If not, Ensure or Replace mend it.
 	Intact bool
 	// Stray has the elements that are no frontends, as "SET: ELEMENT: REASON". Somebody else wrote them; no packet that
@@ -51,6 +57,8 @@ type State struct {
 func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	intact, err := t.intact(ctx)
 	if err != nil || intact {
 		return false, err
@@ -67,6 +75,8 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 func (t *Table) Read(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	return t.read(ctx)
 }
 
@@ -82,6 +92,8 @@ func (t *Table) Apply(ctx context.Context, c Change) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	tx := t.nft.NewTransaction()
 	// The deletions come first and each is preceded by an addition: the element is gone then, whether it was there or not.
 	for _, s := range []struct {
@@ -107,6 +119,8 @@ func (t *Table) Replace(ctx context.Context, r Rules) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	return t.replace(ctx, r)
 }
 
@@ -114,6 +128,8 @@ func (t *Table) Replace(ctx context.Context, r Rules) error {
 func (t *Table) Remove(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	tx := t.nft.NewTransaction()
 	tx.Delete(&knftables.Table{})
 	if err := t.run(ctx, tx); err != nil && !knftables.IsNotFound(err) {
@@ -188,11 +204,13 @@ func (t *Table) read(ctx context.Context) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	state := State{Rules: Rules{Owned: Set{}, Masquerade: Set{}}, Intact: right}
+	state := State{Rules: Rules{Owned: Set{}, Masquerade: Set{}}, Intact: right, Present: right}
 	if !right { // the table may be missing altogether, which is quicker to find out once than for each set
-		if objects, err := t.list(ctx); err != nil || objects == nil {
+		objects, err := t.list(ctx)
+		if err != nil || objects == nil {
 			return state, err
 		}
+		state.Present = true
 	}
 	for _, s := range sets() {
 		elements, err := t.nft.ListElements(ctx, "set", s.name)

@@ -41,6 +41,8 @@ func addProcess(proc fstest.MapFS, pid int, command, namespace string) {
 func TestProcesses(t *testing.T) {
 	proc := fakeProc("/usr/local/bin/kube-proxy --proxy-mode=ipvs -v 2", "/usr/sbin/keepalived -n", "bash kube-proxy")
 	addProcess(proc, 90, "kube-proxy --in=another --namespace", otherNamespace)
+	addProcess(proc, 110, "kube-proxy --namespace=unseen", "")
+	delete(proc, "110/ns/net")
 	got, err := Processes(proc, "kube-proxy", "keepalived")
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +50,7 @@ func TestProcesses(t *testing.T) {
 	want := []Process{
 		{PID: 100, Name: "kube-proxy", Args: []string{"--proxy-mode=ipvs", "-v", "2"}},
 		{PID: 101, Name: "keepalived", Args: []string{"-n"}},
+		{PID: 110, Name: "kube-proxy", Args: []string{"--namespace=unseen"}}, // better a warning too many
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

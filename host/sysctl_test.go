@@ -166,13 +166,43 @@ func TestAMissingSettingStopsNoOther(t *testing.T) {
 
 func TestWhatCannotBeRecordedIsNotChanged(t *testing.T) {
 	s := fakeRoot(t, map[string]string{conntrack: "0"})
-	if err := os.WriteFile(s.StateDir, nil, 0o600); err != nil { // a file where the directory should be
+	// A link into nothing: there is no record to be read, and none can be written.
+	if err := os.Symlink(filepath.Join(t.TempDir(), "none", "such"), s.StateDir); err != nil {
 		t.Fatal(err)
 	}
 	if changed, err := s.Set(t.Context(), []Sysctl{{Name: conntrack, Value: "1"}}); changed != 0 || err == nil {
 		t.Errorf("got %d, %v", changed, err)
 	}
 	wantValue(t, s, conntrack, "0")
+}
+
+func TestWhatCannotBeGivenBackStaysRecorded(t *testing.T) {
+	s := fakeRoot(t, map[string]string{conntrack: "0", nodest: "0"})
+	mustSet(t, s, 2, Sysctl{Name: conntrack, Value: "1"}, Sysctl{Name: nodest, Value: "1"})
+	if err := errors.Join(os.Remove(s.path(conntrack)), os.Mkdir(s.path(conntrack), 0o755)); err != nil { // cannot be read
+		t.Fatal(err)
+	}
+	if got, err := s.Restore(t.Context()); err == nil || len(got) != 1 || got[0].Name != nodest {
+		t.Errorf("got %v, %v, want %s alone and an error", got, err, nodest)
+	}
+	if err := os.Remove(s.path(conntrack)); err != nil {
+		t.Fatal(err)
+	}
+	setValue(t, s, conntrack, "1")
+	wantRestored(t, s, Restoration{Name: conntrack, Restored: true, Reason: "1 → 0"})
+}
+
+func TestWantedSysctlsAreThoseThatNodePortsNeed(t *testing.T) {
+	var got []string
+	for _, s := range append(WantedSysctls(), ForwardIPv4()) {
+		got = append(got, s.String())
+	}
+	want := []string{
+		"net.ipv4.vs.conntrack=1", "net.ipv4.vs.expire_nodest_conn=1", "net.ipv4.vs.expire_quiescent_template=1", "net.ipv4.ip_forward=1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
 }
 
 func TestABrokenRecordIsAnError(t *testing.T) {

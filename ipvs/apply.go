@@ -22,6 +22,17 @@ type Result struct {
 	Uncertain []frontend.Key
 }
 
+// And is the result of two plans, one carried out after the other.
+func (r Result) And(next Result) Result {
+	uncertain := slices.Concat(r.Uncertain, next.Uncertain)
+	slices.SortFunc(uncertain, frontend.Key.Compare)
+	return Result{
+		Done:      slices.Concat(r.Done, next.Done),
+		Failed:    slices.Concat(r.Failed, next.Failed),
+		Uncertain: slices.Compact(uncertain),
+	}
+}
+
 // Apply carries out a plan and is the one place that knows which errors are expected:
 //
 //	add            EEXIST            somebody was there first: it is set instead, and uncertain

@@ -78,3 +78,14 @@ func (p Plan) String() string {
 	}
 	return b.String()
 }
+
+// Split parts a plan of Diff before the first operation that takes something out of service: a weight of 0, a real
+// server or a virtual server deleted. Everything before it adds or raises.
+func (p Plan) Split() (build, removal Plan) {
+	for i, op := range p {
+		if op.Verb == DelReal || op.Verb == DelVirtual || op.Verb == SetReal && op.Real.Weight == 0 {
+			return p[:i:i], p[i:]
+		}
+	}
+	return p, nil
+}

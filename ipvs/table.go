@@ -35,6 +35,26 @@ func (e Entry) Equal(o Entry) bool {
 	return e.VirtualServer == o.VirtualServer && maps.Equal(e.Reals, o.Reals)
 }
 
+// Serves reports whether some real server of e gets new connections.
+func (e Entry) Serves() bool {
+	for _, real := range e.Reals {
+		if real.Weight > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// GoesOn reports whether some real server of e gets new connections now and in next too.
+func (e Entry) GoesOn(next Entry) bool {
+	for addr, real := range e.Reals {
+		if real.Weight > 0 && next.Reals[addr].Weight > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Only is the part of t under the given keys. Entries are shared, not copied.
 func (t Table) Only(keys []frontend.Key) Table {
 	part := make(Table, len(keys))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
@@ -17,7 +18,7 @@ const auditRetry = time.Second
 // audit reads the kernel back and repairs the memory of it. The first one decides what is ours: what our table says,
 // and what the Services ask for. It returns the keys that have to be looked at.
 func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
-	r.nextAudit = time.Now().Add(auditRetry)
+	r.nextAudit, r.audited = time.Now().Add(auditRetry), false
 	if !r.auditFilter(ctx, p) {
 		return nil
 	}
@@ -26,8 +27,8 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 		p.fail(fmt.Errorf("read the IPVS table: %w", err))
 		return nil
 	}
-	r.nextAudit = time.Now().Add(r.SyncPeriod)
-	r.noteForeign(table)
+	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
+	defer r.noteForeign(table) // when it is known what is wanted
 	if r.adopted {
 		return r.findDrift(ctx, table, p)
 	}
@@ -37,6 +38,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 
 // adopt takes over what is there at the start: connections, weights and all.
 func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+	r.graceForAbsent(time.Now())
 	r.state.Resolve()
 	ours := newKeySet(r.state.Keys()...)
 	lost := newKeySet()
@@ -54,6 +56,19 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 	}
 	r.reread(ctx, lost, p)
 	return ours.sorted()
+}
+
+// graceForAbsent gives the addresses that an agent before this one served, and that the node lacks now, their grace: it
+// may have restarted in the middle of a flap.
+func (r *Reconciler) graceForAbsent(now time.Time) {
+	serving := r.state.Addresses()
+	for key := range r.rules.Owned {
+		if !slices.Contains(r.local, key.Addr) && !slices.Contains(serving, key.Addr) {
+			r.grace[key.Addr] = now.Add(r.AddressGrace)
+			serving = append(serving, key.Addr)
+		}
+	}
+	r.state.SetAddresses(serving)
 }
 
 // findDrift compares memory and kernel. A difference is confirmed by asking for the one virtual server, because a dump
@@ -96,7 +111,11 @@ func (r *Reconciler) auditFilter(ctx context.Context, p *passReport) bool {
 		return true
 	}
 	r.generation = 0
-	if !r.readFilter(ctx, p) {
+	read := r.mendFilter
+	if !r.adopted {
+		read = r.inheritFilter
+	}
+	if !read(ctx, p) {
 		return false
 	}
 	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
@@ -117,29 +136,34 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 	return generation
 }
 
-func (r *Reconciler) readFilter(ctx context.Context, p *passReport) bool {
-	wrote, err := r.Filter.Ensure(ctx)
-	if wrote || err != nil {
+// inheritFilter takes what our table has for the record of what is ours, and makes it if it is missing or of another
+// layout.
+func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
+	found, err := r.Filter.Read(ctx)
+	if err == nil && !found.Intact {
+		_, err = r.Filter.Ensure(ctx)
 		p.transaction(err)
 	}
 	if err != nil {
 		p.fail(err)
 		return false
 	}
+	r.rules = found.Rules
+	return true
+}
+
+// mendFilter puts our table right in one write: until then clients are not masqueraded.
+func (r *Reconciler) mendFilter(ctx context.Context, p *passReport) bool {
 	found, err := r.Filter.Read(ctx)
 	if err != nil {
 		p.fail(err)
 		return false
 	}
-	if !r.adopted {
-		r.rules = found.Rules
-		return true
-	}
-	if found.Rules.Equal(r.rules) && len(found.Stray) == 0 {
+	if found.Intact && found.Rules.Equal(r.rules) && len(found.Stray) == 0 {
 		return true
 	}
 	p.drift++
-	r.log.Info("Somebody else changed our nftables table, which is put right", "table", "kube-ipvs")
+	r.log.Info("Somebody else changed our nftables table, which is put right", "table", filter.Name)
 	err = r.Filter.Replace(ctx, r.rules)
 	p.transaction(err)
 	if err != nil {

@@ -20,14 +20,17 @@ type departure struct {
 	since time.Time
 	// busy is when it was last known to have an active connection.
 	busy time.Time
+	// looked is when its connections were last looked at: nothing is known of it since then.
+	looked time.Time
 }
 
 // departures are the departing real servers of one frontend.
 type departures map[netip.AddrPort]departure
 
-// over reports whether the real server may be deleted.
+// over reports whether the real server may be deleted. That nobody has looked is no sign that it is idle: a look may
+// fail, and the next one waits for an audit or a long list.
 func (d departure) over(now time.Time, timeout time.Duration) bool {
-	return now.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
+	return d.looked.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
 }
 
 // drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
@@ -36,9 +39,9 @@ func (d departure) over(now time.Time, timeout time.Duration) bool {
 //
 // A real server that is not wanted any more
 //
+//	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
 //	is quiet (terminates, still serves)       weight 0, no deadline
 //	serves UDP                                deleted: the kernel drops its flows, the clients' next packets go elsewhere
-//	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
 //	else                                      weight 0 until it has no active connection, or for timeout at most
 func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Entry, want *Frontend, leaving departures) (*ipvs.Entry, departures) {
 	next := ipvs.Entry{VirtualServer: have.VirtualServer, Reals: map[netip.AddrPort]ipvs.RealServer{}}
@@ -53,6 +56,9 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 		if _, wanted := next.Reals[addr]; wanted {
 			continue
 		}
+		if refusesAtZero(want) {
+			continue
+		}
 		real.Weight = 0
 		if want != nil {
 			if _, quiet := want.Quiet[addr]; quiet {
@@ -60,12 +66,12 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 				continue
 			}
 		}
-		if atOnce(key.Protocol, want) {
+		if key.Protocol == frontend.UDP {
 			continue
 		}
 		d, known := leaving[addr]
 		if !known {
-			d = departure{since: now, busy: now}
+			d = departure{since: now, busy: now, looked: now}
 		}
 		if d.over(now, timeout) {
 			continue
@@ -79,19 +85,19 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 	return &next, still
 }
 
-// atOnce reports whether departing real servers of a frontend are deleted without draining.
-func atOnce(protocol frontend.Protocol, want *Frontend) bool {
-	return protocol == frontend.UDP || want != nil && want.Entry.Scheduler == "dh"
-}
+// refusesAtZero reports that the scheduler sends clients to a real server of weight 0 all the same, where they are
+// refused: dh has no fallback.
+func refusesAtZero(want *Frontend) bool { return want != nil && want.Entry.Scheduler == "dh" }
 
 // seen records what the kernel says of the connections of departing real servers.
 func (d departures) seen(now time.Time, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)
 	for addr, dep := range next {
+		dep.looked = now
 		if connections[addr].Active > 0 {
 			dep.busy = now
-			next[addr] = dep
 		}
+		next[addr] = dep
 	}
 	return next
 }

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,6 +80,18 @@ func TestTerminatingEndpointThatServesHasNoDeadline(t *testing.T) {
 		g.deliver(web(stays, leaves+" terminating"))
 		g.after(time.Hour)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+	})
+}
+
+func TestTerminatingEndpointThatIsGoneLeaves(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		g.deliver(web(stays, leaves+" terminating"))
+		g.after(time.Minute)
+		g.deliver(web(stays))
+		g.after(6 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }
 
@@ -195,5 +208,38 @@ func TestSlowAuditsDoNotHoldUpTheDrain(t *testing.T) {
 		busy(kernel, 0)
 		g.after(10 * time.Second)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+// blindKernel cannot read a virtual server.
+type blindKernel struct{ ipvs.Handle }
+
+func (blindKernel) Get(context.Context, frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {
+	return ipvs.Entry{}, nil, syscall.ENOMEM
+}
+
+func TestRealServerWhoseConnectionsCannotBeReadIsNotIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.Kernel = blindKernel{c.Kernel} })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+	})
+}
+
+func TestVirtualServerDeletedByAnotherDuringADrainIsMadeAnewAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		kernel.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp("10.1.0.10", 30080)}})
+		g.after(2 * pollPeriod)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if err := g.Status().Err; err != nil {
+			t.Errorf("a failure: %v", err)
+		}
 	})
 }

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// stuckAfter is how long a pass may take before the agent counts as stuck. Every kernel call ends after ten seconds at
-// the latest, so a pass that takes longer is not merely slow.
-const stuckAfter = 2 * time.Minute
+// stuckAfter is how long a pass may take before the agent counts as stuck. A call of IPVS ends after ten seconds and one
+// of nft after a minute, so a pass that takes longer than several of them is not merely slow.
+const stuckAfter = 5 * time.Minute
 
 // Health says whether the agent does its work.
 type Health struct {
-	// Alive: the reconcile loop is not stuck. Ready: it is alive, has synced, and has not been failing for longer than two
-	// sync periods.
+	// Alive: the reconcile loop is not stuck. Ready: it is alive, has synced, has not been failing for longer than two sync
+	// periods, and has something to go by.
 	Alive, Ready bool
 	// Reason says in words why not; empty if both are true.
 	Reason string
@@ -37,6 +37,8 @@ func (r *Reconciler) Health(now time.Time) Health {
 		h.Reason = fmt.Sprintf("nothing could be synced yet: %v", s.Err)
 	case !s.FailingSince.IsZero() && now.Sub(s.FailingSince) > 2*r.SyncPeriod:
 		h.Reason = fmt.Sprintf("failing since %s: %v", s.FailingSince.Format(time.RFC3339), s.Err)
+	case s.Starved:
+		h.Reason = "part of the input cannot be read, and what can be read asks for nothing here: see the problems in the log"
 	default:
 		h.Ready = true
 	}

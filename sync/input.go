@@ -19,7 +19,7 @@ func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
 		if u.Node != nil {
 			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
 			if primary := u.Node.Primary(); len(primary) > 0 {
-				r.primary = primary
+				r.primary, r.addressesChanged = primary, true
 			}
 		}
 		r.partial = u.Incomplete
@@ -27,8 +27,10 @@ func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
 	if r.NodePortAddresses.UsesPrimary() && len(r.primary) == 0 {
 		r.partial = true
 	}
-	if all, ok := r.Addresses.Addresses(); ok {
-		r.setAddresses(now, all)
+	if r.addressesDue(now) {
+		if all, ok := r.Addresses.Addresses(); ok {
+			r.setAddresses(now, all)
+		}
 	}
 	if was && !r.partial {
 		return r.orphans.sorted()
@@ -46,6 +48,17 @@ func (r *Reconciler) updates() []Update {
 		all = append(all, u)
 	}
 	return all
+}
+
+// addressesDue reports whether the addresses have to be looked at. A change of one Service does not pay for it: beside
+// kube-proxy in IPVS mode a node has an address for each ClusterIP. With every audit they are looked at anyway.
+func (r *Reconciler) addressesDue(now time.Time) bool {
+	due := r.addressesChanged || !now.Before(r.nextAudit)
+	for _, until := range r.grace {
+		due = due || !now.Before(until)
+	}
+	r.addressesChanged = false
+	return due
 }
 
 // setAddresses gives the state the addresses that serve: those chosen now, and those that vanished a moment ago. An

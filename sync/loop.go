@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 const (
@@ -15,8 +16,8 @@ const (
 	pollPeriod = time.Second
 	// refusalMemory is how long a scheduler that the kernel does not have is not asked for again.
 	refusalMemory = 5 * time.Minute
-	// rulesetPeriod is the shortest time between two looks at our nftables table that foreign writers cause:
-	// somebody may write many times a second.
+	// rulesetPeriod is how soon our nftables table is looked at once somebody else wrote to it. What he writes meanwhile
+	// is seen by the same look.
 	rulesetPeriod = 200 * time.Millisecond
 
 	firstRetry = 500 * time.Millisecond
@@ -27,6 +28,7 @@ const (
 type backoff struct {
 	at   time.Time
 	wait time.Duration
+	err  error // what failed
 }
 
 // Run reconciles until ctx ends. It returns nil then, and leaves the kernel as it is: what is served goes on being
@@ -74,27 +76,18 @@ func (r *Reconciler) awaitWork(ctx context.Context) {
 	case <-timer.C:
 	case <-r.Source.Changed():
 	case <-r.Addresses.Changed():
+		r.addressesChanged = true
 	case _, open := <-r.RulesetChanged:
-		if !open {
-			r.RulesetChanged = nil // nobody watches any more: the audits go on
-			return
+		switch {
+		case !open:
+			r.RulesetChanged = nil
+			if ctx.Err() == nil {
+				r.log.Info("Nobody watches nftables any more: the audits notice what others change", "period", r.SyncPeriod)
+			}
+		case r.nextLook.IsZero():
+			r.nextLook = time.Now().Add(rulesetPeriod)
 		}
-		r.rulesetChanged = true
-		r.awaitQuiet(ctx)
 	}
-}
-
-// awaitQuiet spaces the looks at our nftables table, without making anything else wait.
-func (r *Reconciler) awaitQuiet(ctx context.Context) {
-	timer := time.NewTimer(time.Until(r.lastRulesetLook.Add(rulesetPeriod)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-r.Source.Changed():
-	case <-r.Addresses.Changed():
-	}
-	r.lastRulesetLook = time.Now()
 }
 
 // nextDue is when something has to be done even if nothing changes.
@@ -108,6 +101,9 @@ func (r *Reconciler) nextDue() time.Time {
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)
 	}
+	if !r.nextLook.IsZero() {
+		sooner(r.nextLook)
+	}
 	for _, b := range r.retry {
 		sooner(b.at)
 	}
@@ -120,10 +116,10 @@ func (r *Reconciler) nextDue() time.Time {
 	return due
 }
 
-// postpone plans another try for a frontend, each time later.
-func (r *Reconciler) postpone(key frontend.Key) {
+// postpone plans another try for a frontend that failed, each time later.
+func (r *Reconciler) postpone(key frontend.Key, err error) {
 	wait := min(max(2*r.retry[key].wait, firstRetry), lastRetry)
-	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait}
+	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait, err: err}
 }
 
 func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
@@ -136,10 +132,19 @@ func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
 	return due
 }
 
-// forgetRefusals lets schedulers be asked for again after a while: their module may have been installed.
-func (r *Reconciler) forgetRefusals(now time.Time) {
+// forgetRefusals asks after a while whether the kernel has a refused scheduler by now: its module may have been
+// installed. One question spares all frontends that want it another refusal.
+func (r *Reconciler) forgetRefusals(ctx context.Context, now time.Time) {
 	before := len(r.refused)
-	maps.DeleteFunc(r.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+	for name, until := range r.refused {
+		switch {
+		case now.Before(until):
+		case r.Kernel.ProbeScheduler(ctx, name) == nil:
+			delete(r.refused, name)
+		default:
+			r.refused[name] = now.Add(refusalMemory)
+		}
+	}
 	if len(r.refused) != before {
 		r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
 	}
@@ -154,12 +159,16 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 	begin := time.Now() // not the pass's: an audit before it may have taken long
 	for _, key := range keys {
 		entry, connections, err := r.Kernel.Get(ctx, key)
-		if err != nil {
-			p.fail(fmt.Errorf("read the connections of %s: %w", key, err))
-			continue
+		switch {
+		case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
+			r.have.drop(key)
+			p.drift++
+		case err != nil:
+			p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
+		default:
+			r.have.put(key, entry)
+			r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 		}
-		r.have.put(key, entry)
-		r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
 	}
 	// A long list must not keep the agent busy with nothing else.
 	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(begin)))

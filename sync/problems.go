@@ -23,7 +23,7 @@ func (s *State) general() []Problem {
 	if len(s.addresses) == 0 && len(s.services) > 0 {
 		all = append(all, Problem{
 			Object: "--nodeport-addresses", Reason: NoAddress,
-			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check and plan say what each address lacks",
+			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check says what each address lacks",
 		})
 	}
 	return all
@@ -46,9 +46,7 @@ func (s *State) assess(id ServiceID) {
 	for _, port := range svc.Ports {
 		found = append(found, s.portProblems(id, svc, port)...)
 	}
-	slices.SortFunc(found, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))
-	})
+	slices.SortFunc(found, compareProblems)
 	found = slices.Compact(found)
 	if slices.Equal(found, s.problems[id]) {
 		return
@@ -99,4 +97,8 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 		})
 	}
 	return found
+}
+
+func compareProblems(a, b Problem) int {
+	return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))
 }

@@ -2,52 +2,61 @@ package sync
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
+// protectBudget is how long a pass looks for the frontends that make a transaction fail. What it has not come to by then
+// waits: with nft broken as a whole, thousands of transactions would keep everything else waiting too.
+const protectBudget = 3 * time.Second
+
 // protect writes what has to be in our nftables table before a frontend is served: that it is ours, and that it is
-// masqueraded. It returns the keys that may be served. If the one transaction for all fails, each Service gets its own,
-// so that one bad frontend holds its own Service and nobody else's.
+// masqueraded. It returns the keys that may be served. If the one transaction for all fails, it is halved until the
+// Services at fault stand alone, so that one bad frontend holds its own Service and nobody else's. What is protected
+// already is never held.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
-	err := r.transact(ctx, r.additions(keys), p)
-	if err == nil {
-		return keys
-	}
-	byService := map[ServiceID][]frontend.Key{}
-	var order []ServiceID
-	for _, key := range keys {
-		f, _ := r.state.Want(key)
-		if _, seen := byService[f.Service]; !seen {
-			order = append(order, f.Service)
-		}
-		byService[f.Service] = append(byService[f.Service], key)
-	}
-	if len(order) == 1 {
-		r.hold(keys, err, p)
-		return nil
-	}
 	var ready []frontend.Key
-	for _, id := range order {
-		own := byService[id]
-		if err := r.transact(ctx, r.additions(own), p); err != nil {
-			r.hold(own, fmt.Errorf("service %s: %w", id, err), p)
+	byService := map[ServiceID][]frontend.Key{}
+	for _, key := range keys {
+		if r.additions([]frontend.Key{key}).Empty() {
+			ready = append(ready, key)
 			continue
 		}
-		ready = append(ready, own...)
+		f, _ := r.state.Want(key)
+		byService[f.Service] = append(byService[f.Service], key)
 	}
+	services := slices.SortedFunc(maps.Keys(byService), ServiceID.Compare)
+	until := time.Now().Add(protectBudget)
+	var try func(services []ServiceID)
+	try = func(services []ServiceID) {
+		var own []frontend.Key
+		for _, id := range services {
+			own = append(own, byService[id]...)
+		}
+		err := r.transact(ctx, r.additions(own), p)
+		switch half := len(services) / 2; {
+		case err == nil:
+			ready = append(ready, own...)
+		case len(services) == 1 || time.Now().After(until):
+			r.hold(own, err, p)
+		default:
+			try(services[:half])
+			try(services[half:])
+		}
+	}
+	try(services)
 	return ready
 }
 
-// hold keeps unprotected frontends as they are until another try.
+// hold keeps frontends as they are until another try.
 func (r *Reconciler) hold(keys []frontend.Key, err error, p *passReport) {
-	p.fail(err)
+	p.failFrontends(err)
 	for _, key := range keys {
-		r.postpone(key)
+		r.postpone(key, err)
 	}
 }
 
@@ -85,8 +94,9 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 		}
 	}
 	if err := r.transact(ctx, c, p); err != nil {
-		p.fail(err)
-		return slices.Concat(c.DelOwned, c.DelMasquerade)
+		held := newKeySet(slices.Concat(c.DelOwned, c.DelMasquerade)...).sorted()
+		r.hold(held, err, p)
+		return held
 	}
 	return nil
 }

@@ -168,6 +168,15 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	if diff := cmp.Diff(want.Keys(), g.rules().Owned.Keys(), cmp.Comparer(sameKey)); diff != "" {
 		t.Errorf("owned frontends (-want +got):\n%s", diff)
 	}
+	var masqueraded []frontend.Key
+	for _, key := range want.Keys() {
+		if f, _ := want.Want(key); f.Masquerade {
+			masqueraded = append(masqueraded, key)
+		}
+	}
+	if diff := cmp.Diff(masqueraded, g.rules().Masquerade.Keys(), cmp.Comparer(sameKey)); diff != "" {
+		t.Errorf("masqueraded frontends (-want +got):\n%s", diff)
+	}
 	if err := g.Status().Err; err != nil {
 		t.Errorf("still failing: %v", err)
 	}

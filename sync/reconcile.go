@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -20,7 +21,7 @@ import (
 type Filter interface {
 	// Ensure makes the table if it is missing or of another layout, keeping what it has, and reports whether it wrote.
 	Ensure(ctx context.Context) (bool, error)
-	// Read returns what the table has. A missing table is empty.
+	// Read returns what the table has, and whether it is Intact. A missing table is empty.
 	Read(ctx context.Context) (filter.State, error)
 	// Apply changes the table in one transaction: all of it or nothing. filter.IsMissing(err) if there is no table.
 	Apply(ctx context.Context, change filter.Change) error
@@ -75,13 +76,15 @@ type Reconciler struct {
 	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
+	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	nextPoll  time.Time
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
-	// rulesetChanged: somebody else wrote to nftables since our table was read.
-	rulesetChanged  bool
-	lastRulesetLook time.Time
+	// nextLook is when our nftables table is read because somebody else wrote to it; zero if nobody did.
+	nextLook time.Time
+	// addressesChanged: the node's addresses, or what chooses among them, may have changed since they were looked at.
+	addressesChanged bool
 	// first is what the source delivered while the reconciler waited for it.
 	first *Update
 
@@ -118,12 +121,15 @@ func (r *Reconciler) pass(ctx context.Context) {
 	switch {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
-	case r.rulesetChanged:
-		r.auditFilter(ctx, p)
+	case !r.nextLook.IsZero() && !start.Before(r.nextLook):
+		r.nextLook = time.Time{}
+		r.audited = r.auditFilter(ctx, p)
+		if !r.audited {
+			r.nextAudit = time.Now().Add(auditRetry)
+		}
 	}
-	r.rulesetChanged = false
 	if r.adopted {
-		r.forgetRefusals(start)
+		r.forgetRefusals(ctx, start)
 		due.add(r.state.Resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
@@ -144,21 +150,14 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 			return
 		}
 		have, next := r.tables(time.Now(), keys)
-		result := ipvs.Apply(ctx, r.Kernel, ipvs.Diff(have, next))
-		p.add(result)
-		each := r.log.V(4)
-		for _, op := range result.Done {
-			r.have.commit(op)
-			if each.Enabled() {
-				each.Info("Done", "operation", op)
-			}
-		}
-		surprised := r.surprises(result, have)
-		failed := r.refusedOps(result)
+		build, removal := ipvs.Diff(have, next).Split()
+		result := r.apply(ctx, build, p)
+		result = result.And(r.apply(ctx, r.bearable(removal, next, result), p))
+		surprised := newKeySet(result.Uncertain...)
+		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
-		failed.add(r.release(ctx, keys, p)...)
-		for key := range failed {
-			r.postpone(key)
+		for _, key := range r.release(ctx, keys, p) {
+			failed.add(key)
 		}
 		for _, key := range keys {
 			if !failed.has(key) && !surprised.has(key) {
@@ -168,20 +167,52 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
 		keys = append(surprised.minus(failed).sorted(), r.state.Resolve()...)
 	}
-	// Still not as expected after so many rounds: somebody else is at it too.
-	for _, key := range keys {
-		r.postpone(key)
+	if len(keys) > 0 {
+		r.hold(keys, fmt.Errorf("%s was read %d times and is still not as read: somebody else may be writing it too", keys[0], maxRounds), p)
 	}
+}
+
+// apply carries out a plan and remembers what the kernel acknowledged.
+func (r *Reconciler) apply(ctx context.Context, plan ipvs.Plan, p *passReport) ipvs.Result {
+	result := ipvs.Apply(ctx, r.Kernel, plan)
+	p.add(result)
+	each := r.log.V(4)
+	for _, op := range result.Done {
+		r.have.commit(op)
+		if each.Enabled() {
+			each.Info("Done", "operation", op)
+		}
+	}
+	return result
+}
+
+// bearable leaves out of a removal the frontends that would have no real server for new connections after it, because
+// the one that should take over could not be added: those that are there go on serving until another try.
+func (r *Reconciler) bearable(removal ipvs.Plan, next ipvs.Table, built ipvs.Result) ipvs.Plan {
+	bare := newKeySet(built.Uncertain...) // every key of a failed operation is among them
+	for key := range bare {
+		if !next[key].Serves() || r.have.table[key].GoesOn(next[key]) {
+			delete(bare, key)
+		}
+	}
+	if len(bare) == 0 {
+		return removal
+	}
+	return slices.DeleteFunc(removal, func(op ipvs.Op) bool { return bare.has(op.Key) })
 }
 
 // maxRounds is how often one pass tries a frontend whose kernel state is not what it took it for.
 const maxRounds = 3
 
-// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read.
+// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read. They are
+// not tried again either, they come with the rest of the input.
 func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
 	return slices.DeleteFunc(newKeySet(keys...).sorted(), func(key frontend.Key) bool {
-		_, wanted := r.state.Want(key)
-		return r.partial && !wanted && r.orphans.has(key)
+		if _, wanted := r.state.Want(key); wanted || !r.partial || !r.orphans.has(key) {
+			return false
+		}
+		delete(r.retry, key)
+		return true
 	})
 }
 
@@ -199,12 +230,15 @@ func (r *Reconciler) known(ctx context.Context, keys []frontend.Key, p *passRepo
 	r.reread(ctx, doubtful, p)
 	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
 		if r.unread.has(key) {
-			r.postpone(key)
+			r.postpone(key, errUnread)
 			return true
 		}
 		return false
 	})
 }
+
+// errUnread is why a frontend waits whose kernel state is not known; what kept it from being read is told when it does.
+var errUnread = errors.New("its state in the kernel cannot be read")
 
 // tables are the kernel's part under keys and what should stand there next, draining included.
 func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs.Table) {
@@ -232,21 +266,9 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 	return have, next
 }
 
-// surprises are the keys whose kernel entry is not what the plan took it for, or is not known any more.
-func (r *Reconciler) surprises(result ipvs.Result, before ipvs.Table) keySet {
-	keys := newKeySet(result.Uncertain...)
-	for _, op := range result.Done {
-		// Somebody made the virtual server before us, perhaps with real servers that we do not know.
-		if _, known := before[op.Key]; op.Verb == ipvs.SetVirtual && !known {
-			keys.add(op.Key)
-		}
-	}
-	return keys
-}
-
-// refusedOps are the keys of operations that failed and have to wait, and remembers the schedulers that the kernel
-// does not have.
-func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
+// refusedOps are the keys of operations that failed and have to wait. A scheduler that the kernel does not have is
+// remembered and no failure, since the node's default takes its place; that the default itself is missing is one.
+func (r *Reconciler) refusedOps(result ipvs.Result, p *passReport) keySet {
 	failed := newKeySet()
 	for _, e := range result.Failed {
 		if name := e.Op.Virtual.Scheduler; ipvs.IsUnknownScheduler(e) && name != r.Scheduler {
@@ -255,6 +277,10 @@ func (r *Reconciler) refusedOps(result ipvs.Result) keySet {
 				r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
 			}
 			continue
+		}
+		p.failFrontends(e)
+		if !failed.has(e.Op.Key) {
+			r.postpone(e.Op.Key, e)
 		}
 		failed.add(e.Op.Key)
 	}
@@ -274,7 +300,7 @@ func (r *Reconciler) reread(ctx context.Context, keys keySet, p *passReport) {
 			r.have.drop(key)
 		default:
 			r.unread.add(key)
-			p.fail(fmt.Errorf("read %s again: %w", key, err))
+			p.failFrontends(fmt.Errorf("read %s again: %w", key, err))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,15 @@ func TestNothingIsWrittenBeforeEveryInputWasRead(t *testing.T) {
 		if g.Health(time.Now()).Ready {
 			t.Error("ready without node addresses")
 		}
+		g.stop()
+		without := start(t, kernel, nft)
+		without.addresses.set("10.1.0.10") // no Services yet
+		without.after(time.Hour)
+		if n := without.writes(); n != 0 {
+			t.Errorf("%d writes without Services", n)
+		}
+		g = start(t, kernel, nft)
+		g.deliver(web("10.244.1.2:8080"))
 		g.addresses.set("10.1.0.10")
 		synctest.Wait()
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
@@ -71,6 +81,10 @@ func TestLocalPolicyUsesLocalEndpointsAndKeepsTheClientAddress(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 		if rules := g.rules(); rules.Masquerade.Has(tcp("10.1.0.10", 30080)) || !rules.Owned.Has(tcp("10.1.0.10", 30080)) {
 			t.Errorf("want owned and not masqueraded, have %v", rules)
+		}
+		// One makes the table, one protects: it was not masqueraded for a moment either.
+		if n := g.Counters().Transactions; n != 2 {
+			t.Errorf("%d transactions of nftables, want 2", n)
 		}
 		svc.Ports[0].Policy = Cluster
 		g.deliver(svc)
@@ -212,57 +226,35 @@ func TestFlushedRulesetIsRestoredAtOnce(t *testing.T) {
 		if err := nft.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		writes := nft.Writes()
 		g.foreign <- struct{}{}
 		g.after(time.Second)
+		if n := nft.Writes() - writes; n != 1 {
+			t.Errorf("%d transactions, want one: clients are not masqueraded before the last", n)
+		}
 		if after := g.rules(); !after.Equal(before) {
 			t.Errorf("after the flush %v, want %v", after, before)
 		}
 	})
 }
 
-func TestFailingTransactionHoldsItsOwnServiceOnly(t *testing.T) {
-	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30081)))
-		g := start(t, kernel, nft)
-		g.serve(web("10.244.1.2:8080"), service("bad", 30081, "10.244.1.3:8080"))
-		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		if g.Status().Err == nil {
-			t.Error("the failure is not reported")
-		}
-		nft.SetFault(nil)
-		g.after(time.Minute)
-		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.3:8080*1")
-		if err := g.Status().Err; err != nil {
-			t.Errorf("still failing: %v", err)
-		}
-	})
-}
-
 func TestFrontendIsProtectedBeforeItIsServed(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		protections := 0
 		nft.SetFault(func(transaction string) error {
-			if filtertest.Mentions(transaction, tcp("10.1.0.10", 30080)) && len(kernel.Table()) > 0 {
-				t.Error("the virtual server was there before its protection")
+			if filtertest.Mentions(transaction, tcp("10.1.0.10", 30080)) {
+				protections++
+				if len(kernel.Table()) > 0 {
+					t.Error("the virtual server was there before its protection")
+				}
 			}
 			return nil
 		})
 		g := start(t, kernel, nft)
 		g.serve(web("10.244.1.2:8080"))
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-	})
-}
-
-func TestSchedulerThatTheKernelLacksIsReplacedAndReported(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		kernel := ipvsfake.New(ipvsfake.WithSchedulers("rr"))
-		g := start(t, kernel, filtertest.New())
-		svc := web("10.244.1.2:8080")
-		svc.Ports[0].Scheduler = "mh"
-		g.serve(svc, service("dns", 30053, "10.244.1.3:53"))
-		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		problems := g.Status().Problems
-		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != KernelRefused {
-			t.Errorf("problems: %v, want one of Service default/web", problems)
+		if protections != 1 {
+			t.Errorf("%d transactions protect it, want 1", protections)
 		}
 	})
 }
@@ -286,6 +278,19 @@ func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 	})
 }
 
+func TestConflictNamesTheServiceThatHoldsThePortNow(t *testing.T) {
+	state := NewState("rr")
+	state.SetAddresses([]netip.Addr{netip.MustParseAddr("10.1.0.10")})
+	state.Update(Update{Services: []Service{service("a", 30080), service("b", 30080), service("c", 30080)}})
+	state.Resolve()
+	state.Update(Update{Services: []Service{gone("a")}})
+	state.Resolve()
+	problems := state.Problems()
+	if len(problems) != 1 || problems[0].Object != "Service default/c" || !strings.Contains(problems[0].Message, "belongs to Service default/b,") {
+		t.Errorf("problems: %v, want one of default/c with default/b", problems)
+	}
+}
+
 func TestWhatAnIncompleteInputDoesNotNameIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
@@ -299,6 +304,23 @@ func TestWhatAnIncompleteInputDoesNotNameIsKept(t *testing.T) {
 		g.source.deliver(func(u *Update) { u.Incomplete = false })
 		g.after(time.Minute)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestWhatAnIncompleteInputNamesMayGo(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.stop()
+		g = start(t, kernel, nft)
+		g.addresses.set("10.1.0.10")
+		g.source.deliver(func(u *Update) { u.Services, u.Incomplete = []Service{service("new", 30081, "10.244.1.3:8080")}, true })
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.3:8080*1")
+		g.deliver(web("10.244.1.2:8080")) // somebody wants it after all
+		g.deliver(gone("web"), gone("new"))
+		g.after(10 * time.Second)
+		g.expect()
 	})
 }
 
@@ -323,6 +345,19 @@ func TestAddressThatComesIsServedAndOneThatGoesKeepsItsGrace(t *testing.T) {
 		g.addresses.set("10.1.0.10")
 		g.after(70 * time.Second)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestChangeOfAServiceLooksAtNoAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		before := g.addresses.reads
+		g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1")
+		if n := g.addresses.reads - before; n != 0 {
+			t.Errorf("the node's addresses were read %d times", n)
+		}
 	})
 }
 
@@ -368,6 +403,45 @@ func TestSessionAffinityIsPersistenceOfItsFamily(t *testing.T) {
 		g.deliver(svc)
 		if got := kernel.Table()[tcp("10.1.0.10", 30080)].VirtualServer; got.Flags != 0 {
 			t.Errorf("affinity taken back: %s", got)
+		}
+	})
+}
+
+func TestRestartInTheMiddleOfAFlapKeepsTheGraceOfTheAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.addresses.set("10.1.0.10", "10.2.0.10")
+		g.deliver(web("10.244.1.2:8080"))
+		g.stop()
+		before := g.writes()
+		g = start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080")) // 10.2.0.10 is away
+		g.after(50 * time.Second)
+		g.addresses.set("10.1.0.10", "10.2.0.10")
+		g.after(5 * time.Minute)
+		if n := g.writes() - before; n != 0 {
+			t.Errorf("%d writes for an address that came back in time", n)
+		}
+		g.stop()
+		g = start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.after(2 * time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+func TestAgentThatCannotReadItsInputAndServesNothingIsNotReady(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.addresses.set("10.1.0.10")
+		g.source.deliver(func(u *Update) { u.Incomplete = true })
+		synctest.Wait()
+		if h := g.Health(time.Now()); h.Ready || !h.Alive {
+			t.Errorf("with nothing to go by: %+v", h)
+		}
+		g.deliver(web("10.244.1.2:8080"))
+		if h := g.Health(time.Now()); !h.Ready {
+			t.Errorf("with a Service that can be served: %+v", h)
 		}
 	})
 }

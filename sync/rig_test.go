@@ -62,6 +62,7 @@ func (s *source) deliver(change func(*Update)) {
 type addresses struct {
 	mu      stdsync.Mutex
 	all     []nodeaddr.Address
+	reads   int
 	changed chan struct{}
 }
 
@@ -70,6 +71,7 @@ func (a *addresses) Changed() <-chan struct{} { return a.changed }
 func (a *addresses) Addresses() ([]nodeaddr.Address, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.reads++
 	return slices.Clone(a.all), a.all != nil
 }
 
@@ -84,6 +86,14 @@ func (a *addresses) set(addrs ...string) {
 	case a.changed <- struct{}{}:
 	default:
 	}
+}
+
+// setState gives one of the addresses another state.
+func (a *addresses) setState(s nodeaddr.State, at int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all[at].State = s
+	a.changed <- struct{}{}
 }
 
 // rig is a reconciler with a model of the kernel beneath and hands on its inputs. It lives in a synctest bubble.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	stdsync "sync"
 	"time"
 
@@ -15,12 +16,16 @@ import (
 
 // Status is what the agent says of itself after a pass. It is a copy: nobody else changes it.
 type Status struct {
-	// Synced is when a pass last ended without a failure; zero if none has.
+	// Synced is when a pass last ended with nothing failing but single frontends, as long as others are served; zero if
+	// none has. One Service that the kernel refuses does not make a node unhealthy.
 	Synced time.Time
-	// FailingSince is when the first of an unbroken row of failing passes ended; zero if the last one was fine.
+	// FailingSince is when the first of an unbroken row of other passes ended; zero if the last one was fine.
 	FailingSince time.Time
-	// Err is what failed in the last pass.
+	// Err is what failed in the last pass, or before and was not tried again yet. Frontends that fail are among the
+	// Problems of their Services too.
 	Err error
+	// Starved: part of the input could not be read, and what could be read asks for nothing on this node.
+	Starved bool
 	// Addresses are those that serve.
 	Addresses []netip.Addr
 	// Frontends, RealServers and Leaving count what the kernel has of ours; Leaving are the draining real servers.
@@ -46,7 +51,8 @@ type Counters struct {
 
 // passReport collects what one pass did.
 type passReport struct {
-	errs                             []error
+	errs                             []error // of the pass as a whole
+	frontendErrs                     []error // confined to frontends, which are postponed
 	done                             map[ipvs.Verb]int
 	refused                          map[ipvs.Verb]int
 	transactions, failedTransactions int
@@ -54,6 +60,11 @@ type passReport struct {
 }
 
 func (p *passReport) fail(err error) { p.errs = append(p.errs, err) }
+
+func (p *passReport) failFrontends(err error) { p.frontendErrs = append(p.frontendErrs, err) }
+
+// err is everything that failed.
+func (p *passReport) err() error { return summarize(slices.Concat(p.errs, p.frontendErrs)) }
 
 func (p *passReport) add(result ipvs.Result) {
 	if p.done == nil {
@@ -64,9 +75,6 @@ func (p *passReport) add(result ipvs.Result) {
 	}
 	for _, e := range result.Failed {
 		p.refused[e.Op.Verb]++
-		if !ipvs.IsUnknownScheduler(e) {
-			p.fail(e)
-		}
 	}
 }
 
@@ -89,6 +97,7 @@ type statusBoard struct {
 	status   Status    // without Problems
 	source   []Problem
 	problems map[ServiceID][]Problem
+	stuck    []Problem // of frontends that fail
 	counters Counters
 }
 
@@ -101,6 +110,7 @@ func (r *Reconciler) Status() Status {
 	for _, id := range slices.SortedFunc(maps.Keys(r.board.problems), ServiceID.Compare) {
 		s.Problems = append(s.Problems, r.board.problems[id]...)
 	}
+	s.Problems = append(s.Problems, r.board.stuck...)
 	return s
 }
 
@@ -123,62 +133,101 @@ func (r *Reconciler) Counters() Counters {
 // report publishes what a pass did, and says it in one line if it changed anything or failed.
 func (r *Reconciler) report(start time.Time, p *passReport) {
 	now := time.Now()
-	err := summarize(p.errs)
+	err := p.err()
 	r.board.mu.Lock()
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
-	if err == nil && len(r.retry) > 0 {
+	if err == nil && (len(r.retry) > 0 || !r.audited) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
-	case s.Err == nil:
+	case len(p.errs) == 0 && r.audited && !r.nothingWorks():
 		s.Synced, s.FailingSince = now, time.Time{}
 	case s.FailingSince.IsZero():
 		s.FailingSince = now
 	}
+	s.Starved = r.partial && len(r.state.want) == 0
 	s.Addresses = r.state.Addresses()
 	s.Frontends, s.RealServers, s.Leaving = r.count()
 	s.Foreign = slices.Clone(r.foreign)
-	fresh := r.board.note(r.state)
+	fresh, solved := r.board.note(r.state)
+	r.board.stuck = r.stuck()
 	r.board.counters.count(now.Sub(start), p)
 	after := *s
 	r.board.mu.Unlock()
 
-	r.logChanges(before, after, fresh)
+	r.logChanges(before, after, fresh, solved)
 	if p.changed() {
 		r.log.Info("Synced", "frontends", after.Frontends, "realServers", after.RealServers, "draining", after.Leaving,
-			"operations", fmt.Sprint(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
+			"operations", counts(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
 	}
 	if err != nil {
 		r.log.Error(err, "Part of it failed and will be tried again")
 	}
 }
 
+// counts is a text such as "add-virtual 2, add-real 7" in the order of the verbs; "none" if there are none.
+func counts(done map[ipvs.Verb]int) string {
+	var texts []string
+	for _, verb := range ipvs.Verbs() {
+		if n := done[verb]; n > 0 {
+			texts = append(texts, fmt.Sprintf("%s %d", verb, n))
+		}
+	}
+	if len(texts) == 0 {
+		return "none"
+	}
+	return strings.Join(texts, ", ")
+}
+
+// nothingWorks reports that every frontend fails: then it is not the fault of a Service.
+func (r *Reconciler) nothingWorks() bool {
+	return len(r.retry) > 0 && len(r.retry) >= len(r.state.want)
+}
+
+// stuck are the problems of the frontends that fail, sorted.
+func (r *Reconciler) stuck() []Problem {
+	problems := make([]Problem, 0, len(r.retry))
+	for key, b := range r.retry {
+		object := "frontend " + key.String()
+		if f, wanted := r.state.Want(key); wanted {
+			object = "Service " + f.Service.String()
+		}
+		problems = append(problems, Problem{
+			Object: object, Reason: KernelRefused,
+			Message: fmt.Sprintf("%s is not as it should be and will be tried again: %v", key, b.err),
+		})
+	}
+	slices.SortFunc(problems, compareProblems)
+	return problems
+}
+
 // logChanges says what became a problem, or served, since the last pass.
-func (r *Reconciler) logChanges(before, after Status, fresh []Problem) {
+func (r *Reconciler) logChanges(before, after Status, fresh, solved []Problem) {
 	if !slices.Equal(before.Addresses, after.Addresses) {
 		r.log.Info("Serving addresses changed", "addresses", after.Addresses)
 	}
 	for _, p := range fresh {
 		r.log.Info("Problem", "object", p.Object, "reason", p.Reason, "message", p.Message)
 	}
+	for _, p := range solved {
+		r.log.Info("Problem solved", "object", p.Object, "message", p.Message)
+	}
+	known := newKeySet(before.Foreign...)
 	for _, key := range after.Foreign {
-		if !slices.Contains(before.Foreign, key) {
+		if !known.has(key) {
 			r.log.Info("A virtual server that is not ours keeps a node port open", "frontend", key)
 		}
 	}
 }
 
-// note takes over the problems that changed and returns those that are new. The caller holds the mutex.
-func (b *statusBoard) note(state *State) []Problem {
-	var fresh []Problem
+// note takes over the problems that changed and returns those that are new and those that are no more. The caller holds
+// the mutex.
+func (b *statusBoard) note(state *State) (fresh, solved []Problem) {
 	add := func(before, now []Problem) {
-		for _, p := range now {
-			if !slices.Contains(before, p) {
-				fresh = append(fresh, p)
-			}
-		}
+		fresh = append(fresh, missing(before, now)...)
+		solved = append(solved, missing(now, before)...)
 	}
 	general := state.general()
 	add(b.source, general)
@@ -194,7 +243,12 @@ func (b *statusBoard) note(state *State) []Problem {
 		}
 		b.problems[id] = now
 	}
-	return fresh
+	return fresh, solved
+}
+
+// missing are those of all that some does not have.
+func missing(some, all []Problem) []Problem {
+	return slices.DeleteFunc(slices.Clone(all), func(p Problem) bool { return slices.Contains(some, p) })
 }
 
 func (r *Reconciler) count() (frontends, reals, leaving int) {
@@ -209,7 +263,7 @@ func (c *Counters) count(took time.Duration, p *passReport) {
 		c.Done, c.Refused = map[ipvs.Verb]uint64{}, map[ipvs.Verb]uint64{}
 	}
 	c.Passes++
-	if len(p.errs) > 0 {
+	if len(p.errs)+len(p.frontendErrs) > 0 {
 		c.FailedPasses++
 	}
 	for verb, n := range p.done {

@@ -33,8 +33,9 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [flags]",
 		Short: "Say what is missing on this node, and what to do about it",
-		Long: `Look at everything that the agent needs on this node, item by item, and change nothing. Give it the
-flags of run. The exit code is 1 if the agent could not work.`,
+		Long: `Look at everything that the agent needs on this node, item by item. Nothing is changed, but the kernel
+may load the modules that it is asked about. Give it the flags of run. The exit code is 1 if the
+agent could not work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := configure(cmd, o.config); err != nil {
@@ -77,8 +78,8 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 	node, sourceItem := o.checkSource(ctx, stdin)
 	serving, local, addressItem := o.checkAddresses(ctx, node)
 	items = append(items, sourceItem, addressItem)
-	has := func(is4 bool) bool {
-		return slices.ContainsFunc(serving, func(a netip.Addr) bool { return a.Is4() == is4 })
+	has := func(is4 bool) bool { // with no address yet, both may come
+		return len(serving) == 0 || slices.ContainsFunc(serving, func(a netip.Addr) bool { return a.Is4() == is4 })
 	}
 	items = append(items, host.CheckForwarding(sysctls.FS(), has(true), has(false), sysctls.Writable)...)
 	items = append(items, host.CheckProxies(os.DirFS("/proc"), links(), serving)...)
@@ -126,7 +127,16 @@ func (o *options) checkSource(ctx context.Context, stdin io.Reader) (sync.Node, 
 	if err != nil {
 		return fail(err, "is the API server reachable from here, and may the account list Services, EndpointSlices and Nodes?")
 	}
-	item.Detail = fmt.Sprintf("%d Services with node ports", len(update.Services))
+	troubled := 0
+	for _, svc := range update.Services {
+		if len(svc.Problems) > 0 {
+			troubled++
+		}
+	}
+	item.Detail = fmt.Sprintf("Services with node ports: %d", len(update.Services))
+	if troubled > 0 {
+		item.Detail += fmt.Sprintf(", %d of them with problems (kube-ipvs plan names them)", troubled)
+	}
 	var node sync.Node
 	if update.Node != nil {
 		node = *update.Node
@@ -171,16 +181,25 @@ func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, 
 	for _, a := range all {
 		local = append(local, a.Addr)
 	}
-	serving, _ = o.spec.Select(all, node.Primary())
+	serving, rejected := o.spec.Select(all, node.Primary())
 	if len(serving) == 0 {
 		item.Status = host.Warn
 		item.Detail = fmt.Sprintf("none: --nodeport-addresses %s selects no usable address of this node, so no node port is served", o.spec)
-		item.Mend = "see kube-ipvs plan for the reason of each address"
+		reasons := make([]reason, len(rejected))
+		for i, r := range rejected {
+			reasons[i] = reason(r)
+		}
+		item.Mend = "choose others: " + joined(reasons)
 		return nil, local, item
 	}
 	item.Detail = joined(serving)
 	return serving, local, item
 }
+
+// reason is why an address does not serve, as text.
+type reason nodeaddr.Rejected
+
+func (r reason) String() string { return fmt.Sprintf("%s (%s): %s", r.Addr, r.Interface, r.Reason) }
 
 // localAddresses reads the node's addresses once.
 func localAddresses(ctx context.Context) ([]nodeaddr.Address, error) {
@@ -267,7 +286,8 @@ func kernelRelease() string {
 func printItems(w io.Writer, items []host.Item) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, i := range items {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Status, i.Name, i.Detail)
+		detail := strings.Join(strings.Fields(i.Detail), " ") // an error of another program may have lines
+		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Status, i.Name, detail)
 		if i.Mend != "" {
 			fmt.Fprintf(t, "\t\t→ %s\n", i.Mend)
 		}

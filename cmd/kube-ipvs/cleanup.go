@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -22,6 +23,8 @@ func newCleanup() *cobra.Command {
 	g.flags.BoolVar(&wait, "drain", false, "first let connections end: real servers go to weight 0 and are deleted when they have none, or after --drain-timeout")
 	g.flags.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Minute, "how long --drain waits for connections at most")
 	o.stateFlag(g.flags)
+	general := newGroup("General")
+	general.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags; flags on the command line win")
 	cmd := &cobra.Command{
 		Use:   "cleanup [--drain]",
 		Short: "Remove what the agent put into the kernel, and nothing else",
@@ -29,30 +32,41 @@ func newCleanup() *cobra.Command {
 as the agent set them. Virtual servers of others stay. The agent must not be running.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := configure(cmd, o.config); err != nil {
+				return err
+			}
 			return o.cleanup(cmd.Context(), wait, cmd.OutOrStdout())
 		},
 	}
-	addGroups(cmd, g)
+	addGroups(cmd, g, general)
 	return cmd
 }
 
 func (o *options) cleanup(ctx context.Context, wait bool, out io.Writer) error {
 	unlock, err := host.Lock()
 	if err != nil {
-		return fmt.Errorf("%w: stop the agent first, or it would make everything anew", err)
+		return err
 	}
 	defer func() { _ = unlock() }() // the process ends anyway
 	table, err := filter.Open()
 	if err != nil {
 		return err
 	}
-	if err := o.removeVirtualServers(ctx, table, wait, out); err != nil {
+	state, err := table.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := o.removeVirtualServers(ctx, state.Rules.Owned.Keys(), wait, out); err != nil {
 		return err
 	}
 	if err := table.Remove(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "nftables: table inet %s is removed\n", filter.Name)
+	if state.Present {
+		fmt.Fprintf(out, "nftables: table inet %s is removed\n", filter.Name)
+	} else {
+		fmt.Fprintf(out, "nftables: there is no table inet %s\n", filter.Name)
+	}
 	restored, err := host.Sysctls{StateDir: o.stateDir}.Restore(ctx)
 	for _, r := range restored {
 		verb := "left as it is"
@@ -66,11 +80,7 @@ func (o *options) cleanup(ctx context.Context, wait bool, out io.Writer) error {
 
 // removeVirtualServers deletes what our nftables table says is ours. The table itself stays until all of it is gone, so
 // that a cleanup that fails half way can be repeated.
-func (o *options) removeVirtualServers(ctx context.Context, table *filter.Table, wait bool, out io.Writer) error {
-	state, err := table.Read(ctx)
-	if err != nil {
-		return err
-	}
+func (o *options) removeVirtualServers(ctx context.Context, ours []frontend.Key, wait bool, out io.Writer) error {
 	kernel, err := ipvs.Open(ipvs.Options{})
 	if errors.Is(err, ipvs.ErrNoIPVS) {
 		return nil // no IPVS, no virtual servers
@@ -79,7 +89,7 @@ func (o *options) removeVirtualServers(ctx context.Context, table *filter.Table,
 		return err
 	}
 	defer kernel.Close()
-	removed, err := sync.Remove(ctx, kernel, state.Rules.Owned.Keys(), sync.RemoveOptions{
+	removed, err := sync.Remove(ctx, kernel, ours, sync.RemoveOptions{
 		Drain: wait, Timeout: o.drainTimeout,
 		Progress: func(left int) { fmt.Fprintf(out, "ipvs: waiting for the connections of %d real servers\n", left) },
 	})

@@ -13,7 +13,8 @@ import (
 )
 
 // loadConfig sets the flags that a YAML file names and the command line does not. The file is one mapping from flag
-// names, without the dashes, to values; a list may be written as a YAML list. Everything wrong with it is joined.
+// names, without the dashes, to values; a list may be written as a YAML list. One file serves all commands: flags of run
+// that a command does not have are passed over. Everything wrong with it is joined.
 func loadConfig(path string, flags *pflag.FlagSet) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -21,7 +22,7 @@ func loadConfig(path string, flags *pflag.FlagSet) error {
 	}
 	var values map[string]any
 	if err := yaml.UnmarshalStrict(data, &values); err != nil {
-		return fmt.Errorf("--config %s: %w: the file is one mapping from flag names to values", path, err)
+		return fmt.Errorf("--config %s: the file has to be one YAML mapping from flag names to values, for example \"ipvs-scheduler: mh\": %w", path, err)
 	}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -34,8 +35,11 @@ func loadConfig(path string, flags *pflag.FlagSet) error {
 
 func setFlag(flags *pflag.FlagSet, name string, value any) error {
 	flag := flags.Lookup(name)
-	if flag == nil || name == "config" || name == "help" {
-		return errors.New("there is no such flag (see --help)")
+	switch {
+	case name == "config", name == "help", flag == nil && !isRunFlag(name):
+		return errors.New("there is no such flag (see kube-ipvs run --help)")
+	case flag == nil:
+		return nil // of another command
 	}
 	text, err := flagText(value)
 	if err != nil {
@@ -48,6 +52,10 @@ func setFlag(flags *pflag.FlagSet, name string, value any) error {
 		return err
 	}
 	return nil
+}
+
+func isRunFlag(name string) bool {
+	return slices.ContainsFunc(runGroups(&options{}), func(g group) bool { return g.flags.Lookup(name) != nil })
 }
 
 // flagText is a YAML value as it would stand on the command line.
@@ -67,6 +75,8 @@ func flagText(value any) (string, error) {
 		return v, nil
 	case bool, float64, int64:
 		return fmt.Sprint(v), nil
+	case nil:
+		return "", errors.New("there is no value behind it")
 	}
 	return "", fmt.Errorf("%v is neither a value nor a list of values", value)
 }

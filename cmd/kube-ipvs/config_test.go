@@ -118,3 +118,27 @@ func TestHelpListsEveryFlagInAGroup(t *testing.T) {
 		})
 	}
 }
+
+func TestOneConfigFileServesAllCommands(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("drain-timeout: 1s\nipvs-scheduler: wlc\nv: 4\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	manifests, err := os.ReadFile("testdata/plan/legal.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := kubeIPVS(t, string(manifests), "plan", "--manifests", "-", "--node-name", "node1", "-o", "ipvsadm", "--config", path)
+	if code != 0 || !strings.Contains(stdout, "-s wlc") {
+		t.Errorf("exit code %d, output %q, error %q", code, stdout, stderr)
+	}
+}
+
+func TestConfigFileThatIsNoMappingSaysWhatOneIs(t *testing.T) {
+	for _, file := range []string{"- a\n- b\n", "just text", "v:\n"} {
+		_, err := configured(t, file)
+		if err == nil || !strings.Contains(err.Error(), "--config") || strings.Contains(err.Error(), "<nil>") {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
+}

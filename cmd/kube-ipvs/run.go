@@ -124,7 +124,7 @@ func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Hand
 	if err != nil {
 		return nil, err
 	}
-	if err := o.tune(ctx, kernel, log); err != nil {
+	if err := errors.Join(o.probeScheduler(ctx, kernel), o.tune(ctx, kernel, log)); err != nil {
 		return nil, errors.Join(err, kernel.Close())
 	}
 	return kernel, nil
@@ -143,6 +143,16 @@ func openKernel(ctx context.Context) (ipvs.Handle, error) {
 	return ipvs.Open(ipvs.Options{})
 }
 
+// probeScheduler refuses to start without the scheduler that serves wherever a Service chooses none.
+func (o *options) probeScheduler(ctx context.Context, kernel ipvs.Handle) error {
+	err := kernel.ProbeScheduler(ctx, o.scheduler)
+	if ipvs.IsUnknownScheduler(err) {
+		return fmt.Errorf("--ipvs-scheduler: this kernel has no scheduler %q: modprobe ip_vs_%s on the node, or choose another (kube-ipvs check lists them)",
+			o.scheduler, o.scheduler)
+	}
+	return err
+}
+
 // tune sets sysctls and timeouts.
 func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger) error {
 	wanted := append(host.WantedSysctls(), host.ForwardIPv4())
@@ -151,7 +161,7 @@ func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger)
 		return err
 	}
 	if changed > 0 {
-		log.Info("Set sysctls", "changed", changed, "wanted", wanted)
+		log.Info("Set sysctls", "changed", changed, "wanted", joined(wanted))
 	}
 	now, err := kernel.Timeouts(ctx)
 	if err != nil {

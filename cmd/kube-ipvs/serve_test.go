@@ -1,8 +1,8 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,6 +46,9 @@ func TestHealthIsRedUntilReadyAndLivenessOnlyWhenStuck(t *testing.T) {
 			if body["reason"] != c.health.Reason {
 				t.Errorf("%s: %s says %q, want the reason %q", c.name, path, body["reason"], c.health.Reason)
 			}
+			if updated, told := body["lastUpdated"]; told == c.health.Synced.IsZero() || told && updated != "2026-01-02T03:04:05Z" {
+				t.Errorf("%s: %s says that it was updated at %q, want %s", c.name, path, updated, c.health.Synced)
+			}
 		}
 	}
 }
@@ -88,7 +91,39 @@ func TestPortInUseIsAnErrorAtTheStartThatNamesTheFlag(t *testing.T) {
 	if none != nil || err != nil {
 		t.Errorf("an empty address gives %v, %v, want nothing", none, err)
 	}
-	if err := none.serve(t.Context()); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	if err := none.serve(t.Context()); err != nil {
 		t.Errorf("serving nothing: %v", err)
+	}
+	none.close()
+}
+
+func TestEndpointAnswersUntilItsTimeIsOver(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	l, err := listen(ctx, "--healthz-bind-address", "127.0.0.1:0", http.NotFoundHandler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- l.serve(ctx) }()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close() // nobody reads it
+	if answer.StatusCode != http.StatusNotFound {
+		t.Errorf("the handler was not asked: %s", answer.Status)
+	}
+	end()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it still serves")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 )
 
-// soon is when a new address must be served. It takes some milliseconds; the guest is slow, and its machine may be busy.
-const soon = 3 * time.Second
+// soon is when a new address must be served: tenths of a second in a guest, more where its machine is busy.
+const soon = 5 * time.Second
 
 // showNewAddress adds addresses to node1 and asks until they answer.
 func (c *cast) showNewAddress(ctx context.Context) error {

@@ -14,7 +14,7 @@ import (
 func TestAFaultHappensOnceAndToTheOperationItFits(t *testing.T) {
 	k := key("10.1.0.10:80")
 	there, other := netip.MustParseAddrPort("10.244.1.2:80"), netip.MustParseAddrPort("10.244.1.3:80")
-	kernel := ipvsfake.New(ipvsfake.WithTable(parse(t, start)))
+	kernel := ipvsfake.New(ipvsfake.WithTable(startTable(t)))
 	h := ipvsfake.Faulty(kernel, ipvsfake.Faults{Once: []ipvsfake.Fault{
 		{Verb: ipvs.AddReal, Key: k, Real: other, Err: syscall.ENOMEM},
 		{Verb: ipvs.SetReal, Err: ipvs.ErrUnknown, Done: true},
@@ -42,7 +42,7 @@ func TestAFaultHappensOnceAndToTheOperationItFits(t *testing.T) {
 
 func TestRandomFaultsAreOfEveryKindAndTheSameForTheSameSeed(t *testing.T) {
 	outcomes := func(seed uint64) string {
-		kernel := ipvsfake.New(ipvsfake.WithTable(parse(t, start)))
+		kernel := ipvsfake.New(ipvsfake.WithTable(startTable(t)))
 		h := ipvsfake.Faulty(kernel, ipvsfake.Faults{Rate: 0.5, Seed: seed})
 		var log string
 		for range 200 {
@@ -76,7 +76,7 @@ func TestRandomFaultsAreOfEveryKindAndTheSameForTheSameSeed(t *testing.T) {
 }
 
 func TestLossyListsMissEntriesAndHealedOnesDoNot(t *testing.T) {
-	h := ipvsfake.Faulty(ipvsfake.New(ipvsfake.WithTable(parse(t, start))), ipvsfake.Faults{Lossy: 0.5, Seed: 1})
+	h := ipvsfake.Faulty(ipvsfake.New(ipvsfake.WithTable(startTable(t))), ipvsfake.Faults{Lossy: 0.5, Seed: 1})
 	missed := map[string]bool{}
 	for range 100 {
 		table, err := h.List(t.Context())

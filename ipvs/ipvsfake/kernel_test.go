@@ -22,9 +22,9 @@ tcp://[fd01::10]:80 rr
   [fd02::2]:80 masq weight 1
 `
 
-func parse(t *testing.T, text string) ipvs.Table {
+func startTable(t *testing.T) ipvs.Table {
 	t.Helper()
-	table, err := ipvs.ParseTable(text)
+	table, err := ipvs.ParseTable(start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestKernelAnswersWithTheErrnosOfLinux(t *testing.T) {
 		{"a verb of another world", ipvs.Op{Verb: 99, Key: v4}, syscall.EOPNOTSUPP},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			kernel := ipvsfake.New(ipvsfake.WithTable(parse(t, start)))
+			kernel := ipvsfake.New(ipvsfake.WithTable(startTable(t)))
 			err := one(t, kernel, test.op)
 			if !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
@@ -115,7 +115,7 @@ func TestKernelAnswersWithTheErrnosOfLinux(t *testing.T) {
 }
 
 func TestKernelKeepsRealServersOverASetAndForgetsThemWithTheirVirtualServer(t *testing.T) {
-	kernel := ipvsfake.New(ipvsfake.WithTable(parse(t, start)))
+	kernel := ipvsfake.New(ipvsfake.WithTable(startTable(t)))
 	k := key("10.1.0.10:80")
 	for _, step := range []struct {
 		op   ipvs.Op
@@ -147,7 +147,7 @@ func TestKernelHidesItsOwnFlagAndAPrefixOfTheWholeAddress(t *testing.T) {
 }
 
 func TestARealServerThatComesBackHasItsConnectionsAgain(t *testing.T) {
-	kernel := ipvsfake.New(ipvsfake.WithTable(parse(t, start)))
+	kernel := ipvsfake.New(ipvsfake.WithTable(startTable(t)))
 	k, addr := key("10.1.0.10:80"), netip.MustParseAddrPort("10.244.1.2:80")
 	want := ipvs.Connections{Active: 3, Inactive: 1}
 	kernel.SetConnections(k, addr, want)
@@ -177,7 +177,7 @@ func byName(c map[netip.AddrPort]ipvs.Connections) map[string]ipvs.Connections {
 }
 
 func TestKernelGivesCopies(t *testing.T) {
-	table := parse(t, start)
+	table := startTable(t)
 	kernel := ipvsfake.New(ipvsfake.WithTable(table))
 	k := key("10.1.0.10:80")
 	listed, err := kernel.List(t.Context())
@@ -235,7 +235,7 @@ func TestProbeKnowsTheSchedulersAndWritesNothing(t *testing.T) {
 }
 
 func TestClosedAndCancelledHandlesDoNothingAndTheTableOutlivesThem(t *testing.T) {
-	kernel := ipvsfake.New(ipvsfake.WithTable(parse(t, start)))
+	kernel := ipvsfake.New(ipvsfake.WithTable(startTable(t)))
 	next := kernel.Open()
 	if err := kernel.Close(); err != nil {
 		t.Fatal(err)

@@ -316,3 +316,10 @@ func (w *watches) expire(t *testing.T) {
 		o.Error(&metav1.Status{Status: metav1.StatusFailure, Code: http.StatusGone, Reason: metav1.StatusReasonExpired})
 	}
 }
+
+// Whatever chooses the addresses: without the Node no endpoint is local.
+func TestTheAPIServersNodeIsAlwaysNeeded(t *testing.T) {
+	i := NewInformers(fake.NewClientset(), Options{NodeName: "node-a"}, logr.Discard())
+	i.change(i.setSynced)
+	expectUpdate(t, i.State, "problem [invalid] Node node-a: it is not known to the API server; is --hostname-override right?\n")
+}

@@ -25,7 +25,7 @@ import (
 
 const (
 	// startLimit bounds the time from the start of the process until it is ready. The guest is slow.
-	startLimit = 30 * time.Second
+	startLimit = time.Minute
 	// stopLimit bounds the time from SIGTERM to the end of the process.
 	stopLimit = 15 * time.Second
 )

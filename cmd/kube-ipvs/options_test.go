@@ -1,0 +1,141 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/sync/kube"
+)
+
+// sameOptions compares all fields; the parsed spec is compared by what it says.
+func sameOptions(want, got *options) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(options{}), cmp.Comparer(nodeaddr.Spec.Equal))
+}
+
+func TestDefaultsOfRun(t *testing.T) {
+	got, err := configured(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &options{
+		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute,
+		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
+		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs",
+	}
+	if diff := sameOptions(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := got.validate(); err != nil {
+		t.Errorf("the defaults are not valid: %v", err)
+	}
+}
+
+// Each flag has a value of its own here, so that none can set the option of another.
+func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
+	got, err := configured(t, "", "--kubeconfig=a", "--manifests=b", "--hostname-override=c", "--service-proxy-name=d",
+		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
+		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
+		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &options{
+		kubeconfig: "a", manifests: "b", nodeName: "c", serviceProxyName: "d",
+		nodePortAddresses: []string{"10.0.0.0/8", "all"}, addressGrace: time.Second,
+		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second,
+		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
+		healthz:  "e", metrics: "f", stateDir: "g", verbosity: 7,
+	}
+	want.config = got.config
+	if diff := sameOptions(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
+	for _, flag := range []string{
+		"--ipvs-sync-period=999ms", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
+		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
+		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=",
+	} {
+		o, err := configured(t, "", flag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.validate(); err == nil {
+			t.Errorf("%s is accepted", flag)
+		}
+	}
+}
+
+func TestWhatIsUnusualIsValid(t *testing.T) {
+	for name, args := range map[string][]string{
+		"no endpoints over HTTP":        {"--healthz-bind-address=", "--metrics-bind-address="},
+		"no wait at all":                {"--drain-timeout=0", "--address-grace=0"},
+		"a scheduler of one's own":      {"--ipvs-scheduler=mine", "--allowed-schedulers=mine"},
+		"schedulers for the node alone": {"--allowed-schedulers="},
+	} {
+		o, err := configured(t, "", args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
+	o, err := configured(t, "", "--service-proxy-name=ours", "--allowed-schedulers=sh", "--nodeport-addresses=primary,10.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.validate(); err != nil {
+		t.Fatal(err)
+	}
+	want := kube.Options{NodeName: "node1", NodeNeeded: true, ServiceProxyName: "ours", AllowedSchedulers: []string{"sh"}}
+	if diff := cmp.Diff(want, o.translation("node1")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	o.spec = nodeaddr.Spec{}
+	if o.translation("node1").NodeNeeded {
+		t.Error("the Node is needed although no address is chosen by it")
+	}
+}
+
+func TestNameOfTheNodeIsInLowerCase(t *testing.T) {
+	if got, err := (&options{nodeName: " Node1.Example "}).node(); got != "node1.example" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := (&options{}).node(); got == "" || slices.ContainsFunc([]rune(got), func(r rune) bool { return 'A' <= r && r <= 'Z' }) || err != nil {
+		t.Errorf("the host is called %q, %v", got, err)
+	}
+}
+
+func TestManifestsAreTheSourceWhereTheyAreGiven(t *testing.T) {
+	o := &options{manifests: t.TempDir()}
+	source, err := o.source("node1", nil, logr.Discard())
+	if _, is := source.(*kube.Manifests); !is || err != nil {
+		t.Errorf("the source is a %T, %v", source, err)
+	}
+}
+
+func TestTimeoutsThatNoFlagNamesStayTheKernels(t *testing.T) {
+	now := ipvs.Timeouts{TCP: time.Second, TCPFin: 2 * time.Second, UDP: 3 * time.Second}
+	for _, c := range []struct{ flags, want ipvs.Timeouts }{
+		{ipvs.Timeouts{}, now},
+		{ipvs.Timeouts{TCP: time.Hour}, ipvs.Timeouts{TCP: time.Hour, TCPFin: now.TCPFin, UDP: now.UDP}},
+		{ipvs.Timeouts{TCPFin: time.Hour}, ipvs.Timeouts{TCP: now.TCP, TCPFin: time.Hour, UDP: now.UDP}},
+		{ipvs.Timeouts{UDP: time.Hour}, ipvs.Timeouts{TCP: now.TCP, TCPFin: now.TCPFin, UDP: time.Hour}},
+	} {
+		if got := wantedTimeouts(now, c.flags); got != c.want {
+			t.Errorf("flags %+v: want %+v, got %+v", c.flags, c.want, got)
+		}
+	}
+}

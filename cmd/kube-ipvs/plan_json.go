@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/netip"
+	"strings"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// The JSON form of a plan. Fields are added, never renamed.
+type (
+	planJSON struct {
+		Node         string        `json:"node"`
+		Addresses    []addressJSON `json:"addresses"`
+		NotServing   []addressJSON `json:"notServing"`
+		ServicePorts []portJSON    `json:"servicePorts"`
+		Problems     []problemJSON `json:"problems"`
+	}
+	addressJSON struct {
+		Address   string `json:"address"`
+		Interface string `json:"interface,omitempty"`
+		Reason    string `json:"reason,omitempty"`
+	}
+	portJSON struct {
+		Namespace string         `json:"namespace"`
+		Service   string         `json:"service"`
+		PortName  string         `json:"portName,omitempty"`
+		Port      uint16         `json:"port"`
+		NodePort  uint16         `json:"nodePort"`
+		Protocol  string         `json:"protocol"`
+		Policy    string         `json:"externalTrafficPolicy"`
+		Scheduler string         `json:"scheduler"`
+		NotServed string         `json:"notServed,omitempty"`
+		Frontends []frontendJSON `json:"frontends"`
+	}
+	frontendJSON struct {
+		Address     string   `json:"address"`
+		Served      bool     `json:"served"`
+		Holder      string   `json:"holder,omitempty"`
+		Masquerade  bool     `json:"masquerade"`
+		RealServers []string `json:"realServers"`
+		Reason      string   `json:"reason,omitempty"`
+	}
+	problemJSON struct {
+		Object  string `json:"object"`
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+		Skipped bool   `json:"skipped"`
+	}
+)
+
+func printJSON(w io.Writer, p *plan) error {
+	out := planJSON{
+		Node: p.node, Addresses: []addressJSON{}, NotServing: []addressJSON{}, ServicePorts: []portJSON{}, Problems: []problemJSON{},
+	}
+	for _, a := range p.addresses {
+		out.Addresses = append(out.Addresses, addressJSON{Address: a.Addr.String(), Interface: a.Interface})
+	}
+	for _, r := range p.rejected {
+		out.NotServing = append(out.NotServing, addressJSON{Address: r.Addr.String(), Interface: r.Interface, Reason: r.Reason})
+	}
+	for _, v := range p.state.View() {
+		out.ServicePorts = append(out.ServicePorts, portToJSON(v))
+	}
+	for _, problem := range p.problems {
+		out.Problems = append(out.Problems, problemJSON{
+			Object: problem.Object, Reason: string(problem.Reason), Message: problem.Message, Skipped: problem.Skipped,
+		})
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(out)
+}
+
+func portToJSON(v sync.PortView) portJSON {
+	if v.NodePort == 0 {
+		return portJSON{Namespace: v.Service.Namespace, Service: v.Service.Name, NotServed: v.NotServed, Frontends: []frontendJSON{}}
+	}
+	port := portJSON{
+		Namespace: v.Service.Namespace, Service: v.Service.Name, PortName: v.Name, Port: v.Port, NodePort: v.NodePort,
+		Protocol: strings.ToUpper(v.Protocol.String()), Policy: v.Policy.String(), Scheduler: v.Scheduler, NotServed: v.NotServed,
+		Frontends: []frontendJSON{},
+	}
+	for _, f := range v.Frontends {
+		fj := frontendJSON{Address: f.Key.Addr.String(), Served: f.Served, Masquerade: f.Masquerade, RealServers: texts(f.Reals), Reason: f.Why}
+		if !f.Served {
+			fj.Holder = f.Holder.String()
+			fj.Reason = "another Service holds the port"
+		}
+		port.Frontends = append(port.Frontends, fj)
+	}
+	return port
+}
+
+func texts(addrs []netip.AddrPort) []string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return out
+}

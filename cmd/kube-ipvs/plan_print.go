@@ -1,0 +1,81 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+func printSave(w io.Writer, p *plan) error { return p.state.Table().Save(w) }
+
+func printTable(w io.Writer, p *plan) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Node %s\n", p.node)
+	for _, a := range p.addresses {
+		fmt.Fprintf(&b, "  serves on %s\n", describe(a))
+	}
+	if len(p.addresses) == 0 {
+		b.WriteString("  serves on no address\n")
+	}
+	for _, r := range p.rejected {
+		fmt.Fprintf(&b, "  not on    %s: %s\n", describe(r.Address), r.Reason)
+	}
+	b.WriteByte('\n')
+	views := p.state.View()
+	if len(views) == 0 {
+		b.WriteString("No Service opens a node port.\n")
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tPORT\tNODE PORT\tSCHEDULER\tPOLICY\tADDRESS\tREAL SERVERS")
+	for _, v := range views {
+		printPort(t, v)
+	}
+	_ = t.Flush() // into b
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func describe(a nodeaddr.Address) string {
+	if a.Interface == "" {
+		return a.Addr.String()
+	}
+	return fmt.Sprintf("%s (%s)", a.Addr, a.Interface)
+}
+
+// printPort is one line for each real server, the columns before it only where they change.
+func printPort(t io.Writer, v sync.PortView) {
+	if v.NodePort == 0 {
+		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\tnot served: %s\n", v.Service, v.NotServed)
+		return
+	}
+	head := fmt.Sprintf("%s\t%s\t%d/%s\t%s\t%s", v.Service, cmp.Or(v.Name, fmt.Sprint(v.Port)), v.NodePort, v.Protocol, v.Scheduler, v.Policy)
+	if v.NotServed != "" {
+		fmt.Fprintf(t, "%s\t-\tnot served: %s\n", head, v.NotServed)
+		return
+	}
+	for _, f := range v.Frontends {
+		var lines []string
+		switch {
+		case !f.Served:
+			lines = []string{"not served: Service " + f.Holder.String() + " holds the port"}
+		case f.Why != "":
+			lines = []string{"none, connections are refused: " + f.Why}
+		default:
+			for _, r := range f.Reals {
+				lines = append(lines, r.String())
+			}
+		}
+		addr := f.Key.Addr.String()
+		for _, line := range lines {
+			fmt.Fprintf(t, "%s\t%s\t%s\n", head, addr, line)
+			head, addr = "\t\t\t\t", ""
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package sync
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+// lossy makes every dump of the kernel miss everything.
+func lossy(c *Config) { c.Kernel = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Lossy: 1}) }
+
+func TestDumpThatMissesEntriesIsNotBelieved(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		g.stop()
+		g = start(t, kernel, nft, lossy)
+		writes := g.writes()
+		g.serve(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		g.after(10 * time.Minute)
+		if n := g.writes() - writes; n != 0 {
+			t.Errorf("%d writes at the start and by audits, want none", n)
+		}
+		if n := g.Counters().Drift; n != 0 {
+			t.Errorf("drift counted %d times, want 0", n)
+		}
+	})
+}
+
+func TestElementsThatAreNoFrontendsAreRemovedAndCounted(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		before := nft.Dump()
+		err := nft.Foreign(t.Context(), func(tx *knftables.Transaction) {
+			tx.Add(&knftables.Element{Set: "owned-ipv4", Key: []string{"10.9.9.9", "icmp", "1"}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.after(31 * time.Second)
+		if after := nft.Dump(); after != before {
+			t.Errorf("the table is\n%s\nwant\n%s", after, before)
+		}
+		if n := g.Counters().Drift; n != 1 {
+			t.Errorf("drift counted %d times, want once", n)
+		}
+	})
+}
+
+func TestAuditReadsOurTableOnlyAfterSomebodyWroteToNftables(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var generation, reads, failing atomic.Int32
+		generation.Store(1)
+		g := start(t, kernel, nft, func(c *Config) {
+			c.Filter = unreadableFilter{countingFilter{c.Filter, &reads}, &failing}
+			c.Generation = func() (uint32, error) { return uint32(generation.Load()), nil }
+		})
+		g.serve(web("10.244.1.2:8080"))
+		g.after(10 * time.Minute)
+		if n := reads.Load(); n != 1 {
+			t.Errorf("read %d times although nobody wrote, want once at the start", n)
+		}
+		if err := nft.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		generation.Store(2)
+		failing.Store(3) // then the same generation has still to be read
+		g.after(40 * time.Second)
+		if n := reads.Load(); n != 2 || g.Status().Err != nil {
+			t.Errorf("read %d times after three failures, error %v, want once more", n-1, g.Status().Err)
+		}
+		if !g.rules().Owned.Has(tcp("10.1.0.10", 30080)) {
+			t.Error("the flushed table is not back")
+		}
+	})
+}
+
+func TestForeignVirtualServersAreThoseOfOthersOnOurNodePorts(t *testing.T) {
+	const text = `
+tcp://10.1.0.10:29999 rr
+tcp://10.1.0.10:30000 rr
+udp://10.1.0.10:32767 rr
+tcp://10.1.0.10:32768 rr
+tcp://10.1.0.10:31000 rr
+tcp://10.9.0.10:31001 rr
+`
+	table, err := ipvs.ParseTable(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := []netip.Addr{netip.MustParseAddr("10.1.0.10")}
+	got := Foreign(table, local, func(key frontend.Key) bool { return key.Port == 31000 })
+	want := []frontend.Key{tcp("10.1.0.10", 30000), frontend.NewKey(local[0], frontend.UDP, 32767)}
+	if !slices.Equal(got, want) {
+		t.Errorf("have %v, want %v", got, want)
+	}
+}
+
+func TestWhatIsWantedOrOwnedIsNotForeign(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, nft *filtertest.Fake) {
+		there, err := ipvs.ParseTable("tcp://10.1.0.10:30080 rr\ntcp://10.1.0.10:30081 rr\ntcp://10.1.0.10:30082 rr\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		kernel := ipvsfake.New(ipvsfake.WithTable(there))
+		g := start(t, kernel, nft)
+		g.serve(service("other", 30081))
+		g.stop()
+		g = start(t, kernel, nft)
+		g.addresses.set("10.1.0.10")
+		g.source.deliver(func(u *Update) { u.Services, u.Incomplete = []Service{web()}, true })
+		g.after(time.Second) // the first audit, after which web is owned too
+		want := []frontend.Key{tcp("10.1.0.10", 30082)}
+		if got := g.Status().Foreign; !slices.Equal(got, want) {
+			t.Errorf("foreign are %v, want %v", got, want)
+		}
+	})
+}

@@ -1,0 +1,113 @@
+package sync
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// drainCase says what is wanted, what is known of the departing real server, and what becomes of it.
+type drainCase struct {
+	name      string
+	protocol  frontend.Protocol
+	scheduler string
+	want      []string // endpoints; nil if the Service is gone
+	quiet     bool     // it terminates and still serves
+	known     *departure
+	stays     bool // whether it is still there
+	departure *departure
+}
+
+// The rules of drain one by one. The kernel has one real server, leaves.
+func TestDrainRules(t *testing.T) {
+	const timeout = time.Minute
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	ago := func(since, busy time.Duration) *departure {
+		return &departure{since: now.Add(-since), busy: now.Add(-busy), looked: now}
+	}
+	fresh := ago(0, 0)
+	unseen := &departure{since: now.Add(-30 * time.Second), busy: now.Add(-20 * time.Second), looked: now.Add(-20 * time.Second)}
+	for _, c := range []drainCase{
+		{"a new departure begins its clock", frontend.TCP, "rr", []string{stays}, false, nil, true, fresh},
+		{"SCTP waits as TCP does", frontend.SCTP, "rr", []string{stays}, false, nil, true, fresh},
+		{"UDP goes at once", frontend.UDP, "rr", []string{stays}, false, nil, false, nil},
+		{"dh goes at once", frontend.TCP, "dh", []string{stays}, false, nil, false, nil},
+		{"sh falls back, so it waits", frontend.TCP, "sh", []string{stays}, false, nil, true, fresh},
+		{"mh falls back, so it waits", frontend.TCP, "mh", []string{stays}, false, nil, true, fresh},
+		{"a clock that runs goes on", frontend.TCP, "rr", []string{stays}, false, ago(30*time.Second, time.Second), true, ago(30*time.Second, time.Second)},
+		{"short of the settling time", frontend.TCP, "rr", []string{stays}, false, ago(30*time.Second, settle-1), true, ago(30*time.Second, settle-1)},
+		{"idle for the settling time", frontend.TCP, "rr", []string{stays}, false, ago(30*time.Second, settle), false, nil},
+		{"busy when it was last looked at", frontend.TCP, "rr", []string{stays}, false, unseen, true, unseen},
+		{"busy short of the timeout", frontend.TCP, "rr", []string{stays}, false, ago(timeout-1, 0), true, ago(timeout-1, 0)},
+		{"busy at the timeout", frontend.TCP, "rr", []string{stays}, false, ago(timeout, 0), false, nil},
+		{"quiet has no clock", frontend.TCP, "rr", []string{stays}, true, nil, true, nil},
+		{"quiet forgets the clock that it had", frontend.TCP, "rr", []string{stays}, true, ago(time.Hour, time.Hour), true, nil},
+		{"quiet UDP stays", frontend.UDP, "rr", []string{stays}, true, nil, true, nil},
+		{"quiet under dh goes: its clients would be refused", frontend.TCP, "dh", []string{stays}, true, nil, false, nil},
+		{"wanted again", frontend.TCP, "rr", []string{stays, leaves}, false, ago(time.Hour, time.Hour), true, nil},
+		{"the last one of a port that stays open", frontend.UDP, "rr", []string{}, false, nil, false, nil},
+		{"the Service is gone", frontend.TCP, "dh", nil, false, nil, true, fresh},
+		{"the Service is gone and its connections too", frontend.TCP, "rr", nil, false, ago(settle, settle), false, nil},
+		{"the Service of UDP is gone", frontend.UDP, "rr", nil, false, nil, false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.check(t, now, timeout) })
+	}
+}
+
+func (c drainCase) check(t *testing.T, now time.Time, timeout time.Duration) {
+	key, addr := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), c.protocol, 30080), netip.MustParseAddrPort(leaves)
+	// As another writer may have left it: nothing of it but the weight changes on the way out.
+	server := ipvs.RealServer{Forwarding: ipvs.Tunnel, Weight: 7, UpperThreshold: 9, LowerThreshold: 8}
+	have := ipvs.Entry{
+		VirtualServer: ipvs.VirtualServer{Scheduler: "sh", Flags: ipvs.Sched1},
+		Reals:         map[netip.AddrPort]ipvs.RealServer{addr: server},
+	}
+	server.Weight = 0
+	gone := ipvs.Entry{VirtualServer: have.VirtualServer, Reals: map[netip.AddrPort]ipvs.RealServer{addr: server}}
+	var want *Frontend
+	next := &gone
+	if c.want != nil {
+		f := desired(ServiceID{}, web(c.want...).Ports[0], key, c.scheduler)
+		e := f.Entry.Clone()
+		if _, wanted := e.Reals[addr]; c.stays && !wanted {
+			e.Reals[addr] = server
+		}
+		if c.quiet {
+			f.Quiet = map[netip.AddrPort]struct{}{addr: {}}
+		}
+		want, next = &f, &e
+	} else if !c.stays {
+		next = nil
+	}
+	leaving := departures{}
+	if c.known != nil {
+		leaving[addr] = *c.known
+	}
+	got, still := drain(now, timeout, key, have, want, leaving)
+	if diff := cmp.Diff(next, got, cmp.Comparer(ipvs.Entry.Equal)); diff != "" {
+		t.Errorf("entry (-want +got):\n%s", diff)
+	}
+	if d, known := still[addr]; known != (c.departure != nil) || known && d != *c.departure {
+		t.Errorf("its departure is %v, %v, want %v", d, known, c.departure)
+	}
+}
+
+// A connection in TIME_WAIT counts as inactive for two minutes: nobody waits for those.
+func TestOnlyActiveConnectionsKeepADepartingServer(t *testing.T) {
+	addr, idle := netip.MustParseAddrPort(leaves), netip.MustParseAddrPort(stays)
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := start.Add(time.Minute)
+	before := departures{addr: {since: start, busy: start}, idle: {since: start, busy: start}}
+	got := before.seen(now, map[netip.AddrPort]ipvs.Connections{addr: {Active: 1}, idle: {Inactive: 9}})
+	if got[addr] != (departure{since: start, busy: now, looked: now}) || got[idle] != (departure{since: start, busy: start, looked: now}) {
+		t.Errorf("have %v", got)
+	}
+	if before[addr].busy != start {
+		t.Error("seen changed what it was called on")
+	}
+}

@@ -1,0 +1,155 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+func TestServiceThatCannotBeProtectedIsNotServed(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30080)))
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		g.expect()
+		if g.Status().Err == nil {
+			t.Error("the failure is not reported")
+		}
+	})
+}
+
+func TestWhatDrainsStaysProtectedUntilItIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		key := tcp("10.1.0.10", 30080)
+		g := start(t, kernel, nft)
+		g.serve(web(leaves))
+		busy(kernel, 1)
+		g.deliver(gone("web"))
+		g.after(time.Minute)
+		if rules := g.rules(); !rules.Owned.Has(key) || !rules.Masquerade.Has(key) {
+			t.Errorf("while it drains the table has %v", rules)
+		}
+		busy(kernel, 0)
+		g.after(6 * time.Second)
+		g.expect()
+		if rules := g.rules(); rules.Owned.Has(key) || rules.Masquerade.Has(key) {
+			t.Errorf("after it has gone the table has %v", rules)
+		}
+	})
+}
+
+func TestWhatCannotBeReleasedIsTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30080)))
+		g.deliver(gone("web"))
+		g.after(10 * time.Second)
+		g.expect()
+		if g.Status().Err == nil {
+			t.Error("the failure is not reported")
+		}
+		nft.SetFault(nil)
+		g.after(time.Minute)
+		if rules := g.rules(); len(rules.Owned) != 0 || len(rules.Masquerade) != 0 {
+			t.Errorf("the table still has %v", rules)
+		}
+		if err := g.Status().Err; err != nil {
+			t.Errorf("still failing: %v", err)
+		}
+	})
+}
+
+func TestMasqueradeEndsWhenThePolicyBecomesLocal(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		svc := web("10.244.1.2:8080 local")
+		g.serve(svc)
+		local := web("10.244.1.2:8080 local")
+		local.Ports[0].Policy = Local
+		g.deliver(local)
+		if rules := g.rules(); len(rules.Masquerade) != 0 || !rules.Owned.Has(tcp("10.1.0.10", 30080)) {
+			t.Errorf("want owned and not masqueraded, have %v", rules)
+		}
+	})
+}
+
+// Nobody tells of the flush, and no audit is near.
+func TestTableThatIsMissingIsMadeAnewWithAllThatItHad(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })
+		g.serve(web("10.244.1.2:8080"))
+		if err := nft.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		g.deliver(service("dns", 30053, "10.244.1.3:53"))
+		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		both := filter.NewSet(tcp("10.1.0.10", 30053), tcp("10.1.0.10", 30080))
+		if rules := g.rules(); !rules.Equal(filter.Rules{Owned: both, Masquerade: both}) {
+			t.Errorf("the table has %v", rules)
+		}
+		if n := g.Counters().Drift; n != 1 || g.Status().Err != nil {
+			t.Errorf("drift counted %d times, error %v, want once and none", n, g.Status().Err)
+		}
+	})
+}
+
+var errUnreadable = errors.New("cannot be read")
+
+// unreadableKernel and unreadableFilter can be written and not read, n times.
+type unreadableKernel struct {
+	ipvs.Handle
+	n *atomic.Int32
+}
+
+type unreadableFilter struct {
+	Filter
+	n *atomic.Int32
+}
+
+func (k unreadableKernel) List(ctx context.Context) (ipvs.Table, error) {
+	if k.n.Add(-1) >= 0 {
+		return nil, errUnreadable
+	}
+	return k.Handle.List(ctx)
+}
+
+func (f unreadableFilter) Read(ctx context.Context) (filter.State, error) {
+	if f.n.Add(-1) >= 0 {
+		return filter.State{}, errUnreadable
+	}
+	return f.Filter.Read(ctx)
+}
+
+func TestNothingIsTouchedBeforeTheKernelWasRead(t *testing.T) {
+	for name, configure := range map[string]func(*Config, *atomic.Int32){
+		"IPVS":     func(c *Config, n *atomic.Int32) { c.Kernel = unreadableKernel{c.Kernel, n} },
+		"nftables": func(c *Config, n *atomic.Int32) { c.Filter = unreadableFilter{c.Filter, n} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+				var n atomic.Int32
+				n.Store(10)
+				g := start(t, kernel, nft, func(c *Config) { configure(c, &n) })
+				g.serve(web("10.244.1.2:8080"))
+				g.after(9*time.Second + auditRetry/2)
+				if n := kernel.Writes(); n != 0 {
+					t.Errorf("%d operations on a kernel of which nothing is known", n)
+				}
+				if err := g.Status().Err; !errors.Is(err, errUnreadable) {
+					t.Errorf("error %v, want %v", err, errUnreadable)
+				}
+				g.after(auditRetry) // the next try comes soon
+				g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+			})
+		})
+	}
+}
