@@ -32,12 +32,20 @@ func TestANodePortIsServedOnTheChosenAddressesAndNowhereElse(t *testing.T) {
 		{Name: "udp", NodePort: nodePort + 1, Protocol: corev1.ProtocolUDP},
 	}
 	r.serve(t, local, r.both()...)
+	sticky := all
+	sticky.Name, sticky.Affinity = "sticky", corev1.ServiceAffinityClientIP
+	sticky.Ports = []agent.Port{
+		{Name: "tcp", NodePort: nodePort + 2},
+		{Name: "udp", NodePort: nodePort + 2, Protocol: corev1.ProtocolUDP},
+	}
+	r.serve(t, sticky, r.both()...)
 	r.start(t, "--nodeport-addresses=10.1.0.0/24,10.2.0.10/32,fd01::/64,fd02::10/128")
 
 	t.Run("each address spreads evenly over a local and a remote pod, masqueraded", r.testSpread)
 	t.Run("an address that is not chosen reaches no pod and keeps its host's own processes", func(t *testing.T) {
 		r.testNotChosen(t, other4.Addr(), other6.Addr())
 	})
+	t.Run("session affinity keeps a client with one pod", r.testAffinity)
 	t.Run("policy Local reaches the node's own pod, which sees the client", r.testLocal)
 }
 
@@ -56,6 +64,17 @@ func (r *rig) testSpread(t *testing.T) {
 			}
 			if !maps.Equal(tally.Clients, clients) {
 				t.Errorf("%s to %s: the pods saw the clients %v, want %v", protocol, addr, tally.Clients, clients)
+			}
+		}
+	}
+}
+
+func (r *rig) testAffinity(t *testing.T) {
+	for _, addr := range []netip.Addr{r.Node1.A4, r.Node1.A6} {
+		for _, protocol := range []string{topo.TCP, topo.UDP} {
+			tally := topo.Count(t.Context(), r.Client, protocol, netip.AddrPortFrom(addr, nodePort+2), 10)
+			if len(tally.Pods) != 1 || tally.Answers() != 10 {
+				t.Errorf("%s to %s: %v, want all ten from one pod", protocol, addr, tally)
 			}
 		}
 	}

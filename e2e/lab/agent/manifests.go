@@ -33,6 +33,7 @@ type Service struct {
 	Annotations map[string]string
 	Labels      map[string]string
 	Policy      corev1.ServiceExternalTrafficPolicy // Cluster if empty
+	Affinity    corev1.ServiceAffinity              // None if empty
 	Created     time.Time                           // no creationTimestamp if zero
 }
 
@@ -93,6 +94,7 @@ func (m *Manifests) Service(s Service) error {
 		Spec: corev1.ServiceSpec{
 			Type:                  cmp.Or(s.Type, corev1.ServiceTypeNodePort),
 			ExternalTrafficPolicy: s.Policy,
+			SessionAffinity:       s.Affinity,
 		},
 	}
 	for _, p := range s.Ports {
