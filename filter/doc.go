@@ -5,15 +5,14 @@
 //	  masquerade-{ipv4,ipv6}-{tcp,udp,sctp}      address . port              those whose clients are masqueraded
 //	  chain postrouting (nat, priority srcnat)   one rule for each masquerade set
 //
-// What flows in are Rules, two sets of frontends; Diff turns what the kernel has and what is wanted into a Change, and
-// Table writes it in one transaction. IPVS entries carry no owner, so the keys of ours stand here: the table has the same
-// life and the same network namespace as the IPVS table, and the transaction that marks a frontend as ours is the one
-// that protects it. The caller applies Change.Protect before it serves, and Change.Release after it has stopped:
+// What flows in are Changes of these sets, each one transaction. IPVS entries carry no owner, so the keys of ours stand
+// here: the table has the same life and the same network namespace as the IPVS table, and the transaction that marks a
+// frontend as ours is the one that protects it. The caller adds before it serves, and deletes after it has stopped:
 //
-//	Protect ─► virtual servers, real servers ... serving ... virtual servers gone ─► Release
+//	additions ─► virtual servers, real servers ... serving ... virtual servers gone ─► deletions
 //
-// At the start, Read says what an agent before this one left; if it is not Intact, Replace with what is wanted, or Ensure to
-// keep what is there. The same when Watch tells of a change by somebody else, and when Apply finds the table missing.
+// At the start, Read says what an agent before this one left; if it is not Intact, Ensure mends it and keeps what is there.
+// When Watch tells of a change by somebody else, and when Apply finds the table missing, Replace puts all of it back.
 //
 // Nothing is marked. With net.ipv4.vs.conntrack=1 IPVS changes only the reply direction of a connection's conntrack
 // entry, so postrouting still finds the address and port that the client connected to in the original direction.

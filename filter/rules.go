@@ -99,13 +99,3 @@ func Diff(have, want Rules) Change {
 func (c Change) Empty() bool {
 	return len(c.AddOwned)+len(c.AddMasquerade)+len(c.DelMasquerade)+len(c.DelOwned) == 0
 }
-
-// Protect is the part of c that has to be in force before a frontend is served: all additions.
-func (c Change) Protect() Change {
-	return Change{AddOwned: c.AddOwned, AddMasquerade: c.AddMasquerade}
-}
-
-// Release is the part of c that has to wait until a frontend is no longer served: all deletions.
-func (c Change) Release() Change {
-	return Change{DelMasquerade: c.DelMasquerade, DelOwned: c.DelOwned}
-}
