@@ -65,11 +65,16 @@ func concerns(svc *corev1.Service, o Options) bool {
 	case "", corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName:
 		return false
 	}
-	return svc.Spec.ClusterIP != corev1.ClusterIPNone && slices.ContainsFunc(svc.Spec.Ports, hasNodePort)
+	opens := func(p corev1.ServicePort) bool { return hasNodePort(p) || needsNodePort(svc) }
+	return svc.Spec.ClusterIP != corev1.ClusterIPNone && slices.ContainsFunc(svc.Spec.Ports, opens)
 }
 
-// hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false.
+// hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false, and for one of a manifest
+// that was written for an API server.
 func hasNodePort(p corev1.ServicePort) bool { return p.NodePort != 0 }
+
+// needsNodePort: every port of svc is meant to have a node port.
+func needsNodePort(svc *corev1.Service) bool { return svc.Spec.Type == corev1.ServiceTypeNodePort }
 
 // typeOpensNodePorts is false for a type that only a manifest can have: the API server refuses it.
 func typeOpensNodePorts(svc *corev1.Service, r *report) bool {
@@ -103,6 +108,9 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		byName = map[named]bool{}
 	)
 	for _, p := range svc.Spec.Ports {
+		if needsNodePort(svc) && !hasNodePort(p) {
+			r.skipped("%s has no nodePort: the API server allocates one, a manifest must name it", portLabel(p))
+		}
 		port, ok := nodePort(p, r)
 		if !ok {
 			continue
