@@ -154,7 +154,7 @@ func nodePort(p corev1.ServicePort, r *report) (sync.ServicePort, bool) {
 	if validPort(p.Port) {
 		port.Port = uint16(p.Port)
 	} else {
-		r.invalid("%s: port %d is outside 1-65535; node port %d is served nevertheless", portLabel(p), p.Port, p.NodePort)
+		r.invalid("Service port %d is outside 1-65535; its node port %d is served nevertheless", p.Port, p.NodePort)
 	}
 	return port, true
 }
