@@ -41,7 +41,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 	}
 	r := &report{object: "Service " + result.ID.String()}
 	if wanted := readAnnotations(svc, o, r); typeOpensNodePorts(svc, r) && !wanted.closed {
-		result.Families = families(svc, endpointSlices)
+		result.Families = families(svc, endpointSlices, r)
 		result.Ports = nodePorts(svc, wanted, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, o)
 		r.problems = append(r.problems, sliceProblems...)
