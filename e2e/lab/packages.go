@@ -87,7 +87,7 @@ func asRoot(ctx context.Context, progress io.Writer, args ...string) error {
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, progress, progress
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), whyEnded(ctx, err))
 	}
 	return nil
 }
@@ -99,7 +99,15 @@ func output(ctx context.Context, dir, name string, args ...string) ([]byte, erro
 	cmd.Dir, cmd.Stderr = dir, &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), whyEnded(ctx, err), bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
+}
+
+// whyEnded is why a command failed: that it was killed says nothing where ctx had it killed.
+func whyEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
