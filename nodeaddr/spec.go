@@ -119,6 +119,8 @@ func (s Spec) reject(a Address, primary []netip.Addr) string {
 		return a.Unusable()
 	case a.Interface == "" && s.has(byInterface):
 		return "not selected by --nodeport-addresses (its interface is not known, so no iface: entry can select it)"
+	case len(primary) == 0 && s.UsesPrimary():
+		return "not selected by --nodeport-addresses (no Node object says which address is primary)"
 	}
 	return "not selected by --nodeport-addresses"
 }

@@ -127,6 +127,34 @@ func TestSelectSaysThatAnInterfaceIsNotKnown(t *testing.T) {
 	}
 }
 
+func TestSelectSaysThatNoAddressIsKnownToBePrimary(t *testing.T) {
+	const unknown = "no Node object says which address is primary"
+	for _, tc := range []struct {
+		name, spec, primary string
+		want                bool
+	}{
+		{"primary alone, none given", "primary", "", true},
+		{"primary beside an entry that selects nothing here, none given", "primary,192.0.2.0/24", "", true},
+		{"primary given, another one", "primary", "10.9.9.9", false},
+		{"primary not asked for", "192.0.2.0/24", "", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			spec, err := ParseSpec([]string{tc.spec})
+			if err != nil {
+				t.Fatal(err)
+			}
+			served, rejected := spec.Select(addresses("eth0 10.1.0.10/24"), addrs(tc.primary))
+			if len(served) != 0 || len(rejected) == 0 {
+				t.Fatalf("got %v, %v", served, rejected)
+			}
+			// The first in order: a primary address that no interface has comes behind it.
+			if reason := rejected[0].Reason; strings.Contains(reason, unknown) != tc.want {
+				t.Errorf("rejected with %q", reason)
+			}
+		})
+	}
+}
+
 func TestZeroSpecSelectsNothing(t *testing.T) {
 	if got, _ := (Spec{}).Select(addresses(node), addrs("10.1.0.10")); len(got) != 0 {
 		t.Errorf("got %v", got)

@@ -42,7 +42,7 @@ func goBuild(ctx context.Context, verb string, args ...string) error {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go %s %s: %w", verb, args[len(args)-1], err)
+		return fmt.Errorf("go %s %s: %w", verb, args[len(args)-1], whyEnded(ctx, err))
 	}
 	return nil
 }

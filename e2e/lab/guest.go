@@ -15,11 +15,12 @@ import (
 // Guest runs jobs in a virtual machine.
 type Guest struct {
 	Kernel  Kernel
-	Init    string    // the static init program
-	Memory  string    // as QEMU takes it: 512M, 1G
-	Files   []File    // what the guest has beside the base
-	Out     string    // directory for the files that the guest leaves in $LAB_OUT; "" drops them
-	Console io.Writer // gets the serial console as it comes; may be nil
+	Init    string        // the static init program
+	Memory  string        // as QEMU takes it: 512M, 1G
+	Files   []File        // what the guest has beside the base
+	Out     string        // directory for the files that the guest leaves in $LAB_OUT; "" drops them
+	Console io.Writer     // gets the serial console as it comes; may be nil
+	Timeout time.Duration // from QEMU's start to the trailer; 0 is none
 }
 
 // Report is what is known of a job that ran to its end.
@@ -64,6 +65,8 @@ func (g *Guest) image(job Job) (*os.File, error) {
 
 // boot starts QEMU and reads frames until the trailer or the guest's end.
 func (g *Guest) boot(ctx context.Context, image *os.File, job Job, o Observer) (Report, error) {
+	ctx, cancel := within(ctx, g.Timeout)
+	defer cancel()
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return Report{}, err

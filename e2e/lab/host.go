@@ -14,8 +14,9 @@ import (
 
 // Host runs jobs in the machine's own kernel, each step in a fresh network namespace.
 type Host struct {
-	Out  string // $LAB_OUT
-	Path string // directory of programs that come first in PATH; may be ""
+	Out     string        // $LAB_OUT
+	Path    string        // directory of programs that come first in PATH; may be ""
+	Timeout time.Duration // of a job; 0 is none
 }
 
 // CheckHost says what the machine lacks to be a Host.
@@ -39,6 +40,8 @@ func CheckHost() error {
 
 // Run runs the job's steps. The end of ctx ends the running step and is returned.
 func (h *Host) Run(ctx context.Context, job Job, o Observer) (Report, error) {
+	ctx, cancel := within(ctx, h.Timeout)
+	defer cancel()
 	start := time.Now()
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

@@ -1,6 +1,10 @@
 package lab
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // Where things are inside the guest.
 const (
@@ -30,6 +34,14 @@ type Job struct {
 	// Time is the host's time at the start. The guest takes it over where its own clock is off.
 	Time  time.Time
 	Steps []Step
+}
+
+// within limits a job's time. The error at its end names the flag that gives more.
+func within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("-timeout of %v reached", timeout))
 }
 
 // Step is one command. Steps run one after the other, each in a fresh network namespace in which only lo is up.

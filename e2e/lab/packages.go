@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -40,22 +41,34 @@ func lookTool(name string) (string, error) {
 	return "", fmt.Errorf("program %s: %w", name, exec.ErrNotFound)
 }
 
-// installTools installs what is missing, with sudo unless root, and says so.
+// installTools installs what is missing, with sudo unless root, and says so. Where it cannot, the error has the line
+// that does.
 func installTools(ctx context.Context, progress io.Writer) error {
-	var missing []string
-	for _, t := range tools() {
-		if _, err := lookTool(t.program); err != nil {
-			fmt.Fprintf(progress, "lab: %s is missing: it %s; installing package %s\n", t.program, t.why, t.pkg)
-			missing = append(missing, t.pkg)
-		}
-	}
+	return installMissing(ctx, progress, os.Geteuid())
+}
+
+func installMissing(ctx context.Context, progress io.Writer, euid int) error {
+	missing := slices.DeleteFunc(tools(), func(t tool) bool {
+		_, err := lookTool(t.program)
+		return err == nil
+	})
 	if len(missing) == 0 {
 		return nil
 	}
-	if err := needApt(); err != nil {
-		return fmt.Errorf("%w (missing: %s)", err, strings.Join(missing, " "))
+	packages := make([]string, len(missing))
+	for i, t := range missing {
+		packages[i] = t.pkg
 	}
-	install := append([]string{"apt-get", "install", "-y", "-q", "--no-install-recommends"}, missing...)
+	install := append([]string{"apt-get", "install", "-y", "-q", "--no-install-recommends"}, packages...)
+	if err := needApt(); err != nil {
+		return fmt.Errorf("%w (missing: %s)", err, strings.Join(packages, " "))
+	}
+	if _, err := rootCommand(euid, install); err != nil {
+		return err
+	}
+	for _, t := range missing {
+		fmt.Fprintf(progress, "lab: %s is missing: it %s; installing package %s\n", t.program, t.why, t.pkg)
+	}
 	if err := asRoot(ctx, progress, install...); err == nil {
 		return nil
 	}
@@ -76,20 +89,29 @@ func needApt() error {
 
 // asRoot runs a command as root and shows what it prints.
 func asRoot(ctx context.Context, progress io.Writer, args ...string) error {
-	if os.Geteuid() != 0 {
-		if _, err := exec.LookPath("sudo"); err != nil {
-			return fmt.Errorf("not root and no sudo: run as root: %s", strings.Join(args, " "))
-		}
-		args = append([]string{"sudo"}, args...)
+	args, err := rootCommand(os.Geteuid(), args)
+	if err != nil {
+		return err
 	}
 	fmt.Fprintln(progress, "lab: running", strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, progress, progress
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), whyEnded(ctx, err))
 	}
 	return nil
+}
+
+// rootCommand is the command that runs args as root for the user euid.
+func rootCommand(euid int, args []string) ([]string, error) {
+	if euid == 0 {
+		return args, nil
+	}
+	if _, err := exec.LookPath("sudo"); err != nil {
+		return nil, fmt.Errorf("not root and no sudo: run as root: %s", strings.Join(args, " "))
+	}
+	return append([]string{"sudo"}, args...), nil
 }
 
 // output runs a command in a directory and returns what it printed.
@@ -99,7 +121,15 @@ func output(ctx context.Context, dir, name string, args ...string) ([]byte, erro
 	cmd.Dir, cmd.Stderr = dir, &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), whyEnded(ctx, err), bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
+}
+
+// whyEnded is why a command failed: that it was killed says nothing where ctx had it killed.
+func whyEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }

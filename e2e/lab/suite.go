@@ -15,14 +15,14 @@ import (
 // Suite runs the tests of packages in the lab.
 type Suite struct {
 	Packages []Package
-	Programs []string // packages main that go into PATH
-	Files    []File   // of the host's, for the guest
-	Run      string   // -test.run; "" runs the kernel tests
-	Bench    string   // -test.bench
-	Verbose  bool     // print all output, not only that of failures
-	Timeout  time.Duration
-	Out      string    // directory for what the tests leave in $LAB_OUT; may be ""
-	Output   io.Writer // gets the report
+	Programs []string      // packages main that go into PATH
+	Files    []File        // of the host's, for the guest
+	Run      string        // -test.run; "" runs the kernel tests
+	Bench    string        // -test.bench
+	Verbose  bool          // print all output, not only that of failures
+	Timeout  time.Duration // of the guest, or of the tests on the host; what is built before does not count
+	Out      string        // directory for what the tests leave in $LAB_OUT; may be ""
+	Output   io.Writer     // gets the report
 }
 
 // runner is a Guest or a Host.
@@ -44,7 +44,7 @@ func (s *Suite) RunGuest(ctx context.Context, k Kernel, memory string, console i
 		if err != nil {
 			return err
 		}
-		g := &Guest{Kernel: k, Init: init, Memory: memory, Out: s.Out, Console: console, Files: s.Files}
+		g := &Guest{Kernel: k, Init: init, Memory: memory, Out: s.Out, Console: console, Files: s.Files, Timeout: s.Timeout}
 		if err := s.build(ctx, dir); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (s *Suite) RunHost(ctx context.Context) error {
 	}
 	return s.inDirectory(func(dir string) error {
 		bin := filepath.Join(dir, "bin")
-		h := &Host{Path: bin, Out: s.Out}
+		h := &Host{Path: bin, Out: s.Out, Timeout: s.Timeout}
 		if h.Out == "" {
 			h.Out = filepath.Join(dir, "out")
 		}
@@ -141,8 +141,6 @@ func (s *Suite) step(p Package, binary, dir string) Step {
 
 // run runs the job and reports on it.
 func (s *Suite) run(ctx context.Context, r runner, job Job) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("timeout of %v reached", s.Timeout))
-	defer cancel()
 	o := &testObserver{suite: s}
 	report, err := r.Run(ctx, job, o)
 	results := o.finish()

@@ -30,7 +30,7 @@ type annotations struct {
 }
 
 // readAnnotations reports what is unknown or not in force. A bad value counts as absent, except that a restriction
-// closes its Service: it must not be open wider than its author asked for.
+// closes its Service, also one that is misspelt: it must not be open wider than its author asked for.
 func readAnnotations(svc *corev1.Service, o Options, r *report) annotations {
 	var a annotations
 	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
@@ -50,10 +50,27 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) annotations {
 		case slices.Contains(laterAnnotations(), name):
 			r.unsupported("annotation %s has no effect yet", key)
 		default:
-			r.invalid("unknown annotation %s has no effect; %s", key, suggestion(name))
+			a.closed = unknown(name, r) || a.closed
 		}
 	}
 	return a
+}
+
+// unknown reports an annotation that does not exist, and whether it was probably meant to be a restriction.
+func unknown(name string, r *report) (restricts bool) {
+	switch meant := probablyMeant(name); {
+	case slices.Contains(restrictions(), meant):
+		r.skipped("unknown annotation %s is taken for %s, which restricts who reaches the Service; "+
+			"no node port of it is served until the annotation is spelt right or removed",
+			annotationPrefix+name, annotationPrefix+meant)
+		return true
+	case meant != "":
+		r.invalid("unknown annotation %s has no effect; did you mean %s?", annotationPrefix+name, annotationPrefix+meant)
+	default:
+		r.invalid("unknown annotation %s has no effect; known are %s",
+			annotationPrefix+name, strings.Join(knownAnnotations(), ", "))
+	}
+	return false
 }
 
 func scheduler(value string, allowed []string, r *report) string {
@@ -100,15 +117,14 @@ func knownAnnotations() []string {
 	return slices.Concat([]string{annotationScheduler, annotationAffinityPrefix}, restrictions(), laterAnnotations())
 }
 
-// suggestion names the annotation that was probably meant: the one that the fewest edits make of name. Nothing is
-// probable about a name of which half had to be written anew.
-func suggestion(name string) string {
-	known := knownAnnotations()
-	meant := slices.MinFunc(known, func(a, b string) int { return edits(name, a) - edits(name, b) })
+// probablyMeant is the known annotation that the fewest edits make of name. It is "" where half of it had to be written
+// anew: nothing is probable then.
+func probablyMeant(name string) string {
+	meant := slices.MinFunc(knownAnnotations(), func(a, b string) int { return edits(name, a) - edits(name, b) })
 	if edits(name, meant) > len(meant)/2 {
-		return "known are " + strings.Join(known, ", ")
+		return ""
 	}
-	return "did you mean " + annotationPrefix + meant + "?"
+	return meant
 }
 
 // edits is the Levenshtein distance: letters added, left out or changed.

@@ -90,10 +90,10 @@ func match(ports []sync.ServicePort, p discoveryv1.EndpointPort, r *report) (uin
 	case len(wantedBy) == 0:
 		return 0, nil
 	case err != nil:
-		r.invalid("port %q: %v; its endpoints are not used", name, err)
+		r.invalid("%s: %v; its endpoints are not used", endpointPortLabel(name), err)
 		return 0, nil
 	case !validPort(*p.Port):
-		r.invalid("port %q: number %d is outside 1-65535; its endpoints are not used", name, *p.Port)
+		r.invalid("%s: number %d is outside 1-65535; its endpoints are not used", endpointPortLabel(name), *p.Port)
 		return 0, nil
 	}
 	return uint16(*p.Port), wantedBy
@@ -224,10 +224,25 @@ func trueFirst(a, b bool) int {
 	return 1
 }
 
-// portLabel names a Service port for people: by its name if it has one, else by its number.
+// portLabel names a Service port for people: by its name if it has one, else by a number that it has.
 func portLabel(p corev1.ServicePort) string {
-	if p.Name != "" {
+	switch {
+	case p.Name != "":
 		return "port " + strconv.Quote(p.Name)
+	case validPort(p.Port):
+		return "port " + strconv.Itoa(int(p.Port))
+	case validPort(p.NodePort):
+		return "the port with node port " + strconv.Itoa(int(p.NodePort))
 	}
-	return "port " + strconv.Itoa(int(p.Port))
+	return withoutName
 }
+
+// endpointPortLabel names the port of an EndpointSlice for people.
+func endpointPortLabel(name string) string {
+	if name == "" {
+		return withoutName
+	}
+	return "port " + strconv.Quote(name)
+}
+
+const withoutName = "the port without a name"

@@ -11,8 +11,8 @@ import (
 
 // families are the address families that a Service is for: its spec.ipFamilies, which the API server always fills in.
 // Manifests may lack it; then the families of its cluster IPs count, then those of its EndpointSlices, and a Service
-// that has none of these is for both.
-func families(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) sync.Families {
+// that has none of these is for both. What is no family is reported and counts as absent.
+func families(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, r *report) sync.Families {
 	var f sync.Families
 	for _, family := range svc.Spec.IPFamilies {
 		switch family {
@@ -20,6 +20,8 @@ func families(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) 
 			f |= sync.IPv4
 		case corev1.IPv6Protocol:
 			f |= sync.IPv6
+		default:
+			r.invalid("unknown family %q in ipFamilies does not count; write IPv4 or IPv6", family)
 		}
 	}
 	if f != 0 {

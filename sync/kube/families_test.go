@@ -27,6 +27,8 @@ func TestFamiliesAreThoseOfTheSpecElseOfTheClusterIPsElseOfTheSlices(t *testing.
 		"d-slices":      sync.IPv4,
 		"e-nothing":     sync.IPv4 | sync.IPv6,
 		"f-dual-stack":  sync.IPv4 | sync.IPv6,
+		"g-one-unknown": sync.IPv6,
+		"h-all-unknown": sync.IPv6,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("families (-want +got):\n%s", diff)

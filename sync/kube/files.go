@@ -17,7 +17,8 @@ import (
 const emptyGrace = time.Second
 
 // file is what one manifest file has in force. It is used whole or not at all: as long as it cannot be read whole, what
-// it said when it could last stays in force. Of a file that was never whole, the good documents are used.
+// it said when it could last stays in force. Of a file that was never whole, or said nothing when it was, the good
+// documents are used.
 type file struct {
 	name string
 	// sum is that of the content in force or refused; zero asks for the content to be looked at whatever it is.
@@ -31,6 +32,9 @@ type file struct {
 	// emptySince is when it was first seen empty or gone.
 	emptySince time.Time
 }
+
+// holds reports whether there is something to keep in force while the file cannot be read whole.
+func (f *file) holds() bool { return f.whole && len(f.objects) > 0 }
 
 // take reads the content that the file has now. again, if not zero, is when to look at it again at the latest.
 func (f *file) take(content []byte, now time.Time) (again time.Time) {
@@ -50,7 +54,7 @@ func (f *file) take(content []byte, now time.Time) (again time.Time) {
 	for _, fault := range d.faults {
 		f.problems = append(f.problems, f.problem(fault, &d))
 	}
-	if broken && f.whole {
+	if broken && f.holds() {
 		return time.Time{}
 	}
 	f.objects, f.whole = d.objects, !broken
@@ -61,7 +65,7 @@ func (f *file) problem(fault fault, d *decoded) sync.Problem {
 	message := fault.message
 	switch {
 	case !fault.fatal:
-	case f.whole:
+	case f.holds():
 		message += "; what the file said before stays in force"
 	case len(d.objects) > 0:
 		message += "; the rest of the file is used"
@@ -86,7 +90,7 @@ func (f *file) wait(now time.Time) (again time.Time, waiting bool) {
 func (f *file) unreadable(err error) {
 	f.sum = [sha256.Size]byte{}
 	f.emptySince = time.Time{}
-	f.problems = []sync.Problem{unreadable(f.name, err, f.whole)}
+	f.problems = []sync.Problem{unreadable(f.name, err, f.holds())}
 }
 
 // unreadable is the problem that a file or directory cannot be read; held says whether it could be before.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,23 @@ func TestOfAFileThatWasNeverWholeTheGoodDocumentsAreUsed(t *testing.T) {
 	expectInForce(t, fs, []string{"api"}, []string{"a.yaml document 1 (line 1)"}, true)
 	fs.get("a.yaml", false).take([]byte(apiYAML), start())
 	expectInForce(t, fs, []string{"api"}, nil, false)
+}
+
+func TestOfAFileThatSaidNothingTheGoodDocumentsAreUsed(t *testing.T) {
+	fs := files{}
+	f := fs.get("a.yaml", false)
+	f.take([]byte(webYAML), start())
+	f.take(nil, start().Add(time.Hour))
+	f.take(nil, start().Add(time.Hour+emptyGrace))
+	expectInForce(t, fs, nil, nil, false)
+
+	f.take([]byte(apiYAML+"---\n"+brokenYAML), start().Add(2*time.Hour))
+	expectInForce(t, fs, []string{"api"}, []string{"a.yaml document 2 (line 6)"}, true)
+	if m := f.problems[0].Message; !strings.HasSuffix(m, "; the rest of the file is used") {
+		t.Errorf("the problem says %q", m)
+	}
+	f.take([]byte(webYAML), start().Add(3*time.Hour))
+	expectInForce(t, fs, []string{"web"}, nil, false)
 }
 
 func TestAnUnreadableFileMakesTheInputIncomplete(t *testing.T) {

@@ -236,7 +236,7 @@ func TestANodeThatDoesNotExistIsAProblemAndNotASilence(t *testing.T) {
 		c := newCluster(t, testOptions(), logr.Discard(), node("node-b", "10.1.0.11"), webService("web", 30080))
 		c.start()
 		c.expect("service default/web\n  30080/tcp port=80 name=\"\" Cluster\n" +
-			"problem [invalid] Node node-a: it is not known to the API server; is --hostname-override right?\n")
+			"problem [invalid, skipped] Node node-a: it is not known to the API server; is --hostname-override right?\n")
 		c.create(node("node-a", "10.1.0.10"))
 		c.expect("node node-a internal=[10.1.0.10] external=[]\n")
 		must(t, c.client.CoreV1().Nodes().Delete(t.Context(), "node-a", metav1.DeleteOptions{}))

@@ -62,7 +62,8 @@ func NewManifests(path string, stdin io.Reader, o Options, log logr.Logger) *Man
 	}
 }
 
-// ReadManifests reads path once and says all there is: for planning. The error says that nothing could be read.
+// ReadManifests reads path once and says all there is: for planning. The error says that nothing could be read, or that
+// nothing of what was read concerns us: input that was lost on the way is not a node that serves nothing.
 func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error) {
 	m := NewManifests(path, stdin, o, logr.Discard())
 	m.final = true
@@ -74,7 +75,10 @@ func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error)
 	if len(m.files) == 0 {
 		return sync.Update{}, fmt.Errorf("no *.yaml, *.yml or *.json file in %s", path)
 	}
-	if len(m.applied) == 0 && update.Incomplete {
+	if len(m.applied) == 0 {
+		if !update.Incomplete {
+			return sync.Update{}, fmt.Errorf("no Service, EndpointSlice or Node in %s", m.place())
+		}
 		var errs []error
 		for _, p := range m.problems {
 			errs = append(errs, errors.New(p.String()))
@@ -82,6 +86,14 @@ func ReadManifests(path string, stdin io.Reader, o Options) (sync.Update, error)
 		return sync.Update{}, errors.Join(errs...)
 	}
 	return update, nil
+}
+
+// place names the path for people.
+func (m *Manifests) place() string {
+	if m.path == "-" {
+		return standardInput
+	}
+	return m.path
 }
 
 // Run is that of sync.Source. It fails in no case: what cannot be read is a problem in the Update and read again.

@@ -274,13 +274,33 @@ func TestAChangeInOneFileConcernsItsServicesOnly(t *testing.T) {
 	expectTranslated(t, names)
 }
 
+func TestReadManifestsFailsWhenTheInputHasNothingForIt(t *testing.T) {
+	const want = "no Service, EndpointSlice or Node in standard input"
+	for _, input := range []string{
+		"", "\n\n", "# nothing\n---\n# here\n", "apiVersion: v1\nkind: List\nitems: null\n", "apiVersion: v1\nkind: ServiceList\nitems: []\n",
+	} {
+		if _, err := ReadManifests("-", strings.NewReader(input), Options{}); err == nil || err.Error() != want {
+			t.Errorf("%q: error %v, want %q", input, err, want)
+		}
+	}
+	for _, input := range []string{webYAML, "apiVersion: v1\nkind: Node\nmetadata: {name: other}\n"} {
+		if _, err := ReadManifests("-", strings.NewReader(input), Options{}); err != nil {
+			t.Errorf("%q: error %v", input, err)
+		}
+	}
+}
+
 func TestReadManifestsFailsWhenNothingCanBeRead(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "empty"), 0o700))
 	write(t, filepath.Join(dir, "broken.yaml"), brokenYAML)
+	must(t, os.Mkdir(filepath.Join(dir, "others"), 0o700))
+	write(t, filepath.Join(dir, "others", "a.yaml"), "# nothing\n")
+	write(t, filepath.Join(dir, "others", "b.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
 	for path, want := range map[string]string{
 		filepath.Join(dir, "missing"):     "no such file or directory",
 		filepath.Join(dir, "empty"):       "no *.yaml, *.yml or *.json file in ",
+		filepath.Join(dir, "others"):      "no Service, EndpointSlice or Node in " + filepath.Join(dir, "others"),
 		filepath.Join(dir, "broken.yaml"): "broken.yaml document 1 (line 1): yaml: line 3: ",
 	} {
 		if _, err := ReadManifests(path, nil, Options{}); err == nil || !strings.Contains(err.Error(), want) {

@@ -131,7 +131,10 @@ func (s *State) sourceProblems() []sync.Problem {
 		if s.nodeKnown {
 			message = "it is gone; the addresses that it had are used"
 		}
-		problems = append(problems, sync.Problem{Object: "Node " + o.NodeName, Reason: sync.Invalid, Message: message})
+		problems = append(problems, sync.Problem{
+			Object: "Node " + o.NodeName, Reason: sync.Invalid, Message: message,
+			Skipped: !s.nodeKnown, // Nothing is served on addresses that nobody knows.
+		})
 	}
 	sortProblems(problems)
 	return problems

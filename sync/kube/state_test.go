@@ -172,9 +172,9 @@ func TestEqualServicesAreNotDeliveredAgain(t *testing.T) {
 func TestTheNodeKeepsItsLastValue(t *testing.T) {
 	s, _ := counted(testOptions())
 	s.setSynced()
-	expectUpdate(t, s, "problem [invalid] Node node-a: it is not there\n")
+	expectUpdate(t, s, "problem [invalid, skipped] Node node-a: it is not there\n")
 	s.setNode(node("node-b", "10.1.0.11"))
-	expectUpdate(t, s, "problem [invalid] Node node-a: it is not there\n")
+	expectUpdate(t, s, "problem [invalid, skipped] Node node-a: it is not there\n")
 	s.setNode(node("node-a", "10.1.0.10", "x"))
 	expectUpdate(t, s, "node node-a internal=[10.1.0.10] external=[]\n"+
 		"problem [invalid] Node node-a: InternalIP \"x\" is not an IPv4 or IPv6 address; it is not used\n")

@@ -44,7 +44,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 	}
 	r := &report{object: "Service " + result.ID.String()}
 	if wanted := readAnnotations(svc, o, r); typeOpensNodePorts(svc, r) && !wanted.closed {
-		result.Families = families(svc, endpointSlices)
+		result.Families = families(svc, endpointSlices, r)
 		result.Ports = nodePorts(svc, wanted, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, o)
 		r.problems = append(r.problems, sliceProblems...)
@@ -68,11 +68,16 @@ func concerns(svc *corev1.Service, o Options) bool {
 	case "", corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName:
 		return false
 	}
-	return svc.Spec.ClusterIP != corev1.ClusterIPNone && slices.ContainsFunc(svc.Spec.Ports, hasNodePort)
+	opens := func(p corev1.ServicePort) bool { return hasNodePort(p) || needsNodePort(svc) }
+	return svc.Spec.ClusterIP != corev1.ClusterIPNone && slices.ContainsFunc(svc.Spec.Ports, opens)
 }
 
-// hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false.
+// hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false, and for one of a manifest
+// that was written for an API server.
 func hasNodePort(p corev1.ServicePort) bool { return p.NodePort != 0 }
+
+// needsNodePort: every port of svc is meant to have a node port.
+func needsNodePort(svc *corev1.Service) bool { return svc.Spec.Type == corev1.ServiceTypeNodePort }
 
 // typeOpensNodePorts is false for a type that only a manifest can have: the API server refuses it.
 func typeOpensNodePorts(svc *corev1.Service, r *report) bool {
@@ -107,6 +112,9 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		byName = map[named]bool{}
 	)
 	for _, p := range svc.Spec.Ports {
+		if needsNodePort(svc) && !hasNodePort(p) {
+			r.skipped("%s has no nodePort: the API server allocates one, a manifest must name it", portLabel(p))
+		}
 		port, ok := nodePort(p, r)
 		if !ok {
 			continue
@@ -150,7 +158,7 @@ func nodePort(p corev1.ServicePort, r *report) (sync.ServicePort, bool) {
 	if validPort(p.Port) {
 		port.Port = uint16(p.Port)
 	} else {
-		r.invalid("%s: port %d is outside 1-65535; node port %d is served nevertheless", portLabel(p), p.Port, p.NodePort)
+		r.invalid("Service port %d is outside 1-65535; its node port %d is served nevertheless", p.Port, p.NodePort)
 	}
 	return port, true
 }

@@ -35,8 +35,6 @@ func runExec(ctx context.Context, args []string) int {
 }
 
 func execInGuest(ctx context.Context, k lab.Kernel, g guestFlags, args []string, o lab.Observer) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("timeout of %v reached", g.timeout))
-	defer cancel()
 	dir, err := os.MkdirTemp("", "kube-ipvs-lab-")
 	if err != nil {
 		return err
@@ -53,7 +51,9 @@ func execInGuest(ctx context.Context, k lab.Kernel, g guestFlags, args []string,
 		}
 		g.files = append(g.files, lab.File{Source: file, Dest: "/usr/local/bin/" + filepath.Base(file)})
 	}
-	guest := &lab.Guest{Kernel: k, Init: init, Memory: g.memory, Files: g.files, Out: g.out, Console: g.consoleWriter()}
+	guest := &lab.Guest{
+		Kernel: k, Init: init, Memory: g.memory, Files: g.files, Out: g.out, Console: g.consoleWriter(), Timeout: g.timeout,
+	}
 	_, err = guest.Run(ctx, lab.Job{Steps: []lab.Step{{Name: args[0], Args: args}}}, o)
 	return err
 }

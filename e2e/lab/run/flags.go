@@ -41,7 +41,7 @@ type guestFlags struct {
 
 func (g *guestFlags) register(f flags) {
 	f.StringVar(&g.memory, "mem", "1G", "memory of the guest")
-	f.DurationVar(&g.timeout, "timeout", 5*time.Minute, "end everything after this `duration`")
+	f.DurationVar(&g.timeout, "timeout", 5*time.Minute, "end the guest, with -host the tests, after this `duration`; what is fetched and built before does not count")
 	f.StringVar(&g.out, "out", "", "`directory` for the files that are left in $LAB_OUT")
 	f.BoolVar(&g.console, "console", false, "show the guest's serial console on standard error")
 	f.Func("bin", "build this main `package` into the guest's PATH (repeatable)", func(s string) error {
