@@ -321,5 +321,5 @@ func (w *watches) expire(t *testing.T) {
 func TestTheAPIServersNodeIsAlwaysNeeded(t *testing.T) {
 	i := NewInformers(fake.NewClientset(), Options{NodeName: "node-a"}, logr.Discard())
 	i.change(i.setSynced)
-	expectUpdate(t, i.State, "problem [invalid] Node node-a: it is not known to the API server; is --hostname-override right?\n")
+	expectUpdate(t, i.State, "problem [invalid, skipped] Node node-a: it is not known to the API server; is --hostname-override right?\n")
 }
