@@ -83,6 +83,9 @@ func TestARestartWritesNothingFailsNoRequestAndTouchesNothingForeign(t *testing.
 	load := r.load(t, at(r.Node1.B4))
 	awaitAnswers(t, load)
 	before := r.footprint(t)
+	if !strings.Contains(before.timeouts, "1000 120 40") { // tcp, tcpfin (the kernel's own), udp
+		t.Errorf("the timeouts are %q", before.timeouts)
+	}
 	for _, end := range []struct {
 		name string
 		stop func(*testing.T)

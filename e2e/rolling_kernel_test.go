@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -56,6 +57,9 @@ func (r *rig) awaitWeight(t *testing.T, pod *topo.Pod, want int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("weight %d of %s", want, pod.Name), func() error {
 		table, err := agent.Table(t.Context(), r.Node1)
+		if err == nil && len(table) == 0 {
+			return errors.New("the table is empty")
+		}
 		for key, entry := range table {
 			weight := -1
 			if real, there := entry.Reals[dst(pod, key.Addr)]; there {
