@@ -185,21 +185,16 @@ func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, 
 	if len(serving) == 0 {
 		item.Status = host.Warn
 		item.Detail = fmt.Sprintf("none: --nodeport-addresses %s selects no usable address of this node, so no node port is served", o.spec)
-		reasons := make([]reason, len(rejected))
-		for i, r := range rejected {
-			reasons[i] = reason(r)
+		var reasons []string
+		for _, r := range rejected {
+			reasons = append(reasons, describe(r.Address)+": "+r.Reason)
 		}
-		item.Mend = "choose others: " + joined(reasons)
+		item.Mend = "choose another, or mend what each lacks: " + strings.Join(reasons, "; ")
 		return nil, local, item
 	}
 	item.Detail = joined(serving)
 	return serving, local, item
 }
-
-// reason is why an address does not serve, as text.
-type reason nodeaddr.Rejected
-
-func (r reason) String() string { return fmt.Sprintf("%s (%s): %s", r.Addr, r.Interface, r.Reason) }
 
 // localAddresses reads the node's addresses once.
 func localAddresses(ctx context.Context) ([]nodeaddr.Address, error) {
