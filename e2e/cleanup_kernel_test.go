@@ -47,7 +47,7 @@ func (r *rig) testCheck(t *testing.T) {
 	if err != nil || code != 0 {
 		t.Errorf("check: %v, exit code %d, want 0\n%s", err, code, out)
 	}
-	for _, want := range []string{"10.1.0.10", "fd02::10", "1 Services with node ports", "NET_ADMIN is there"} {
+	for _, want := range []string{"10.1.0.10", "fd02::10", "Services with node ports: 1", "NET_ADMIN is there"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check does not say %q:\n%s", want, out)
 		}
