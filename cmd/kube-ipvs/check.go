@@ -119,12 +119,16 @@ func (o *options) checkSource(ctx context.Context, stdin io.Reader) (sync.Node, 
 	if err != nil {
 		return fail(err, "")
 	}
-	source, err := o.source(name, stdin, logr.Discard())
+	said := &lastError{}
+	source, err := o.source(name, stdin, logr.New(said))
 	if err != nil {
 		return fail(err, "give --kubeconfig FILE or --manifests FILE, or run it in a Pod with a service account")
 	}
 	update, err := readOnce(ctx, source)
 	if err != nil {
+		if cause := said.get(); cause != nil {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
 		return fail(err, "is the API server reachable from here, and may the account list Services, EndpointSlices and Nodes?")
 	}
 	troubled := 0
@@ -189,7 +193,9 @@ func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, 
 		for _, r := range rejected {
 			reasons = append(reasons, describe(r.Address)+": "+r.Reason)
 		}
-		item.Mend = "choose another, or mend what each lacks: " + strings.Join(reasons, "; ")
+		if len(reasons) > 0 {
+			item.Mend = "choose another, or mend what each lacks: " + strings.Join(reasons, "; ")
+		}
 		return nil, local, item
 	}
 	item.Detail = joined(serving)

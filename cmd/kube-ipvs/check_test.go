@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
@@ -113,5 +117,25 @@ func TestLongListsAreCut(t *testing.T) {
 	}
 	if got := joined(frontend.Protocols()); got != "tcp, udp, sctp" {
 		t.Errorf("have %q", got)
+	}
+}
+
+func TestCheckSaysWhyNothingCameFromTheAPIServer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	config := `{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: "` + server.URL +
+		`"}}], users: [{name: u, user: {token: wrong}}], contexts: [{name: c, context: {cluster: c, user: u}}]}`
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	o := &options{kubeconfig: path, nodeName: "node1"}
+	_, item := o.checkSource(ctx, strings.NewReader(""))
+	if item.Status != host.Fail || !strings.Contains(item.Detail, "provide credentials") || item.Mend == "" {
+		t.Errorf("have %+v, want a failure that speaks of credentials", item)
 	}
 }

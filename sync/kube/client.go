@@ -25,6 +25,7 @@ func NewClient(kubeconfig, version string) (client kubernetes.Interface, host st
 	config.QPS, config.Burst = clientQPS, clientBurst
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	wrapTransport(config)
 	client, err = kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, "", fmt.Errorf("client for %s: %w", config.Host, err)

@@ -70,6 +70,10 @@ func (s *State) Next() (sync.Update, bool) {
 	if !s.synced {
 		return sync.Update{}, false
 	}
+	select {
+	case <-s.changed: // What it announces is in this Update.
+	default:
+	}
 	update := sync.Update{
 		Services:   s.takeDirty(),
 		Problems:   s.sourceProblems(),

@@ -1,0 +1,30 @@
+package kube
+
+import (
+	"errors"
+	"net/http"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+)
+
+func wrapTransport(config *rest.Config) {
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return refusedIsAnError{next} })
+}
+
+// refusedIsAnError hides from client-go that a connection was refused. Its reflector waits for such a server up to a
+// minute at a time, tells nobody but its own log at a high level, and while it waits for the first list not even the
+// end of the context wakes it (client-go v0.37, Reflector.watchList). Any other error it reports, and waits in order.
+type refusedIsAnError struct{ http.RoundTripper }
+
+// RoundTrip is that of http.RoundTripper.
+func (t refusedIsAnError) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.RoundTripper.RoundTrip(r)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = errors.New(err.Error())
+	}
+	return response, err
+}
+
+// WrappedRoundTripper lets client-go find the transport beneath.
+func (t refusedIsAnError) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
