@@ -6,17 +6,20 @@ LINT      := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME  ?= 30s
+SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit guest host demo bench lint fmt fuzz clean
+.PHONY: all build test unit compiler guest host demo bench lint fmt fuzz clean
 all: build
 
 build: ## the agent, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kube-ipvs ./cmd/kube-ipvs
 test: lint unit guest ## everything that CI checks
-unit: ## without root, kernel or network
+unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	$(GO) test -race ./...
+compiler: ## the race detector needs gcc, which is installed where it is missing
+	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends gcc libc6-dev
 guest: ## the kernel tests, in a guest with Debian's kernel
 	$(LAB) test -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
