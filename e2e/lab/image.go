@@ -12,7 +12,7 @@ import (
 )
 
 // baseVersion names the content of the base initramfs. Change it with what goes in.
-const baseVersion = "1"
+const baseVersion = "2"
 
 // File is a file of the host's that goes into a guest.
 type File struct {
@@ -52,10 +52,12 @@ func baseImage(version, modulesDir string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	for _, f := range []string{"/etc/protocols", "/etc/services"} { // nft reads protocol and service names there
-		if b, err := os.ReadFile(f); err == nil {
-			a.file(f, 0o644, b)
+	for _, f := range []string{protocolNames, "/etc/services"} {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("names for nft: %w", err)
 		}
+		a.file(f, 0o644, b)
 	}
 	if err := a.close(); err != nil {
 		return nil, err

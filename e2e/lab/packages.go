@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// tool is a program the lab needs on the host, and the Debian package that has it.
+// tool is a program, or a file by its absolute path, that the lab needs on the host, and the Debian package that has it.
 type tool struct{ program, pkg, why string }
 
 func tools() []tool {
@@ -20,9 +20,23 @@ func tools() []tool {
 		{"qemu-system-x86_64", "qemu-system-x86", "runs the guest"},
 		{"nft", "nftables", "goes into the guest"},
 		{"ipvsadm", "ipvsadm", "goes into the guest"},
+		{protocolNames, "netbase", "has the names that nft prints"},
 		{"xz", "xz-utils", "unpacks the kernel"},
 		{"zstd", "zstd", "unpacks the kernel"},
 	}
+}
+
+// protocolNames is where nft reads the names of protocols; beside it are those of services. A minimal Debian has neither.
+const protocolNames = "/etc/protocols"
+
+// isThere reports whether the host has the tool.
+func (t tool) isThere() bool {
+	if strings.HasPrefix(t.program, "/") {
+		_, err := os.Stat(t.program)
+		return err == nil
+	}
+	_, err := lookTool(t.program)
+	return err == nil
 }
 
 // sbin holds programs for root, which are not in everybody's PATH.
@@ -48,10 +62,7 @@ func installTools(ctx context.Context, progress io.Writer) error {
 }
 
 func installMissing(ctx context.Context, progress io.Writer, euid int) error {
-	missing := slices.DeleteFunc(tools(), func(t tool) bool {
-		_, err := lookTool(t.program)
-		return err == nil
-	})
+	missing := slices.DeleteFunc(tools(), tool.isThere)
 	if len(missing) == 0 {
 		return nil
 	}
