@@ -37,7 +37,19 @@ func TestEnsureMendsAndKeepsWhatItCanRead(t *testing.T) {
 		},
 		{
 			name:   "no chain",
-			damage: func(tx *knftables.Transaction) { tx.Delete(&knftables.Chain{Name: "postrouting"}) },
+			damage: func(tx *knftables.Transaction) { tx.Delete(&knftables.Chain{Name: "input"}) },
+		},
+		{
+			name:   "a chain without its rules that others go to",
+			damage: func(tx *knftables.Transaction) { tx.Flush(&knftables.Chain{Name: "masquerade-pods"}) },
+		},
+		{
+			name: "no map",
+			damage: func(tx *knftables.Transaction) {
+				tx.Flush(&knftables.Chain{Name: "postrouting"})
+				tx.Delete(&knftables.Map{Name: "masquerade-ipv6-tcp"})
+			},
+			lost: func(r *filter.Rules) { delete(r.Masquerade, keys(t, web6)[0]) },
 		},
 		{
 			name:   "no set",

@@ -4,6 +4,7 @@ package filter
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -44,7 +45,7 @@ func newNamespace(t *testing.T) {
 func newKernelTable(t *testing.T) *Table {
 	t.Helper()
 	newNamespace(t)
-	table, err := Open()
+	table, err := Open(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,15 +76,20 @@ func generation(t *testing.T) uint32 {
 	return id
 }
 
-// manyRules has n frontends on two addresses of each family, half of them masqueraded.
+// manyRules has n frontends on two addresses of each family, half of them masqueraded, in turns for whom, and a quarter
+// internal.
 func manyRules(n int) Rules {
-	rules := Rules{Owned: Set{}, Masquerade: Set{}}
+	rules := Rules{Pods: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd44:1::/64")}}
+	rules.init()
 	addrs := []string{"10.1.0.10", "fd01::10", "10.2.0.10", "fd02::10"}
 	for i := range n {
 		key := frontend.NewKey(netip.MustParseAddr(addrs[i%4]), frontend.Protocols()[i%3], uint16(80+i/4))
 		rules.Owned[key] = struct{}{}
 		if i%2 == 0 {
-			rules.Masquerade[key] = struct{}{}
+			rules.Masquerade[key] = masquerades()[i/2%3]
+		}
+		if i%4 == 0 {
+			rules.Internal[key] = struct{}{}
 		}
 	}
 	return rules
@@ -106,7 +112,11 @@ func wantState(t *testing.T, table *Table, want Rules) {
 func TestAnOperatorSeesWhatTheTableIsFor(t *testing.T) {
 	table := newKernelTable(t)
 	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
-	if err := table.Apply(t.Context(), Change{AddOwned: []frontend.Key{key}, AddMasquerade: []frontend.Key{key}}); err != nil {
+	change := Change{
+		AddOwned: []frontend.Key{key}, AddInternal: []frontend.Key{key}, Masquerade: []MasqueradeChange{{Key: key, Is: MasqueradeAll}},
+		Pods: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}, SetPods: true,
+	}
+	if err := table.Apply(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
 	got := nft(t, "list ruleset")
@@ -146,10 +156,10 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	if err := table.Apply(t.Context(), Diff(rules, rules)); err != nil {
 		t.Error(err)
 	}
-	if err := table.Apply(t.Context(), Diff(Rules{}, rules)); err != nil {
+	if err := table.Apply(t.Context(), Diff(Rules{Pods: rules.Pods}, rules)); err != nil {
 		t.Errorf("adding what is there: %v", err)
 	}
-	if _, err := Open(); err != nil {
+	if _, err := Open(Options{}); err != nil {
 		t.Error(err)
 	}
 	if now := generation(t); now != before {
@@ -175,7 +185,7 @@ func TestFiveThousandFrontendsAreOneTransaction(t *testing.T) {
 	wantState(t, table, rules)
 	step("adding one", func() error {
 		key := frontend.NewKey(netip.MustParseAddr("10.3.0.10"), frontend.TCP, 30080)
-		change := Change{AddOwned: []frontend.Key{key}, AddMasquerade: []frontend.Key{key}}
+		change := Change{AddOwned: []frontend.Key{key}, Masquerade: []MasqueradeChange{{Key: key, Is: MasqueradeAll}}}
 		rules.Commit(change)
 		return table.Apply(t.Context(), change)
 	})
@@ -212,8 +222,8 @@ func TestAFlushedRulesetIsMissingUntilItIsReplaced(t *testing.T) {
 		t.Errorf("Read = %+v, %v; want nothing, and no error", state, err)
 	}
 	err := table.Apply(t.Context(), Diff(Rules{}, rules))
-	if !IsMissing(err) || len(err.Error()) > 300 || strings.Contains(err.Error(), "\n") {
-		t.Errorf("Apply = %v; want one line that IsMissing", err)
+	if !IsOutOfStep(err) || len(err.Error()) > 300 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Apply = %v; want one line that IsOutOfStep", err)
 	}
 	t.Log(err)
 	if err := table.Replace(t.Context(), rules); err != nil {
@@ -237,7 +247,8 @@ func TestADamagedTableIsMadeAnewWithItsElements(t *testing.T) {
 		"flush chain inet kube-ipvs postrouting",
 		"flush chain inet kube-ipvs postrouting; delete chain inet kube-ipvs postrouting",
 		"insert rule inet kube-ipvs postrouting accept",
-		"flush chain inet kube-ipvs postrouting; delete set inet kube-ipvs masquerade-ipv4-sctp; " +
+		"flush chain inet kube-ipvs masquerade-pods",
+		"flush chain inet kube-ipvs postrouting; delete map inet kube-ipvs masquerade-ipv4-sctp; " +
 			"add element inet kube-ipvs owned-ipv4 { 10.9.9.9 . icmp . 1 }",
 	} {
 		if err := table.Replace(t.Context(), rules); err != nil {
@@ -252,13 +263,11 @@ func TestADamagedTableIsMadeAnewWithItsElements(t *testing.T) {
 			t.Errorf("after %q: mended in %d transactions, want one", damage, now-before)
 		}
 		want := rules
-		if strings.Contains(damage, "delete set") {
-			want.Masquerade = Set{}
-			for key := range rules.Masquerade {
-				if !key.Addr.Is4() || key.Protocol != frontend.SCTP {
-					want.Masquerade[key] = struct{}{}
-				}
-			}
+		if strings.Contains(damage, "delete map") {
+			want = rules.Clone()
+			maps.DeleteFunc(want.Masquerade, func(key frontend.Key, _ Masquerade) bool {
+				return key.Addr.Is4() && key.Protocol == frontend.SCTP
+			})
 		}
 		wantState(t, table, want)
 	}
@@ -267,7 +276,7 @@ func TestADamagedTableIsMadeAnewWithItsElements(t *testing.T) {
 func TestElementsOfOthersAreReadFromTheKernel(t *testing.T) {
 	table := newKernelTable(t)
 	nft(t, `add element inet kube-ipvs owned-ipv4 { 10.9.9.9 . icmp . 1, 10.9.9.9 . 253 . 1, 10.9.9.9 . sctp . 0, 10.9.9.9 . tcp . http }
-add element inet kube-ipvs masquerade-ipv6-udp { ::ffff:10.1.0.10 . 30080 }`)
+add element inet kube-ipvs masquerade-ipv6-udp { ::ffff:10.1.0.10 . 30080 : drop }`)
 	state, err := table.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -277,4 +286,77 @@ add element inet kube-ipvs masquerade-ipv6-udp { ::ffff:10.1.0.10 . 30080 }`)
 		t.Errorf("stray %v, rules %v; want four, and %s", state.Stray, state.Rules, key)
 	}
 	t.Log(fmt.Sprint(state.Stray))
+}
+
+func TestAnotherVerdictThanTheOneThatWasIsOutOfStep(t *testing.T) {
+	table := newKernelTable(t)
+	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
+	rules := Rules{Masquerade: map[frontend.Key]Masquerade{key: MasqueradeAll}}
+	if err := table.Replace(t.Context(), rules); err != nil {
+		t.Fatal(err)
+	}
+	before := generation(t)
+	for _, was := range []Masquerade{MasqueradeNone, MasqueradePods} {
+		change := Change{Masquerade: []MasqueradeChange{{Key: key, Was: was, Is: MasqueradeRemote}}}
+		if err := table.Apply(t.Context(), change); !IsOutOfStep(err) {
+			t.Errorf("was %s: Apply = %v, want an error that IsOutOfStep", was, err)
+		}
+	}
+	if now := generation(t); now != before {
+		t.Errorf("the generation went from %d to %d", before, now)
+	}
+	wantState(t, table, rules)
+	for _, m := range []Masquerade{MasqueradePods, MasqueradeRemote, MasqueradeNone, MasqueradeAll} {
+		want := Rules{Masquerade: map[frontend.Key]Masquerade{}}
+		if m != MasqueradeNone {
+			want.Masquerade[key] = m
+		}
+		if err := table.Apply(t.Context(), Diff(rules, want)); err != nil {
+			t.Error(err)
+		}
+		rules = want
+		wantState(t, table, rules)
+	}
+}
+
+func TestNetworksOfPodsMayOverlapThoseBefore(t *testing.T) {
+	table := newKernelTable(t)
+	var have Rules
+	for _, texts := range [][]string{{"10.244.0.0/16", "fd44::/48"}, {"10.244.1.0/24", "10.9.0.1/32"}, {"10.0.0.0/8", "fd44:0:0:1::/64"}, {}} {
+		var want Rules
+		for _, text := range texts {
+			want.Pods = append(want.Pods, netip.MustParsePrefix(text))
+		}
+		want.Pods = NormalPrefixes(want.Pods)
+		if err := table.Apply(t.Context(), Diff(have, want)); err != nil {
+			t.Fatal(err)
+		}
+		have = want
+		wantState(t, table, want)
+	}
+}
+
+// An upgrade finds the table of the version before. One transaction makes it ours.
+func TestLayout1IsMigratedInTheKernel(t *testing.T) {
+	newNamespace(t)
+	text, err := os.ReadFile("testdata/layout-1.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nft(t, string(text)+`
+add element inet kube-ipvs owned-ipv4 { 10.1.0.10 . tcp . 30080 }
+add element inet kube-ipvs masquerade-ipv4-tcp { 10.1.0.10 . 30080 }`)
+	table, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := generation(t)
+	if wrote, err := table.Ensure(t.Context()); err != nil || !wrote {
+		t.Fatalf("Ensure = %v, %v; want true, nil", wrote, err)
+	}
+	if now := generation(t); now != before+1 {
+		t.Errorf("%d transactions", now-before)
+	}
+	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
+	wantState(t, table, Rules{Owned: NewSet(key), Masquerade: map[frontend.Key]Masquerade{key: MasqueradeAll}})
 }

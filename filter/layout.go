@@ -1,11 +1,7 @@
 package filter
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
-	"strconv"
-	"strings"
 
 	"sigs.k8s.io/knftables"
 
@@ -20,42 +16,19 @@ const (
 
 // layout is the version of everything in this file. It stands in the comments of the rules; a table with another one is
 // made anew by Ensure, with the elements it can still read. Raise it with every change of names, types or rules.
-const layout = 1
+const layout = 2
 
-const chainName = "postrouting"
+// The chains. The first two are hooked, the others are where their rules and the masquerade maps send packets.
+const (
+	chainInput       = "input"
+	chainPostrouting = "postrouting"
+	chainOutside     = "outside"
+)
 
-// set describes one set of the table and how frontends are written into it.
-type set struct {
-	name string
-	// ipv4 says which family the set holds.
-	ipv4 bool
-	// protocol is that of all elements; 0 in an ownership set, where it is part of the element.
-	protocol frontend.Protocol
-}
+// chainOf is where the masquerade maps send the connections of a frontend.
+func chainOf(m Masquerade) string { return "masquerade-" + m.String() }
 
-// ownedSet is the ownership set of a family.
-func ownedSet(ipv4 bool) set { return set{name: "owned-" + familyName(ipv4), ipv4: ipv4} }
-
-// masqueradeSet is the masquerade set of a family and protocol.
-func masqueradeSet(ipv4 bool, p frontend.Protocol) set {
-	return set{name: "masquerade-" + familyName(ipv4) + "-" + p.String(), ipv4: ipv4, protocol: p}
-}
-
-// sets lists all sets of the table.
-func sets() []set {
-	all := []set{ownedSet(true), ownedSet(false)}
-	return append(all, masqueradeSets()...)
-}
-
-func masqueradeSets() []set {
-	var all []set
-	for _, ipv4 := range []bool{true, false} {
-		for _, p := range frontend.Protocols() {
-			all = append(all, masqueradeSet(ipv4, p))
-		}
-	}
-	return all
-}
+func families() []bool { return []bool{true, false} }
 
 func familyName(ipv4 bool) string {
 	if ipv4 {
@@ -64,78 +37,54 @@ func familyName(ipv4 bool) string {
 	return "ipv6"
 }
 
-func (s set) owned() bool { return s.protocol == 0 }
+// header is how a rule names the network header of a family.
+func header(ipv4 bool) string {
+	if ipv4 {
+		return "ip"
+	}
+	return "ip6"
+}
 
-// object is the set as knftables makes it.
-func (s set) object() *knftables.Set {
-	addr := familyName(s.ipv4) + "_addr"
-	if s.owned() {
-		return &knftables.Set{
-			Name:    s.name,
-			Type:    addr + " . inet_proto . inet_service",
-			Comment: knftables.PtrTo("IPVS virtual servers that kube-ipvs made: it never deletes any other"),
+// containers lists all sets and maps of the table.
+func containers() []container {
+	var all []container
+	for _, ipv4 := range families() {
+		all = append(all, ownedSet(ipv4), internalSet(ipv4), podsSet(ipv4))
+		for _, p := range frontend.Protocols() {
+			all = append(all, masqueradeMap(ipv4, p))
 		}
 	}
-	return &knftables.Set{
-		Name:    s.name,
-		Type:    addr + " . inet_service",
-		Comment: knftables.PtrTo("node ports whose clients reach the pods with an address of this node"),
-	}
+	return all
 }
 
-// element is key as an element of the set.
-func (s set) element(key frontend.Key) *knftables.Element {
-	text := []string{key.Addr.String()}
-	if s.owned() {
-		text = append(text, key.Protocol.String())
-	}
-	return &knftables.Element{Set: s.name, Key: append(text, strconv.Itoa(int(key.Port)))}
+func ownedSet(ipv4 bool) container { return container{kind: owned, ipv4: ipv4} }
+
+func internalSet(ipv4 bool) container { return container{kind: internal, ipv4: ipv4} }
+
+func podsSet(ipv4 bool) container { return container{kind: pods, ipv4: ipv4} }
+
+func masqueradeMap(ipv4 bool, p frontend.Protocol) container {
+	return container{kind: masquerade, ipv4: ipv4, protocol: p}
 }
 
-// key reads an element back. What no agent writes is an error that names set and element.
-func (s set) key(e *knftables.Element) (frontend.Key, error) {
-	key, err := s.parse(e.Key)
-	if err == nil {
-		err = key.Validate()
+// object is the set or map as knftables makes it.
+func (c container) object() knftables.Object {
+	addr := familyName(c.ipv4) + "_addr"
+	key := addr + " . inet_proto . inet_service"
+	comment := map[kind]*string{
+		owned:      knftables.PtrTo("IPVS virtual servers that kube-ipvs made: it never deletes any other"),
+		internal:   knftables.PtrTo("node ports that take new connections from this node and its pods only"),
+		pods:       knftables.PtrTo("addresses of this node's pods"),
+		masquerade: knftables.PtrTo("node ports whose clients reach the pods with an address of this node"),
+	}[c.kind]
+	switch c.kind {
+	case masquerade:
+		return &knftables.Map{Name: c.name(), Type: addr + " . inet_service : verdict", Comment: comment}
+	case pods:
+		return &knftables.Set{Name: c.name(), Type: addr, Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: comment}
+	default:
+		return &knftables.Set{Name: c.name(), Type: key, Comment: comment}
 	}
-	if err != nil {
-		return frontend.Key{}, fmt.Errorf("%s: %s: %w", s.name, strings.Join(e.Key, " . "), err)
-	}
-	return key, nil
-}
-
-func (s set) parse(text []string) (frontend.Key, error) {
-	protocol := s.protocol
-	if s.owned() && len(text) == 3 {
-		p, err := parseProtocol(text[1])
-		if err != nil {
-			return frontend.Key{}, err
-		}
-		protocol, text = p, []string{text[0], text[2]}
-	}
-	if len(text) != 2 || protocol == 0 {
-		return frontend.Key{}, errors.New("not an element of this set's type")
-	}
-	addr, err := netip.ParseAddr(text[0])
-	if err != nil {
-		return frontend.Key{}, err
-	}
-	if addr.Is4() != s.ipv4 {
-		return frontend.Key{}, errors.New("address of the other family")
-	}
-	port, err := strconv.ParseUint(text[1], 10, 16)
-	if err != nil {
-		return frontend.Key{}, err
-	}
-	return frontend.Key{Addr: addr, Protocol: protocol, Port: uint16(port)}, nil
-}
-
-// parseProtocol reads a protocol by name or number: nft prints numbers where there is no /etc/protocols.
-func parseProtocol(text string) (frontend.Protocol, error) {
-	if n, err := strconv.ParseUint(text, 10, 8); err == nil {
-		return frontend.Protocol(n), nil
-	}
-	return frontend.ParseProtocol(text)
 }
 
 // tableObject is the table, with the comment for whoever finds it.
@@ -145,42 +94,99 @@ func tableObject() *knftables.Table {
 	}
 }
 
-func chainObject() *knftables.Chain {
-	return &knftables.Chain{
-		Name:     chainName,
-		Type:     knftables.PtrTo(knftables.NATType),
-		Hook:     knftables.PtrTo(knftables.PostroutingHook),
-		Priority: knftables.PtrTo(knftables.SNATPriority),
-		Comment:  knftables.PtrTo("replies of the pods have to come back through this node: masquerade the clients"),
+func chainObjects() []*knftables.Chain {
+	chains := []*knftables.Chain{
+		{
+			Name:     chainInput,
+			Type:     knftables.PtrTo(knftables.FilterType),
+			Hook:     knftables.PtrTo(knftables.InputHook),
+			Priority: knftables.PtrTo(knftables.FilterPriority),
+			Comment:  knftables.PtrTo("before IPVS takes a packet: what may not come in"),
+		},
+		{
+			Name:     chainPostrouting,
+			Type:     knftables.PtrTo(knftables.NATType),
+			Hook:     knftables.PtrTo(knftables.PostroutingHook),
+			Priority: knftables.PtrTo(knftables.SNATPriority),
+			Comment:  knftables.PtrTo("replies of the pods have to come back through this node: masquerade the clients"),
+		},
+		{Name: chainOutside, Comment: knftables.PtrTo("neither this node nor one of its pods: dropped")},
 	}
+	for _, m := range masquerades() {
+		chains = append(chains, &knftables.Chain{Name: chainOf(m)})
+	}
+	return chains
 }
 
-// ruleObjects lists the rules of the chain in order, each with its own comment.
-func ruleObjects() []*knftables.Rule {
-	var rules []*knftables.Rule
-	for _, s := range masqueradeSets() {
-		daddr := "ip daddr"
-		if !s.ipv4 {
-			daddr = "ip6 daddr"
-		}
-		rules = append(rules, &knftables.Rule{
-			Chain: chainName,
-			Rule: knftables.Concat("meta nfproto", familyName(s.ipv4), "meta l4proto", s.protocol.String(),
-				"ct original", daddr, ". ct original proto-dst @"+s.name, "masquerade fully-random"),
-			Comment: knftables.PtrTo(fmt.Sprintf("layout %d, %s %s", layout, familyName(s.ipv4), s.protocol)),
-		})
+// match is how rules tell the pods of this node.
+type match struct{ podInterface string }
+
+// from matches packets of a family that come from a pod of this node.
+func (m match) from(ipv4 bool) string {
+	if m.podInterface != "" {
+		return knftables.Concat("iifname", m.quoted())
 	}
+	return knftables.Concat(header(ipv4), "saddr @"+podsSet(ipv4).name())
+}
+
+// elsewhere matches packets of a family that do not go to a pod of this node.
+func (m match) elsewhere(ipv4 bool) string {
+	if m.podInterface != "" {
+		return knftables.Concat("oifname !=", m.quoted())
+	}
+	return knftables.Concat(header(ipv4), "daddr != @"+podsSet(ipv4).name())
+}
+
+func (m match) quoted() string { return `"` + m.podInterface + `"` }
+
+// ruleObjects lists the rules in the order of each chain. Each has a comment of its own in its chain, which tells what it
+// is and of which layout.
+func ruleObjects(m match) []*knftables.Rule {
+	var rules []*knftables.Rule
+	version := fmt.Sprintf("layout %d, ", layout)
+	if m.podInterface != "" {
+		version += "pods on " + m.podInterface + ", "
+	}
+	add := func(chain, what string, rule ...any) {
+		rules = append(rules, &knftables.Rule{Chain: chain, Rule: knftables.Concat(rule...), Comment: knftables.PtrTo(version + what)})
+	}
+	const replace = "masquerade fully-random"
+	add(chainOutside, "this node itself", `iifname "lo"`, "return")
+	for _, ipv4 := range families() {
+		ip, family := header(ipv4), familyName(ipv4)
+		nfproto := "meta nfproto " + family
+		add(chainInput, family, "ct state new", ip, "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
+		add(chainOutside, "its pods, "+family, nfproto, m.from(ipv4), "return")
+		add(chainOf(MasqueradeRemote), "pods elsewhere, "+family, nfproto, m.elsewhere(ipv4), replace)
+		add(chainOf(MasqueradePods), "clients that are pods, "+family, nfproto, m.from(ipv4), replace)
+		for _, p := range frontend.Protocols() {
+			add(chainPostrouting, family+" "+p.String(), nfproto, "meta l4proto", p.String(),
+				"ct original", ip, "daddr . ct original proto-dst vmap @"+masqueradeMap(ipv4, p).name())
+		}
+	}
+	add(chainOutside, "everybody else", "drop")
+	add(chainOf(MasqueradeRemote), "clients that are pods", "goto", chainOf(MasqueradePods))
+	add(chainOf(MasqueradeAll), "all clients", replace)
 	return rules
 }
 
 // addSkeleton makes the table without elements.
-func addSkeleton(tx *knftables.Transaction) {
+func addSkeleton(tx *knftables.Transaction, m match) {
 	tx.Add(tableObject())
-	for _, s := range sets() {
-		tx.Add(s.object())
+	for _, c := range containers() {
+		if c.kind != masquerade {
+			tx.Add(c.object())
+		}
 	}
-	tx.Add(chainObject())
-	for _, r := range ruleObjects() {
+	for _, c := range chainObjects() {
+		tx.Add(c)
+	}
+	for _, c := range containers() {
+		if c.kind == masquerade {
+			tx.Add(c.object())
+		}
+	}
+	for _, r := range ruleObjects(m) {
 		tx.Add(r)
 	}
 }

@@ -3,10 +3,15 @@
 package filter_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 	"github.com/kube-ipvs/kube-ipvs/filter"
@@ -39,12 +44,14 @@ func newNetwork(t *testing.T) *network {
 			t.Error(err)
 		}
 	})
-	n := &network{Topology: top, rules: filter.Rules{Owned: filter.Set{}, Masquerade: filter.Set{}}}
+	n := &network{Topology: top, rules: filter.Rules{
+		Owned: filter.Set{}, Masquerade: map[frontend.Key]filter.Masquerade{}, Pods: filter.NormalPrefixes(top.Node1.PodCIDRs),
+	}}
 	n.web1, n.web2 = n.pod(t, n.Node1, "web-1"), n.pod(t, n.Node2, "web-2")
 	var commands strings.Builder
 	for _, key := range n.frontends() {
 		n.rules.Owned[key] = struct{}{}
-		n.rules.Masquerade[key] = struct{}{}
+		n.rules.Masquerade[key] = filter.MasqueradeAll
 		fmt.Fprintf(&commands, "-A %s -s rr\n", ipvsadm(key))
 		for _, pod := range []*topo.Pod{n.web1, n.web2} {
 			fmt.Fprintf(&commands, "-a %s -r %s -m\n", ipvsadm(key), server(key, pod))
@@ -55,13 +62,30 @@ func newNetwork(t *testing.T) *network {
 		t.Fatal(err)
 	}
 	n.onNode1(t, func() error {
-		n.table, err = filter.Open()
+		n.table, err = filter.Open(filter.Options{})
 		if err != nil {
 			return err
 		}
 		return n.table.Replace(t.Context(), n.rules)
 	})
 	return n
+}
+
+// apply changes the table.
+func (n *network) apply(t *testing.T, want filter.Rules) {
+	t.Helper()
+	n.onNode1(t, func() error { return n.table.Apply(t.Context(), filter.Diff(n.rules, want)) })
+	n.rules = want
+}
+
+// masquerade changes it for all frontends.
+func (n *network) masquerade(t *testing.T, m filter.Masquerade) {
+	t.Helper()
+	want := n.rules.Clone()
+	for _, key := range n.frontends() {
+		want.Masquerade[key] = m
+	}
+	n.apply(t, want)
 }
 
 func (n *network) pod(t *testing.T, node *topo.Host, name string) *topo.Pod {
@@ -154,7 +178,7 @@ func (n *network) client(key frontend.Key) netip.Addr {
 	}[key.Addr]
 }
 
-func TestFrontendsInTheSetsAreMasqueraded(t *testing.T) {
+func TestAllClientsOfAFrontendAreMasqueraded(t *testing.T) {
 	n := newNetwork(t)
 	for _, key := range n.frontends() {
 		n.wantClients(t, n.Client, key, n.towards(key)...)
@@ -168,7 +192,7 @@ func TestFrontendsInTheSetsAreMasqueraded(t *testing.T) {
 }
 
 // The port is the same everywhere: address, family and protocol decide.
-func TestFrontendsThatAreNotInTheSetsKeepTheClientsAddress(t *testing.T) {
+func TestOtherFrontendsKeepTheClientsAddress(t *testing.T) {
 	n := newNetwork(t)
 	var commands strings.Builder // the other node's pod cannot answer a client that it has no route to
 	for _, key := range n.frontends() {
@@ -179,9 +203,9 @@ func TestFrontendsThatAreNotInTheSetsKeepTheClientsAddress(t *testing.T) {
 		if i%4 != 0 { // a few of them: each protocol and family is alone once
 			continue
 		}
-		want := filter.Rules{Owned: n.rules.Owned, Masquerade: filter.NewSet(alone)}
-		n.onNode1(t, func() error { return n.table.Apply(t.Context(), filter.Diff(n.rules, want)) })
-		n.rules = want
+		want := n.rules.Clone()
+		want.Masquerade = map[frontend.Key]filter.Masquerade{alone: filter.MasqueradeAll}
+		n.apply(t, want)
 		for _, key := range n.frontends() {
 			if key == alone {
 				n.wantClients(t, n.Client, key, n.towards(key)[0])
@@ -190,6 +214,111 @@ func TestFrontendsThatAreNotInTheSetsKeepTheClientsAddress(t *testing.T) {
 			}
 		}
 	}
+}
+
+// options are the ways to tell the pods of node 1.
+func options() []filter.Options {
+	return []filter.Options{{}, {PodInterface: topo.DevPods}, {PodInterface: topo.DevPods[:2] + "*"}}
+}
+
+// reopen makes the table tell pods in another way.
+func (n *network) reopen(t *testing.T, o filter.Options) {
+	t.Helper()
+	n.onNode1(t, func() (err error) {
+		if n.table, err = filter.Open(o); err != nil {
+			return err
+		}
+		return n.table.Replace(t.Context(), n.rules)
+	})
+}
+
+// only leaves one pod behind all frontends.
+func (n *network) only(t *testing.T, pod *topo.Pod) {
+	t.Helper()
+	gone := map[*topo.Pod]*topo.Pod{n.web1: n.web2, n.web2: n.web1}[pod]
+	var commands strings.Builder
+	for _, key := range n.frontends() {
+		fmt.Fprintf(&commands, "-d %s -r %s\n", ipvsadm(key), server(key, gone))
+	}
+	n.ipvsadm(t, commands.String())
+}
+
+func TestOnlyClientsThatArePodsAreMasqueraded(t *testing.T) {
+	n := newNetwork(t)
+	beside := n.pod(t, n.Node1, "beside")
+	n.only(t, n.web1)
+	n.masquerade(t, filter.MasqueradePods)
+	for _, o := range options() {
+		n.reopen(t, o)
+		for _, key := range n.frontends() {
+			n.wantClients(t, n.Client, key, n.client(key))
+			n.wantClients(t, beside.Host, key, n.towards(key)[0])
+			n.wantClients(t, n.web1.Host, key, n.towards(key)[0])
+		}
+	}
+}
+
+func TestClientsOfAPodElsewhereAreMasqueraded(t *testing.T) {
+	n := newNetwork(t)
+	beside := n.pod(t, n.Node1, "beside")
+	n.masquerade(t, filter.MasqueradeRemote)
+	for _, o := range options() {
+		n.reopen(t, o)
+		for _, key := range n.frontends() {
+			n.wantClients(t, n.Client, key, n.client(key), n.towards(key)[1])
+			n.wantClients(t, beside.Host, key, n.towards(key)...)
+		}
+	}
+}
+
+// The node itself, its pods, and connections that are there already are let in; a new one from outside is not.
+func TestAnInternalFrontendDropsNewConnectionsFromOutside(t *testing.T) {
+	n := newNetwork(t)
+	beside := n.pod(t, n.Node1, "beside")
+	var open []net.Conn
+	for _, key := range n.frontends() {
+		c, err := n.Client.Dial(t.Context(), key.Protocol.String(), key.AddrPort())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := topo.AskOn(c); err != nil {
+			t.Fatalf("%s: %v", key, err)
+		}
+		open = append(open, c)
+	}
+	want := n.rules.Clone()
+	want.Internal = filter.NewSet(n.frontends()...)
+	n.apply(t, want)
+	for _, o := range options() {
+		n.reopen(t, o)
+		for i, key := range n.frontends() {
+			for _, from := range []*topo.Host{beside.Host, n.web1.Host, n.Node1} {
+				n.wantClients(t, from, key, n.towards(key)...)
+			}
+			if _, err := topo.AskOn(open[i]); err != nil {
+				t.Errorf("%s: a connection from before: %v", key, err)
+			}
+		}
+		n.wantDropped(t)
+	}
+}
+
+// wantDropped asks all frontends from outside at once: what is dropped takes as long as one waits.
+func (n *network) wantDropped(t *testing.T) {
+	t.Helper()
+	var all sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	for _, key := range n.frontends() {
+		all.Go(func() {
+			answer, err := topo.Ask(ctx, n.Client, key.Protocol.String(), key.AddrPort())
+			if late, ok := errors.AsType[net.Error](err); !ok || !late.Timeout() {
+				t.Errorf("%s from outside: %v, %v; want no answer at all", key, answer, err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // An upgrade replaces the table, and a repair too: what is connected must not notice, and what connects meanwhile must

@@ -1,7 +1,9 @@
 package filter
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -50,52 +52,180 @@ func (s Set) minus(o Set) []frontend.Key {
 	return keys
 }
 
-// Rules is the content of the table, or a part of it.
-type Rules struct {
-	// Owned has the frontends whose virtual servers the agent made: these and no others may it change and delete.
-	Owned Set
-	// Masquerade has the frontends whose clients reach the real servers with an address of this node. Each of them
-	// should be in Owned too.
-	Masquerade Set
+// Masquerade says which clients of a frontend reach its real servers with an address of this node, so that the replies
+// come back through it. Each covers those before it.
+type Masquerade uint8
+
+const (
+	// MasqueradeNone: the real servers see every client's own address.
+	MasqueradeNone Masquerade = iota
+	// MasqueradePods: clients that are pods of this node. Their replies would go straight from pod to pod.
+	MasqueradePods
+	// MasqueradeRemote: those, and all clients whose real server is not a pod of this node.
+	MasqueradeRemote
+	// MasqueradeAll: all clients.
+	MasqueradeAll
+)
+
+// masquerades are those that are written.
+func masquerades() []Masquerade { return []Masquerade{MasqueradePods, MasqueradeRemote, MasqueradeAll} }
+
+// String is "none", "pods", "remote" or "all".
+func (m Masquerade) String() string {
+	if names := [...]string{"none", "pods", "remote", "all"}; int(m) < len(names) {
+		return names[m]
+	}
+	return fmt.Sprintf("masquerade(%d)", uint8(m))
 }
 
-// Equal reports whether both hold the same frontends.
+// Rules is the content of the table, or a part of it.
+type Rules struct {
+	// Owned has the frontends whose virtual servers the agent made: these and no others may it change and delete. Each
+	// key of Masquerade and Internal should be in it too.
+	Owned Set
+	// Masquerade has the frontends of which some clients are masqueraded; never MasqueradeNone.
+	Masquerade map[frontend.Key]Masquerade
+	// Internal has the frontends that take new connections from this node and its pods only. Those of everybody else
+	// are dropped; connections that are there already live on.
+	Internal Set
+	// Pods are the networks of this node's pods, in the order of netip.Prefix.Compare, none of them within another. They
+	// count only in a table that was not told an interface (Options.PodInterface).
+	Pods []netip.Prefix
+}
+
+// Equal reports whether both are the same.
 func (r Rules) Equal(o Rules) bool {
-	return maps.Equal(r.Owned, o.Owned) && maps.Equal(r.Masquerade, o.Masquerade)
+	return maps.Equal(r.Owned, o.Owned) && maps.Equal(r.Masquerade, o.Masquerade) && maps.Equal(r.Internal, o.Internal) &&
+		slices.Equal(r.Pods, o.Pods)
+}
+
+// Clone is a copy that shares nothing with r.
+func (r Rules) Clone() Rules {
+	return Rules{
+		Owned: maps.Clone(r.Owned), Masquerade: maps.Clone(r.Masquerade), Internal: maps.Clone(r.Internal), Pods: slices.Clone(r.Pods),
+	}
 }
 
 // Commit enters a change that the kernel has taken into r. The sets of r are changed in place, and made if they are nil.
 func (r *Rules) Commit(c Change) {
+	r.init()
+	r.Owned.remove(c.DelOwned)
+	r.Owned.add(c.AddOwned)
+	r.Internal.remove(c.DelInternal)
+	r.Internal.add(c.AddInternal)
+	for _, m := range c.Masquerade {
+		if m.Is == MasqueradeNone {
+			delete(r.Masquerade, m.Key)
+		} else {
+			r.Masquerade[m.Key] = m.Is
+		}
+	}
+	if c.SetPods {
+		r.Pods = slices.Clone(c.Pods)
+	}
+}
+
+func (r *Rules) init() {
 	if r.Owned == nil {
 		r.Owned = Set{}
 	}
 	if r.Masquerade == nil {
-		r.Masquerade = Set{}
+		r.Masquerade = map[frontend.Key]Masquerade{}
 	}
-	r.Owned.remove(c.DelOwned)
-	r.Owned.add(c.AddOwned)
-	r.Masquerade.remove(c.DelMasquerade)
-	r.Masquerade.add(c.AddMasquerade)
+	if r.Internal == nil {
+		r.Internal = Set{}
+	}
+}
+
+// NormalPrefixes is a list of prefixes as Rules has it: sorted, without bits behind their length, none within another.
+func NormalPrefixes(list []netip.Prefix) []netip.Prefix {
+	var normal []netip.Prefix
+	for _, p := range list {
+		normal = append(normal, p.Masked())
+	}
+	slices.SortFunc(normal, netip.Prefix.Compare) // a shorter prefix comes before those within it
+	var last netip.Prefix
+	return slices.DeleteFunc(normal, func(p netip.Prefix) bool {
+		within := last.IsValid() && last.Bits() <= p.Bits() && last.Contains(p.Addr())
+		if !within {
+			last = p
+		}
+		return within
+	})
+}
+
+// MasqueradeChange is another masquerade for one frontend.
+type MasqueradeChange struct {
+	Key     frontend.Key
+	Was, Is Masquerade
 }
 
 // Change is what has to be written to get from one content of the table to another. Where a key is added and deleted,
 // it is there in the end.
 type Change struct {
-	AddOwned, AddMasquerade []frontend.Key
-	DelMasquerade, DelOwned []frontend.Key
+	AddOwned, DelOwned       []frontend.Key
+	AddInternal, DelInternal []frontend.Key
+	Masquerade               []MasqueradeChange
+	// Pods are all networks of pods from now on, if SetPods. nft cannot add one in the transaction that deletes another
+	// which overlaps it.
+	Pods    []netip.Prefix
+	SetPods bool
 }
 
 // Diff is the smallest change that makes want of have. It is pure, and each of its lists is sorted.
 func Diff(have, want Rules) Change {
-	return Change{
-		AddOwned:      want.Owned.minus(have.Owned),
-		AddMasquerade: want.Masquerade.minus(have.Masquerade),
-		DelMasquerade: have.Masquerade.minus(want.Masquerade),
-		DelOwned:      have.Owned.minus(want.Owned),
+	c := Change{
+		AddOwned: want.Owned.minus(have.Owned), DelOwned: have.Owned.minus(want.Owned),
+		AddInternal: want.Internal.minus(have.Internal), DelInternal: have.Internal.minus(want.Internal),
 	}
+	if !slices.Equal(have.Pods, want.Pods) {
+		c.Pods, c.SetPods = want.Pods, true
+	}
+	for key, is := range want.Masquerade {
+		if was := have.Masquerade[key]; was != is {
+			c.Masquerade = append(c.Masquerade, MasqueradeChange{Key: key, Was: was, Is: is})
+		}
+	}
+	for key, was := range have.Masquerade {
+		if want.Masquerade[key] == MasqueradeNone {
+			c.Masquerade = append(c.Masquerade, MasqueradeChange{Key: key, Was: was})
+		}
+	}
+	slices.SortFunc(c.Masquerade, func(a, b MasqueradeChange) int { return a.Key.Compare(b.Key) })
+	return c
 }
 
 // Empty reports that nothing is to be written.
 func (c Change) Empty() bool {
-	return len(c.AddOwned)+len(c.AddMasquerade)+len(c.DelMasquerade)+len(c.DelOwned) == 0
+	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade) == 0 && !c.SetPods
+}
+
+// Keys are the frontends that the change is about, some of them more than once.
+func (c Change) Keys() []frontend.Key {
+	keys := slices.Concat(c.AddOwned, c.DelOwned, c.AddInternal, c.DelInternal)
+	for _, m := range c.Masquerade {
+		keys = append(keys, m.Key)
+	}
+	return keys
+}
+
+// validate names everything that cannot be written.
+func (c Change) validate() []error {
+	var errs []error
+	for _, key := range c.Keys() {
+		if err := key.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("frontend %s: %w", key, err))
+		}
+	}
+	for _, m := range c.Masquerade {
+		if m.Was > MasqueradeAll || m.Is > MasqueradeAll {
+			errs = append(errs, fmt.Errorf("frontend %s: unknown %s or %s", m.Key, m.Was, m.Is))
+		}
+	}
+	for _, p := range c.Pods {
+		if err := validatePrefix(p); err != nil {
+			errs = append(errs, fmt.Errorf("network of pods: %w", err))
+		}
+	}
+	return errs
 }

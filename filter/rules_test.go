@@ -31,6 +31,30 @@ func set(t testing.TB, texts ...string) filter.Set {
 	return filter.NewSet(keys(t, texts...)...)
 }
 
+// all masquerades every client of these frontends.
+func all(t testing.TB, texts ...string) map[frontend.Key]filter.Masquerade {
+	t.Helper()
+	m := map[frontend.Key]filter.Masquerade{}
+	for _, key := range keys(t, texts...) {
+		m[key] = filter.MasqueradeAll
+	}
+	return m
+}
+
+// changes are those from one masquerade of a frontend to another.
+func change(t testing.TB, text string, was, is filter.Masquerade) []filter.MasqueradeChange {
+	t.Helper()
+	return []filter.MasqueradeChange{{Key: keys(t, text)[0], Was: was, Is: is}}
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	var list []netip.Prefix
+	for _, text := range texts {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
 const (
 	web4 = "tcp://10.1.0.10:30080"
 	web6 = "tcp://[fd01::10]:30080"
@@ -47,29 +71,44 @@ func TestDiff(t *testing.T) {
 		{name: "nothing to nothing is empty"},
 		{
 			name: "the same is empty, whatever is masqueraded",
-			have: filter.Rules{Owned: set(t, web4, web6), Masquerade: set(t, web6)},
-			want: filter.Rules{Owned: set(t, web4, web6), Masquerade: set(t, web6)},
+			have: filter.Rules{Owned: set(t, web4, web6), Masquerade: all(t, web6)},
+			want: filter.Rules{Owned: set(t, web4, web6), Masquerade: all(t, web6)},
 		},
 		{
 			name: "a new frontend is owned and masqueraded",
-			want: filter.Rules{Owned: set(t, web4), Masquerade: set(t, web4)},
+			want: filter.Rules{Owned: set(t, web4), Masquerade: all(t, web4)},
 			change: filter.Change{
-				AddOwned: keys(t, web4), AddMasquerade: keys(t, web4),
+				AddOwned: keys(t, web4), Masquerade: change(t, web4, filter.MasqueradeNone, filter.MasqueradeAll),
 			},
 		},
 		{
-			name: "a frontend that goes leaves both sets",
-			have: filter.Rules{Owned: set(t, web4, dns4), Masquerade: set(t, web4)},
+			name: "a frontend that goes leaves everything",
+			have: filter.Rules{Owned: set(t, web4, dns4), Masquerade: all(t, web4)},
 			want: filter.Rules{Owned: set(t, dns4)},
 			change: filter.Change{
-				DelMasquerade: keys(t, web4), DelOwned: keys(t, web4),
+				DelOwned: keys(t, web4), Masquerade: change(t, web4, filter.MasqueradeAll, filter.MasqueradeNone),
 			},
 		},
 		{
 			name:   "a frontend that keeps the client's address from now on stays owned",
-			have:   filter.Rules{Owned: set(t, web4), Masquerade: set(t, web4)},
+			have:   filter.Rules{Owned: set(t, web4), Masquerade: all(t, web4)},
 			want:   filter.Rules{Owned: set(t, web4)},
-			change: filter.Change{DelMasquerade: keys(t, web4)},
+			change: filter.Change{Masquerade: change(t, web4, filter.MasqueradeAll, filter.MasqueradeNone)},
+		},
+		{
+			name:   "another masquerade tells what it was",
+			have:   filter.Rules{Masquerade: all(t, web4)},
+			want:   filter.Rules{Masquerade: map[frontend.Key]filter.Masquerade{keys(t, web4)[0]: filter.MasqueradePods}},
+			change: filter.Change{Masquerade: change(t, web4, filter.MasqueradeAll, filter.MasqueradePods)},
+		},
+		{
+			name: "internal frontends and networks of pods come and go",
+			have: filter.Rules{Internal: set(t, web4), Pods: prefixes("10.244.1.0/24")},
+			want: filter.Rules{Internal: set(t, web6), Pods: prefixes("10.244.2.0/24", "fd44::/64")},
+			change: filter.Change{
+				AddInternal: keys(t, web6), DelInternal: keys(t, web4),
+				Pods: prefixes("10.244.2.0/24", "fd44::/64"), SetPods: true,
+			},
 		},
 		{
 			name: "address, protocol and port are all part of the key, and lists are in order",
@@ -83,7 +122,7 @@ func TestDiff(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got := filter.Diff(test.have, test.want)
-			if d := cmp.Diff(test.change, got, cmpopts.EquateEmpty(), cmp.Comparer(sameKey)); d != "" {
+			if d := cmp.Diff(test.change, got, cmpopts.EquateEmpty(), cmp.Comparer(sameKey), cmp.Comparer(samePrefix)); d != "" {
 				t.Errorf("change differs (-want +got):\n%s", d)
 			}
 			if got.Empty() != test.have.Equal(test.want) {
@@ -95,10 +134,12 @@ func TestDiff(t *testing.T) {
 
 func sameKey(a, b frontend.Key) bool { return a == b }
 
+func samePrefix(a, b netip.Prefix) bool { return a == b }
+
 func TestWhatIsAddedAndDeletedInOneChangeIsThere(t *testing.T) {
 	list := keys(t, web4)
-	change := filter.Change{AddOwned: list, AddMasquerade: list, DelOwned: list, DelMasquerade: list}
-	want := filter.Rules{Owned: set(t, web4), Masquerade: set(t, web4)}
+	change := filter.Change{AddOwned: list, DelOwned: list, AddInternal: list, DelInternal: list}
+	want := filter.Rules{Owned: set(t, web4), Internal: set(t, web4)}
 	var memory filter.Rules
 	memory.Commit(change)
 	if !memory.Equal(want) {
@@ -108,7 +149,7 @@ func TestWhatIsAddedAndDeletedInOneChangeIsThere(t *testing.T) {
 	if err := table.Apply(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
-	if rules := mustRead(t, table).Rules; !rules.Owned.Has(list[0]) || !rules.Masquerade.Has(list[0]) {
+	if rules := mustRead(t, table).Rules; !rules.Owned.Has(list[0]) || !rules.Internal.Has(list[0]) {
 		t.Errorf("in the table there is %v", rules)
 	}
 }
@@ -134,5 +175,22 @@ func drawRules(t *rapid.T, label string) filter.Rules {
 	draw := func(name string) filter.Set {
 		return filter.NewSet(rapid.SliceOfN(key, 0, 12).Draw(t, label+" "+name)...)
 	}
-	return filter.Rules{Owned: draw("owned"), Masquerade: draw("masquerade")}
+	masquerade := map[frontend.Key]filter.Masquerade{}
+	for _, key := range draw("masquerade").Keys() {
+		masquerade[key] = rapid.SampledFrom([]filter.Masquerade{filter.MasqueradePods, filter.MasqueradeRemote, filter.MasqueradeAll}).
+			Draw(t, label+" masquerade")
+	}
+	pods := rapid.SliceOf(rapid.SampledFrom(prefixes("10.244.1.0/24", "10.244.0.0/16", "10.9.0.1/32", "fd44::/64", "fd44::1/128", "::/0"))).
+		Draw(t, label+" pods")
+	return filter.Rules{
+		Owned: draw("owned"), Masquerade: masquerade, Internal: draw("internal"), Pods: filter.NormalPrefixes(pods),
+	}
+}
+
+func TestPrefixesAreNormal(t *testing.T) {
+	got := filter.NormalPrefixes(prefixes("10.244.1.7/24", "fd44::/64", "10.244.0.0/16", "10.9.0.0/24", "10.244.1.0/24", "fd44::/64", "10.8.0.0/13"))
+	want := prefixes("10.8.0.0/13", "10.244.0.0/16", "fd44::/64")
+	if d := cmp.Diff(want, got, cmp.Comparer(samePrefix)); d != "" {
+		t.Errorf("prefixes differ (-want +got):\n%s", d)
+	}
 }

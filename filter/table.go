@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -16,37 +17,63 @@ import (
 // limit is how long a call may take before its nft is given up: thousands of elements take seconds on a slow machine.
 const limit = time.Minute
 
+// Options are what the rules of a table depend on.
+type Options struct {
+	// PodInterface tells the pods of this node by the interface that their packets come from: its name, or the
+	// beginning of it and a star ("cali*"). Empty means by their addresses (Rules.Pods).
+	PodInterface string
+}
+
+// podInterface is what the name of an interface may consist of here: it ends in an nft script.
+var podInterface = regexp.MustCompile(`^[A-Za-z0-9_.@-]{1,15}\*?$`)
+
+// Validate refuses an interface that no rule can name.
+func (o Options) Validate() error {
+	if o.PodInterface != "" && !podInterface.MatchString(o.PodInterface) {
+		return fmt.Errorf("%q is not the name of an interface: up to 15 letters, digits and any of _ . @ -", o.PodInterface)
+	}
+	return nil
+}
+
 // Table is the agent's nftables table in one network namespace. Its methods may be called from several goroutines;
 // calls follow each other. Every write is one transaction: it is in force as a whole or not at all. After an error that
 // came because ctx ended, only Read tells which.
 type Table struct {
-	mu  sync.Mutex
-	nft knftables.Interface
-	own generations
+	mu    sync.Mutex
+	nft   knftables.Interface
+	match match
+	own   generations
 }
 
 // Open is the table of the network namespace of the calling thread. It runs nft to see that it works and is allowed to,
 // and writes nothing.
-func Open() (*Table, error) {
+func Open(o Options) (*Table, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
 	nft, err := knftables.New(Family, Name)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	return New(nft), nil
+	return New(nft, o), nil
 }
 
-// New is the table behind nft, which must have been made for Family and Name. knftables.NewFake gives one for tests.
-func New(nft knftables.Interface) *Table { return &Table{nft: nft} }
+// New is the table behind nft, which must have been made for Family and Name, with valid options. knftables.NewFake gives
+// one for tests.
+func New(nft knftables.Interface, o Options) *Table {
+	return &Table{nft: nft, match: match{podInterface: o.PodInterface}}
+}
 
 // State is what the kernel has.
 type State struct {
-	// Rules has all elements that can be read as frontends, whoever wrote them.
+	// Rules has all elements that can be read, whoever wrote them.
 	Rules Rules
 	// Present: there is a table of our name.
 	Present bool
-	// Intact: the sets, the chain and its rules are there and of the present layout. If not, Ensure or Replace mend it.
+	// Intact: the sets, maps, chains and rules are there, of the present layout and for the present options. If not,
+	// Ensure or Replace mend it.
 	Intact bool
-	// Stray has the elements that are no frontends, as "SET: ELEMENT: REASON". Somebody else wrote them; no packet that
+	// Stray has the elements that cannot be read, as "SET: ELEMENT: REASON". Somebody else wrote them; no packet that
 	// the agent cares for matches them. Replace removes them.
 	Stray []string
 }
@@ -70,8 +97,8 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	return true, t.replace(ctx, state.Rules)
 }
 
-// Read is what the kernel has. A table that is missing is no error: the state is empty and not Intact. nft runs nine times
-// for it, so ask when Watch says so, not on a timer.
+// Read is what the kernel has. A table that is missing is no error: the state is empty and not Intact. nft runs once for
+// each set and map, so ask when Watch says so, not on a timer.
 func (t *Table) Read(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,13 +108,14 @@ func (t *Table) Read(ctx context.Context) (State, error) {
 }
 
 // Apply writes a change. Elements to be added that exist, and elements to be deleted that are gone, are no error. If the
-// table is not there, or not whole, IsMissing(err), and nothing was written: Replace with everything that is wanted. An
-// invalid key fails the call before anything is written. An empty change runs nothing.
+// table is not as the change takes it to be (it is gone, or not whole, or a frontend has another masquerade), then
+// IsOutOfStep(err), and nothing was written: Replace with everything that is wanted. An invalid change fails before
+// anything is written. An empty one runs nothing.
 func (t *Table) Apply(ctx context.Context, c Change) error {
 	if c.Empty() {
 		return nil
 	}
-	if err := validate(c.AddOwned, c.AddMasquerade, c.DelMasquerade, c.DelOwned); err != nil {
+	if err := errors.Join(c.validate()...); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	t.mu.Lock()
@@ -95,17 +123,8 @@ func (t *Table) Apply(ctx context.Context, c Change) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tx := t.nft.NewTransaction()
-	// The deletions come first and each is preceded by an addition: the element is gone then, whether it was there or not.
-	for _, s := range []struct {
-		keys []frontend.Key
-		set  func(frontend.Key) set
-	}{{c.DelMasquerade, masqueradeSetOf}, {c.DelOwned, ownedSetOf}} {
-		for _, key := range s.keys {
-			tx.Add(s.set(key).element(key))
-			tx.Delete(s.set(key).element(key))
-		}
-	}
-	addElements(tx, c.AddOwned, c.AddMasquerade)
+	deleteElements(tx, c)
+	addElements(tx, c)
 	if err := t.run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables: changing table %s: %w", Name, err)
 	}
@@ -114,7 +133,7 @@ func (t *Table) Apply(ctx context.Context, c Change) error {
 
 // Replace makes the table with exactly these rules, from whatever is there, in one transaction. It always writes.
 func (t *Table) Replace(ctx context.Context, r Rules) error {
-	if err := validate(r.Owned.Keys(), r.Masquerade.Keys()); err != nil {
+	if err := errors.Join(Diff(Rules{}, r).validate()...); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	t.mu.Lock()
@@ -138,16 +157,17 @@ func (t *Table) Remove(ctx context.Context) error {
 	return nil
 }
 
-// IsMissing reports that a change could not be written because the table, or a set of it, does not exist.
-func IsMissing(err error) bool { return knftables.IsNotFound(err) }
+// IsOutOfStep reports that a change could not be written because the table is not what it was taken for: it, or a part
+// of it, does not exist, or an element has another value.
+func IsOutOfStep(err error) bool { return knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) }
 
 func (t *Table) replace(ctx context.Context, r Rules) error {
 	tx := t.nft.NewTransaction()
 	// Deleting what may not exist: add it first.
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
-	addSkeleton(tx)
-	addElements(tx, r.Owned.Keys(), r.Masquerade.Keys())
+	addSkeleton(tx, t.match)
+	addElements(tx, Diff(Rules{}, r))
 	if err := t.run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables: making table %s: %w", Name, err)
 	}
@@ -164,8 +184,8 @@ func (t *Table) intact(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, s := range sets() {
-		if !slices.Contains(objects["set"], s.name) {
+	for _, c := range containers() {
+		if !slices.Contains(objects[c.objectType()], c.name()) {
 			return false, nil
 		}
 	}
@@ -184,19 +204,34 @@ func (t *Table) list(ctx context.Context) (map[string][]string, error) {
 	return objects, nil
 }
 
-// rulesAreRight reads whether the chain has the rules of the present layout and no others.
+// rulesAreRight reads whether our chains have the rules of the present layout and no others. Chains of somebody else in
+// our table are his.
 func (t *Table) rulesAreRight(ctx context.Context) (bool, error) {
-	rules, err := t.nft.ListRules(ctx, chainName)
+	rules, err := t.nft.ListRules(ctx, "")
 	if knftables.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("nftables: listing chain %s of table %s: %w", chainName, Name, newNftError(ctx, err))
+		return false, fmt.Errorf("nftables: listing the rules of table %s: %w", Name, newNftError(ctx, err))
 	}
-	same := func(a, b *knftables.Rule) bool {
-		return a.Comment != nil && b.Comment != nil && *a.Comment == *b.Comment
+	return slices.Equal(comments(rules), comments(ruleObjects(t.match))), nil
+}
+
+// comments has those of the rules of our chains, chain by chain: what identifies a rule.
+func comments(rules []*knftables.Rule) []string {
+	var all []string
+	for _, c := range chainObjects() {
+		for _, r := range rules {
+			if r.Chain == c.Name {
+				text := c.Name + ": "
+				if r.Comment != nil {
+					text += *r.Comment
+				}
+				all = append(all, text)
+			}
+		}
 	}
-	return slices.EqualFunc(rules, ruleObjects(), same), nil
+	return all
 }
 
 func (t *Table) read(ctx context.Context) (State, error) {
@@ -204,7 +239,8 @@ func (t *Table) read(ctx context.Context) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	state := State{Rules: Rules{Owned: Set{}, Masquerade: Set{}}, Intact: right, Present: right}
+	state := State{Intact: right, Present: right}
+	state.Rules.init()
 	if !right { // the table may be missing altogether, which is quicker to find out once than for each set
 		objects, err := t.list(ctx)
 		if err != nil || objects == nil {
@@ -212,35 +248,37 @@ func (t *Table) read(ctx context.Context) (State, error) {
 		}
 		state.Present = true
 	}
-	for _, s := range sets() {
-		elements, err := t.nft.ListElements(ctx, "set", s.name)
-		if knftables.IsNotFound(err) {
-			state.Intact = false
-			continue
-		}
+	for _, c := range containers() {
+		elements, err := t.elements(ctx, c, &state.Intact)
 		if err != nil {
-			return State{}, fmt.Errorf("nftables: listing set %s of table %s: %w", s.name, Name, newNftError(ctx, err))
+			return State{}, err
 		}
-		state.add(s, elements)
+		for _, e := range elements {
+			if err := c.add(e, &state.Rules); err != nil {
+				state.Stray = append(state.Stray, err.Error())
+			}
+		}
 	}
+	state.Rules.Pods = NormalPrefixes(state.Rules.Pods)
 	slices.Sort(state.Stray)
 	return state, nil
 }
 
-// add enters the elements of a set.
-func (state *State) add(s set, elements []*knftables.Element) {
-	into := state.Rules.Masquerade
-	if s.owned() {
-		into = state.Rules.Owned
+// elements reads those of one set or map. Of one that is missing there are none, and the table is not intact; a masquerade
+// map may still be a set, as in layout 1.
+func (t *Table) elements(ctx context.Context, c container, intact *bool) ([]*knftables.Element, error) {
+	elements, err := t.nft.ListElements(ctx, c.objectType(), c.name())
+	if knftables.IsNotFound(err) && !*intact && c.kind == masquerade {
+		elements, err = t.nft.ListElements(ctx, "set", c.name())
 	}
-	for _, e := range elements {
-		key, err := s.key(e)
-		if err != nil {
-			state.Stray = append(state.Stray, err.Error())
-			continue
-		}
-		into[key] = struct{}{}
+	if knftables.IsNotFound(err) {
+		*intact = false
+		return nil, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("nftables: listing %s %s of table %s: %w", c.objectType(), c.name(), Name, newNftError(ctx, err))
+	}
+	return elements, nil
 }
 
 func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {
@@ -252,28 +290,48 @@ func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {
 	})
 }
 
-func ownedSetOf(key frontend.Key) set { return ownedSet(key.Addr.Is4()) }
-
-func masqueradeSetOf(key frontend.Key) set { return masqueradeSet(key.Addr.Is4(), key.Protocol) }
-
-func addElements(tx *knftables.Transaction, owned, masquerade []frontend.Key) {
-	for _, key := range owned {
-		tx.Add(ownedSetOf(key).element(key))
+// deleteElements deletes what a change deletes or alters. Each deletion is preceded by an addition: the element is gone
+// then, whether it was there or not.
+func deleteElements(tx *knftables.Transaction, c Change) {
+	remove := func(e *knftables.Element) {
+		tx.Add(e)
+		tx.Delete(e)
 	}
-	for _, key := range masquerade {
-		tx.Add(masqueradeSetOf(key).element(key))
+	for _, m := range c.Masquerade {
+		if m.Was != MasqueradeNone {
+			remove(masqueradeElement(m.Key, m.Was))
+		}
+	}
+	for _, key := range c.DelInternal {
+		remove(internalSet(key.Addr.Is4()).element(key))
+	}
+	for _, key := range c.DelOwned {
+		remove(ownedSet(key.Addr.Is4()).element(key))
+	}
+	if c.SetPods {
+		for _, ipv4 := range families() {
+			tx.Flush(podsSet(ipv4).object())
+		}
 	}
 }
 
-// validate names every key that cannot be written.
-func validate(lists ...[]frontend.Key) error {
-	var errs []error
-	for _, keys := range lists {
-		for _, key := range keys {
-			if err := key.Validate(); err != nil {
-				errs = append(errs, fmt.Errorf("frontend %s: %w", key, err))
-			}
+func addElements(tx *knftables.Transaction, c Change) {
+	for _, key := range c.AddOwned {
+		tx.Add(ownedSet(key.Addr.Is4()).element(key))
+	}
+	for _, key := range c.AddInternal {
+		tx.Add(internalSet(key.Addr.Is4()).element(key))
+	}
+	for _, m := range c.Masquerade {
+		if m.Is != MasqueradeNone {
+			tx.Add(masqueradeElement(m.Key, m.Is))
 		}
 	}
-	return errors.Join(errs...)
+	for _, p := range c.Pods {
+		tx.Add(podsSet(p.Addr().Is4()).prefix(p))
+	}
+}
+
+func masqueradeElement(key frontend.Key, m Masquerade) *knftables.Element {
+	return masqueradeMap(key.Addr.Is4(), key.Protocol).masqueraded(key, m)
 }

@@ -3,8 +3,10 @@ package filter_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,14 +22,18 @@ import (
 // served is a table that holds some frontends, in a fake.
 func served(t *testing.T) (*filter.Table, *filtertest.Fake, filter.Rules) {
 	t.Helper()
-	rules := filter.Rules{Owned: set(t, web4, web6, dns4), Masquerade: set(t, web4, web6)}
+	rules := filter.Rules{
+		Owned: set(t, web4, web6, dns4), Masquerade: all(t, web4, web6), Internal: set(t, dns4), Pods: prefixes("10.244.1.0/24", "fd44:1::/64"),
+	}
 	fake := filtertest.New()
-	table := filter.New(fake)
+	table := newTable(fake)
 	if err := table.Replace(t.Context(), rules); err != nil {
 		t.Fatal(err)
 	}
 	return table, fake, rules
 }
+
+func newTable(fake *filtertest.Fake) *filter.Table { return filter.New(fake, filter.Options{}) }
 
 func mustRead(t *testing.T, table *filter.Table) filter.State {
 	t.Helper()
@@ -42,15 +48,15 @@ func mustRead(t *testing.T, table *filter.Table) filter.State {
 // layout and add its file; those of older layouts stay, to be migrated from.
 func TestTheTextOfALayoutNeverChanges(t *testing.T) {
 	fake := filtertest.New()
-	if _, err := filter.New(fake).Ensure(t.Context()); err != nil {
+	if _, err := newTable(fake).Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile("testdata/layout-1.nft")
+	want, err := os.ReadFile("testdata/layout-2.nft")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(fake.Dump(), "\n")); d != "" {
-		t.Errorf("layout differs from testdata/layout-1.nft (-want +got):\n%s", d)
+		t.Errorf("layout differs from testdata/layout-2.nft (-want +got):\n%s", d)
 	}
 }
 
@@ -66,7 +72,7 @@ func TestCommentsFitIntoTheKernel(t *testing.T) {
 }
 
 func TestReadingAMissingTableIsNoError(t *testing.T) {
-	state := mustRead(t, filter.New(filtertest.New()))
+	state := mustRead(t, newTable(filtertest.New()))
 	if state.Intact || !state.Rules.Equal(filter.Rules{}) {
 		t.Errorf("state = %+v, want nothing", state)
 	}
@@ -74,7 +80,7 @@ func TestReadingAMissingTableIsNoError(t *testing.T) {
 
 func TestReadGivesWhatWasWritten(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		table := filter.New(filtertest.New())
+		table := newTable(filtertest.New())
 		first, second := drawRules(rt, "first"), drawRules(rt, "second")
 		if err := table.Replace(t.Context(), first); err != nil {
 			rt.Fatal(err)
@@ -94,11 +100,12 @@ func TestReadGivesWhatWasWritten(t *testing.T) {
 // What somebody else has done meanwhile does not matter, whether the elements of a change are there or not.
 func TestApplyToleratesWhatIsDoneAlready(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		table := filter.New(filtertest.New())
+		table := newTable(filtertest.New())
 		believed, actual, want := drawRules(rt, "believed"), drawRules(rt, "actual"), drawRules(rt, "want")
 		if err := table.Replace(t.Context(), actual); err != nil {
 			rt.Fatal(err)
 		}
+		believed.Masquerade = maps.Clone(actual.Masquerade) // a map refuses another verdict: see below
 		change := filter.Diff(believed, want)
 		if err := table.Apply(t.Context(), change); err != nil {
 			rt.Fatal(err)
@@ -113,19 +120,19 @@ func TestApplyToleratesWhatIsDoneAlready(t *testing.T) {
 func TestApplyOfAnEmptyChangeRunsNothing(t *testing.T) {
 	fake := filtertest.New()
 	fake.SetFault(func(string) error { return errors.New("a transaction ran") })
-	if err := filter.New(fake).Apply(t.Context(), filter.Change{}); err != nil {
+	if err := newTable(fake).Apply(t.Context(), filter.Change{}); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestApplyToAMissingTableSaysSoAndWritesNothing(t *testing.T) {
+func TestApplyToAMissingTableIsOutOfStep(t *testing.T) {
 	table, fake, rules := served(t)
 	if err := fake.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, change := range []filter.Change{{AddOwned: keys(t, sig4)}, {DelOwned: keys(t, web4)}} {
-		if err := table.Apply(t.Context(), change); !filter.IsMissing(err) {
-			t.Errorf("Apply(%v) = %v, want an error that IsMissing", change, err)
+		if err := table.Apply(t.Context(), change); !filter.IsOutOfStep(err) {
+			t.Errorf("Apply(%v) = %v, want an error that IsOutOfStep", change, err)
 		}
 	}
 	if err := table.Replace(t.Context(), rules); err != nil {
@@ -171,8 +178,8 @@ func TestInvalidKeysAreNamedAndNothingIsWritten(t *testing.T) {
 		good := keys(t, sig4)[0]
 		for name, err := range map[string]error{
 			"Apply":   table.Apply(t.Context(), filter.Change{AddOwned: []frontend.Key{good, key}}),
-			"Delete":  table.Apply(t.Context(), filter.Change{DelMasquerade: []frontend.Key{key}}),
-			"Replace": table.Replace(t.Context(), filter.Rules{Masquerade: filter.NewSet(good, key)}),
+			"Delete":  table.Apply(t.Context(), filter.Change{DelInternal: []frontend.Key{key}}),
+			"Replace": table.Replace(t.Context(), filter.Rules{Masquerade: map[frontend.Key]filter.Masquerade{good: filter.MasqueradeAll, key: filter.MasqueradePods}}),
 		} {
 			if err == nil || !strings.Contains(err.Error(), key.String()) || strings.Contains(err.Error(), good.String()) {
 				t.Errorf("%s with %s: error %v", name, key, err)
@@ -188,8 +195,8 @@ func TestElementsOfOthersAreReportedAndHoldNothingUp(t *testing.T) {
 	table, fake, rules := served(t)
 	err := fake.Foreign(t.Context(), func(tx *knftables.Transaction) {
 		tx.Add(&knftables.Element{Set: "owned-ipv4", Key: []string{"10.9.9.9", "icmp", "1"}})
-		tx.Add(&knftables.Element{Set: "masquerade-ipv6-udp", Key: []string{"::ffff:10.1.0.10", "30080"}})
-		tx.Add(&knftables.Element{Set: "masquerade-ipv4-tcp", Key: []string{"10.3.0.10", "30080"}})
+		tx.Add(&knftables.Element{Map: "masquerade-ipv6-udp", Key: []string{"::ffff:10.1.0.10", "30080"}, Value: []string{"goto masquerade-all"}})
+		tx.Add(&knftables.Element{Map: "masquerade-ipv4-tcp", Key: []string{"10.3.0.10", "30080"}, Value: []string{"goto masquerade-all"}})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -204,9 +211,10 @@ func TestElementsOfOthersAreReportedAndHoldNothingUp(t *testing.T) {
 		}
 	}
 	// A frontend is one whoever wrote it: the next Diff deletes it.
-	change := filter.Diff(state.Rules, rules)
-	if len(change.DelMasquerade) != 1 || change.DelMasquerade[0] != keys(t, "tcp://10.3.0.10:30080")[0] {
-		t.Errorf("change = %+v, want the masquerade of 10.3.0.10 deleted", change)
+	diff := filter.Diff(state.Rules, rules)
+	want := change(t, "tcp://10.3.0.10:30080", filter.MasqueradeAll, filter.MasqueradeNone)
+	if !slices.Equal(diff.Masquerade, want) {
+		t.Errorf("change = %+v, want the masquerade of 10.3.0.10 deleted", diff)
 	}
 }
 
@@ -225,10 +233,10 @@ func TestRemoveDeletesTheTableAndToleratesThatItIsGone(t *testing.T) {
 func TestAFailedTransactionHoldsOnlyItsOwnFrontends(t *testing.T) {
 	table, fake, rules := served(t)
 	fake.SetFault(filtertest.Refuse(keys(t, sig4)...))
-	if err := table.Apply(t.Context(), filter.Change{AddOwned: keys(t, sig4)}); err == nil || filter.IsMissing(err) {
+	if err := table.Apply(t.Context(), filter.Change{AddOwned: keys(t, sig4)}); err == nil || filter.IsOutOfStep(err) {
 		t.Errorf("Apply = %v, want the injected fault", err)
 	}
-	change := filter.Change{DelMasquerade: keys(t, web4)}
+	change := filter.Change{DelInternal: keys(t, dns4)}
 	if err := table.Apply(t.Context(), change); err != nil {
 		t.Error(err)
 	}
@@ -247,5 +255,92 @@ func TestErrorsOfNftComeBack(t *testing.T) {
 	}
 	if err := table.Remove(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Remove = %v", err)
+	}
+}
+
+func TestAnotherMasqueradeThanTheOneThatWasIsOutOfStep(t *testing.T) {
+	for _, was := range []filter.Masquerade{filter.MasqueradeNone, filter.MasqueradePods} {
+		table, fake, rules := served(t) // web4 is masqueraded for all
+		before := fake.Dump()
+		c := filter.Change{AddOwned: keys(t, sig4), Masquerade: change(t, web4, was, filter.MasqueradeRemote)}
+		if err := table.Apply(t.Context(), c); !filter.IsOutOfStep(err) {
+			t.Errorf("was %s: Apply = %v, want an error that IsOutOfStep", was, err)
+		}
+		if d := cmp.Diff(before, fake.Dump()); d != "" {
+			t.Errorf("was %s: the table was changed:\n%s", was, d)
+		}
+		rules.Commit(c)
+		if err := table.Replace(t.Context(), rules); err != nil {
+			t.Fatal(err)
+		}
+		if state := mustRead(t, table); !state.Rules.Equal(rules) {
+			t.Errorf("was %s: table has %v, want %v", was, state.Rules, rules)
+		}
+	}
+}
+
+func TestPodsAreToldByTheirInterfaceIfThereIsOne(t *testing.T) {
+	_, fake, rules := served(t)
+	byInterface := filter.New(fake, filter.Options{PodInterface: "cali*"})
+	if state := mustRead(t, byInterface); state.Intact || !state.Rules.Equal(rules) {
+		t.Errorf("a table that tells pods by address is %+v to one that tells them by interface", state)
+	}
+	if wrote, err := byInterface.Ensure(t.Context()); !wrote || err != nil {
+		t.Fatalf("Ensure = %v, %v; want true, nil", wrote, err)
+	}
+	if state := mustRead(t, byInterface); !state.Intact || !state.Rules.Equal(rules) {
+		t.Errorf("after Ensure: %+v", state)
+	}
+	for _, want := range []string{`iifname "cali*" masquerade fully-random`, `oifname != "cali*" masquerade fully-random`, `iifname "cali*" return`} {
+		if strings.Count(fake.Dump(), want) != 2 {
+			t.Errorf("not in two rules, one for each family: %s", want)
+		}
+	}
+	if strings.Contains(fake.Dump(), "@pods-") {
+		t.Error("a rule looks at the addresses of pods")
+	}
+}
+
+func TestAnInterfaceThatIsNoneIsRefused(t *testing.T) {
+	for _, name := range []string{"cni0", "cali*", "veth", "eth0.100", "a-b_c@d"} {
+		if err := (filter.Options{PodInterface: name}).Validate(); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{`a"; drop; #`, "a b", "*", "sixteen-letters-", "c*li", "a/b"} {
+		if err := (filter.Options{PodInterface: name}).Validate(); err == nil || !strings.Contains(err.Error(), "not the name of an interface") {
+			t.Errorf("%q: error %v", name, err)
+		}
+	}
+}
+
+// An agent of the version before left its table: what it owned and masqueraded is taken over.
+func TestLayout1IsMigrated(t *testing.T) {
+	text, err := os.ReadFile("testdata/layout-1.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := filtertest.New()
+	if err := fake.ParseDump(string(text)); err != nil {
+		t.Fatal(err)
+	}
+	err = fake.Foreign(t.Context(), func(tx *knftables.Transaction) {
+		tx.Add(&knftables.Element{Set: "owned-ipv4", Key: []string{"10.1.0.10", "tcp", "30080"}})
+		tx.Add(&knftables.Element{Set: "owned-ipv6", Key: []string{"fd01::10", "tcp", "30080"}})
+		tx.Add(&knftables.Element{Set: "masquerade-ipv4-tcp", Key: []string{"10.1.0.10", "30080"}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := filter.Rules{Owned: set(t, web4, web6), Masquerade: all(t, web4)}
+	table := newTable(fake)
+	if state := mustRead(t, table); state.Intact || !state.Present || len(state.Stray) > 0 || !state.Rules.Equal(want) {
+		t.Errorf("before: %+v, want %v", state, want)
+	}
+	if wrote, err := table.Ensure(t.Context()); !wrote || err != nil {
+		t.Fatalf("Ensure = %v, %v; want true, nil", wrote, err)
+	}
+	if state := mustRead(t, table); !state.Intact || !state.Rules.Equal(want) {
+		t.Errorf("after: %+v, want %v", state, want)
 	}
 }

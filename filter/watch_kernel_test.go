@@ -179,7 +179,7 @@ func TestLostEventsAreAChangeAndTheWatchGoesOn(t *testing.T) {
 	wait(t, changed, time.Now())
 	for port := range uint16(4) { // the overrun is signalled twice at most, the rest has to be seen
 		key := frontend.NewKey(netip.MustParseAddr("10.9.9.9"), frontend.TCP, port+1)
-		nft(t, "add element inet kube-ipvs owned-ipv4 { "+strings.Join(ownedSetOf(key).element(key).Key, " . ")+" }")
+		nft(t, "add element inet kube-ipvs owned-ipv4 { "+strings.Join(ownedSet(key.Addr.Is4()).element(key).Key, " . ")+" }")
 		wait(t, changed, time.Now())
 	}
 	socket.Close()

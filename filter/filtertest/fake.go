@@ -39,10 +39,48 @@ func (f *Fake) Run(ctx context.Context, tx *knftables.Transaction) error {
 			return err
 		}
 	}
+	if err := f.conflict(ctx, tx.String()); err != nil {
+		return err
+	}
 	if err := f.Fake.Run(ctx, tx); err != nil {
 		return err
 	}
 	f.writes++
+	return nil
+}
+
+// conflict is what the kernel says, and knftables' fake does not, to another value for a key that a map has.
+func (f *Fake) conflict(ctx context.Context, transaction string) error {
+	if f.Table == nil {
+		return nil
+	}
+	values := map[string]string{} // by map and key
+	for name, m := range f.Table.Maps {
+		for _, e := range m.Elements {
+			values[name+" { "+strings.Join(e.Key, " . ")] = strings.Join(e.Value, " ")
+		}
+	}
+	for line := range strings.Lines(transaction) {
+		line = strings.TrimSuffix(strings.TrimSpace(line), " }")
+		if strings.HasPrefix(line, "delete table ") {
+			clear(values)
+		}
+		verb, rest, isElement := strings.Cut(line, " element "+string(filter.Family)+" "+filter.Name+" ")
+		key, value, isMap := strings.Cut(rest, " : ")
+		before, exists := values[key]
+		switch {
+		case !isElement:
+		case verb == "delete":
+			delete(values, key)
+		case !isMap:
+		case exists && before != value:
+			exists := f.NewTransaction()
+			exists.Create(&knftables.Table{})
+			return f.Fake.Run(ctx, exists)
+		default:
+			values[key] = value
+		}
+	}
 	return nil
 }
 
@@ -69,7 +107,7 @@ func Refuse(keys ...frontend.Key) func(transaction string) error {
 // Mentions reports whether a transaction adds or deletes an element for key.
 func Mentions(transaction string, key frontend.Key) bool {
 	owned := fmt.Sprintf(" { %s . %s . %d }", key.Addr, key.Protocol, key.Port)
-	masquerade := fmt.Sprintf("-%s { %s . %d }", key.Protocol, key.Addr, key.Port)
+	masquerade := fmt.Sprintf("-%s { %s . %d : ", key.Protocol, key.Addr, key.Port)
 	return strings.Contains(transaction, owned) || strings.Contains(transaction, masquerade)
 }
 
