@@ -157,19 +157,32 @@ func (r *rig) plan(t *testing.T) (ipvs.Table, filter.Rules) {
 			NodePort  uint16
 			Protocol  string
 			Frontends []struct {
-				Address            string
-				Served, Masquerade bool
+				Address          string
+				Served, Internal bool
+				Masquerade       string
 			}
 		}
 	}
 	must(t, json.Unmarshal([]byte(r.planAs(t, "json")), &planned))
-	rules := filter.Rules{Owned: filter.NewSet(table.Keys()...), Masquerade: filter.Set{}}
+	rules := filter.Rules{
+		Owned: filter.NewSet(table.Keys()...), Masquerade: map[frontend.Key]filter.Masquerade{}, Internal: filter.Set{},
+		Pods: filter.NormalPrefixes(r.Node1.PodCIDRs),
+	}
 	for _, p := range planned.ServicePorts {
 		for _, f := range p.Frontends {
 			protocol, err := frontend.ParseProtocol(p.Protocol)
 			must(t, err)
-			if f.Served && f.Masquerade {
-				rules.Masquerade[frontend.NewKey(netip.MustParseAddr(f.Address), protocol, p.NodePort)] = struct{}{}
+			if !f.Served {
+				continue
+			}
+			k := frontend.NewKey(netip.MustParseAddr(f.Address), protocol, p.NodePort)
+			for _, m := range []filter.Masquerade{filter.MasqueradePods, filter.MasqueradeRemote, filter.MasqueradeAll} {
+				if m.String() == f.Masquerade {
+					rules.Masquerade[k] = m
+				}
+			}
+			if f.Internal {
+				rules.Internal[k] = struct{}{}
 			}
 		}
 	}

@@ -72,7 +72,7 @@ func newRig(t *testing.T, options ...topo.PodOption) *rig {
 			t.Error(err)
 		}
 	})
-	must(t, r.Node("node1", r.Node1.A4, r.Node1.A6))
+	must(t, r.Node(r.Node1))
 	r.web1, r.web2 = r.pod(t, r.Node1, "web-1", options...), r.pod(t, r.Node2, "web-2", options...)
 	t.Logf("the network took %s", since(begin))
 	return r
@@ -168,7 +168,7 @@ func (r *rig) weights(ctx context.Context, k frontend.Key) (map[netip.AddrPort]u
 // rules are what our nftables table has.
 func (r *rig) rules(ctx context.Context) (state filter.State, err error) {
 	err = r.Node1.Do(func() error {
-		table, err := filter.Open()
+		table, err := filter.Open(filter.Options{})
 		if err != nil {
 			return err
 		}

@@ -44,8 +44,8 @@ func filled(b *testing.B, services int) (*Reconciler, *source) {
 	src, addrs := newSource(), &addresses{changed: make(chan struct{}, 1)}
 	addrs.set("10.1.0.10", "10.2.0.10")
 	r := New(logr.Discard(), Config{
-		Source: src, Addresses: addrs, Kernel: ipvsfake.New(), Filter: filter.New(filtertest.New()),
-		NodePortAddresses: spec, Scheduler: "rr", SyncPeriod: time.Hour, DrainTimeout: 0, AddressGrace: time.Minute,
+		Source: src, Addresses: addrs, Kernel: ipvsfake.New(), Filter: filter.New(filtertest.New(), filter.Options{}),
+		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: time.Hour, DrainTimeout: 0, AddressGrace: time.Minute,
 	})
 	src.deliver(func(u *Update) {
 		for i := range services {

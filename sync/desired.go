@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
@@ -17,20 +18,25 @@ type Frontend struct {
 	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: weight 0 where
 	// the kernel has them, never added.
 	Quiet map[netip.AddrPort]struct{}
-	// Masquerade: requests reach the endpoint with an address of this node, so that the reply comes back through it.
-	Masquerade bool
+	// Masquerade says whose requests reach the endpoint with an address of this node.
+	Masquerade filter.Masquerade
+	// Internal: new connections from outside of this node and its pods are dropped.
+	Internal bool
 }
 
 // Equal reports whether both ask for the same kernel state.
 func (f Frontend) Equal(o Frontend) bool {
-	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
+	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Internal == o.Internal &&
+		f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
 }
 
 // endpointWeight is the weight of every endpoint.
 const endpointWeight = 1
 
-// desired is the frontend of one Service port on one address. It is pure; scheduler is the one in force for the port.
-func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string) Frontend {
+// desired is the frontend of one Service port on one address. It is pure; scheduler is the one in force for the port, and
+// masquerade the node's for everything but local endpoints under policy Local. There the endpoints see their clients, but
+// for the pods beside them, whose replies would take the way straight back.
+func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string, masquerade filter.Masquerade) Frontend {
 	c := choose(port, key.Addr)
 	f := Frontend{
 		Service: id,
@@ -38,7 +44,11 @@ func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string)
 			VirtualServer: ipvs.VirtualServer{Scheduler: scheduler, Flags: defaultFlags(scheduler)},
 			Reals:         make(map[netip.AddrPort]ipvs.RealServer, len(c.use)),
 		},
-		Masquerade: port.Policy == Cluster,
+		Masquerade: masquerade,
+		Internal:   c.internal,
+	}
+	if port.Policy == Local && !c.internal {
+		f.Masquerade = filter.MasqueradePods
 	}
 	if port.Affinity.Timeout > 0 {
 		f.Entry.Flags |= ipvs.Persistent

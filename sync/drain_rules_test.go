@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
@@ -72,7 +73,7 @@ func (c drainCase) check(t *testing.T, now time.Time, timeout time.Duration) {
 	var want *Frontend
 	next := &gone
 	if c.want != nil {
-		f := desired(ServiceID{}, web(c.want...).Ports[0], key, c.scheduler)
+		f := desired(ServiceID{}, web(c.want...).Ports[0], key, c.scheduler, filter.MasqueradeAll)
 		e := f.Entry.Clone()
 		if _, wanted := e.Reals[addr]; c.stays && !wanted {
 			e.Reals[addr] = server

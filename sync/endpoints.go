@@ -12,18 +12,36 @@ type choice struct {
 	// quiet finishes what it has: it terminates, still serves, and others are there for new connections. It has no
 	// deadline but its own.
 	quiet []Endpoint
+	// internal: new connections come from this node and its pods only.
+	internal bool
 }
 
 // choose picks the endpoints of a port for the family of addr, as kube-proxy does (kubernetes pkg/proxy/topology.go,
 // CategorizeEndpoints; KEP-1669, KEP-2433, KEP-3015): ready ones that the hints leave, and while there is none, those that
-// terminate but still serve, whatever their hints. Policy Local looks at the node's own endpoints only, and at no hints.
-// What fails its readiness while it terminates is never used.
+// terminate but still serve, whatever their hints. What fails its readiness while it terminates is never used.
+//
+// Policy Local looks at the node's own endpoints only, and at no hints. Where it has none, this node and its pods are
+// served by what policy Cluster would choose, and everybody else's new connections are dropped, so that a load balancer
+// in front tries another node.
 func choose(port ServicePort, addr netip.Addr) choice {
+	if port.Policy == Cluster {
+		return usable(port.Endpoints, addr, false)
+	}
+	if local := usable(port.Endpoints, addr, true); len(local.use) > 0 {
+		return local
+	}
+	c := usable(port.Endpoints, addr, false)
+	c.internal = len(c.use) > 0 // without any endpoint everybody is refused
+	return c
+}
+
+// usable chooses among the endpoints of the family of addr: all of them, or those on this node.
+func usable(endpoints []Endpoint, addr netip.Addr, localOnly bool) choice {
 	var ready, terminating []Endpoint
-	for _, e := range port.Endpoints {
+	for _, e := range endpoints {
 		switch {
 		case e.Addr.Addr().Is4() != addr.Is4():
-		case port.Policy == Local && !e.Local:
+		case localOnly && !e.Local:
 		case e.Ready:
 			ready = append(ready, e)
 		case e.Serving && e.Terminating:
@@ -33,7 +51,7 @@ func choose(port ServicePort, addr netip.Addr) choice {
 	if len(ready) == 0 {
 		return choice{use: terminating}
 	}
-	if port.Policy == Cluster {
+	if !localOnly {
 		ready = near(ready)
 	}
 	return choice{use: ready, quiet: terminating}

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,7 +21,11 @@ func TestEndpointsAreChosenAsKubeProxyDoes(t *testing.T) {
 		{"terminating ones that fail are never used", Cluster, []string{"10.0.0.1:80 terminating dead"}, "", ""},
 		{"local policy leaves remote ones out", Local, []string{"10.0.0.1:80 local", "10.0.0.2:80"}, "10.0.0.1:80", ""},
 		{"local policy prefers a terminating local one to a ready remote one", Local, []string{"10.0.0.1:80 local terminating", "10.0.0.2:80"}, "10.0.0.1:80", ""},
-		{"local policy without a local one has none", Local, []string{"10.0.0.2:80"}, "", ""},
+		{"local policy without a local one", Local, []string{"10.0.0.2:80", "10.0.0.3:80 terminating"}, "10.0.0.2:80", "10.0.0.3:80"},
+		{"local policy with a local one that is not ready", Local, []string{"10.0.0.1:80 local dead", "10.0.0.2:80"}, "10.0.0.2:80", ""},
+		{"local policy without a local one looks at hints", Local, []string{"10.0.0.1:80 zone+", "10.0.0.2:80 zone-"}, "10.0.0.1:80", ""},
+		{"local policy with terminating ones elsewhere alone", Local, []string{"10.0.0.2:80 terminating"}, "10.0.0.2:80", ""},
+		{"local policy without any that could be used", Local, []string{"10.0.0.1:80 local dead", "10.0.0.2:80 dead"}, "", ""},
 		{"hints for the node", Cluster, []string{"10.0.0.1:80 node+ zone+", "10.0.0.2:80 node- zone+", "10.0.0.3:80 node- zone-"}, "10.0.0.1:80", ""},
 		{"hints for the zone where none names the node", Cluster, []string{"10.0.0.1:80 node- zone+", "10.0.0.2:80 node- zone-"}, "10.0.0.1:80", ""},
 		{"hints for the zone alone", Cluster, []string{"10.0.0.1:80 zone+", "10.0.0.2:80 zone-"}, "10.0.0.1:80", ""},
@@ -39,6 +44,10 @@ func TestEndpointsAreChosenAsKubeProxyDoes(t *testing.T) {
 			got := choose(port, netip.MustParseAddr("10.1.0.10"))
 			if use, quiet := list(got.use), list(got.quiet); use != c.use || quiet != c.quiet {
 				t.Errorf("uses %q, quiet %q, want %q and %q", use, quiet, c.use, c.quiet)
+			}
+			usesRemote := slices.ContainsFunc(got.use, func(e Endpoint) bool { return !e.Local })
+			if want := c.policy == Local && usesRemote; got.internal != want {
+				t.Errorf("internal: %v, want %v", got.internal, want)
 			}
 		})
 	}

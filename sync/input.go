@@ -21,6 +21,7 @@ func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
 			if primary := u.Node.Primary(); len(primary) > 0 {
 				r.primary, r.addressesChanged = primary, true
 			}
+			r.takePods(*u.Node)
 		}
 		r.partial = u.Incomplete
 	}

@@ -24,7 +24,7 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// backoff is the next try of a frontend that failed.
+// backoff is the next try of something that failed.
 type backoff struct {
 	at   time.Time
 	wait time.Duration
@@ -101,6 +101,9 @@ func (r *Reconciler) nextDue() time.Time {
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)
 	}
+	if r.adopted && r.podsDiffer() {
+		sooner(r.podsRetry.at)
+	}
 	if !r.nextLook.IsZero() {
 		sooner(r.nextLook)
 	}
@@ -116,11 +119,14 @@ func (r *Reconciler) nextDue() time.Time {
 	return due
 }
 
-// postpone plans another try for a frontend that failed, each time later.
-func (r *Reconciler) postpone(key frontend.Key, err error) {
-	wait := min(max(2*r.retry[key].wait, firstRetry), lastRetry)
-	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait, err: err}
+// later is the next try after another failure, each time later.
+func (b backoff) later(err error) backoff {
+	wait := min(max(2*b.wait, firstRetry), lastRetry)
+	return backoff{at: time.Now().Add(wait), wait: wait, err: err}
 }
+
+// postpone plans another try for a frontend that failed.
+func (r *Reconciler) postpone(key frontend.Key, err error) { r.retry[key] = r.retry[key].later(err) }
 
 func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
 	var due []frontend.Key

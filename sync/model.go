@@ -46,7 +46,8 @@ func (f Families) Has(addr netip.Addr) bool {
 // TrafficPolicy is a Service's spec.externalTrafficPolicy.
 type TrafficPolicy uint8
 
-// Cluster spreads over all endpoints and masquerades; Local keeps to endpoints on the node and the client's address.
+// Cluster spreads over all endpoints and masquerades. Local keeps to endpoints on the node, which see the client's address;
+// without any, it serves the node and its pods alone.
 const (
 	Cluster TrafficPolicy = iota
 	Local
@@ -115,6 +116,8 @@ type Node struct {
 	Name string
 	// InternalIPs and ExternalIPs are the addresses of these types in the order of the Node's status.
 	InternalIPs, ExternalIPs []netip.Addr
+	// PodCIDRs are the networks of the node's pods (spec.podCIDRs).
+	PodCIDRs []netip.Prefix
 }
 
 // Primary is the node's first InternalIP of each family, or its first ExternalIP if the node has no InternalIP at all.
@@ -151,6 +154,8 @@ const (
 	Conflict Reason = "conflict"
 	// NoAddress: no address of the node is chosen to serve.
 	NoAddress Reason = "no-address"
+	// NoPodNetwork: the node's pods cannot be told from other clients.
+	NoPodNetwork Reason = "no-pod-network"
 	// KernelRefused: the kernel did not take it.
 	KernelRefused Reason = "kernel-refused"
 )

@@ -70,6 +70,13 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 				port.NodePort, port.Protocol),
 		})
 	}
+	if s.podless && port.Policy == Local {
+		found = append(found, Problem{
+			Object: object, Reason: NoPodNetwork,
+			Message: fmt.Sprintf("node port %d/%s: which pods are on this node is not known, so they count as clients from outside "+
+				"(externalTrafficPolicy: Local): its Node has no spec.podCIDRs, choose another --detect-local-mode", port.NodePort, port.Protocol),
+		})
+	}
 	lost := map[ServiceID][]string{}
 	why := map[ServiceID]string{}
 	for _, key := range keys {
@@ -93,7 +100,7 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 		found = append(found, Problem{
 			Object: object, Reason: KernelRefused,
 			Message: fmt.Sprintf("node port %d/%s is served with scheduler %s: this node's kernel has no scheduler %q (module ip_vs_%s)",
-				port.NodePort, port.Protocol, s.scheduler, port.Scheduler, port.Scheduler),
+				port.NodePort, port.Protocol, s.Scheduler, port.Scheduler, port.Scheduler),
 		})
 	}
 	return found

@@ -14,8 +14,8 @@ import (
 // waits: with nft broken as a whole, thousands of transactions would keep everything else waiting too.
 const protectBudget = 3 * time.Second
 
-// protect writes what has to be in our nftables table before a frontend is served: that it is ours, and that it is
-// masqueraded. It returns the keys that may be served. If the one transaction for all fails, it is halved until the
+// protect writes what has to be in our nftables table before a frontend is served: that it is ours, whose clients are
+// masqueraded, and that nobody outside may connect. It returns the keys that may be served. If the one transaction for all fails, it is halved until the
 // Services at fault stand alone, so that one bad frontend holds its own Service and nobody else's. What is protected
 // already is never held.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
@@ -71,15 +71,19 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 		if !r.rules.Owned.Has(key) {
 			c.AddOwned = append(c.AddOwned, key)
 		}
-		if f.Masquerade && !r.rules.Masquerade.Has(key) {
-			c.AddMasquerade = append(c.AddMasquerade, key)
+		if f.Internal && !r.rules.Internal.Has(key) {
+			c.AddInternal = append(c.AddInternal, key)
+		}
+		if has := r.rules.Masquerade[key]; f.Masquerade > has {
+			c.Masquerade = append(c.Masquerade, filter.MasqueradeChange{Key: key, Was: has, Is: f.Masquerade})
 		}
 	}
 	return c
 }
 
-// release takes out of the table what nothing needs any more: the masquerade of frontends that keep the client's
-// address, and everything of those that the kernel does not serve any more. It returns the keys for which that failed.
+// release takes out of the table what nothing needs any more: masquerade for clients that have none from now on, the
+// drop of clients who are served again, and everything of frontends that the kernel does not serve any more. It returns the
+// keys for which that failed. The keys are those whose kernel state is as it should be.
 func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	var c filter.Change
 	for _, key := range keys {
@@ -89,27 +93,30 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 		if gone && r.rules.Owned.Has(key) {
 			c.DelOwned = append(c.DelOwned, key)
 		}
-		if (gone || wanted && !f.Masquerade) && r.rules.Masquerade.Has(key) {
-			c.DelMasquerade = append(c.DelMasquerade, key)
+		if (gone || wanted && !f.Internal) && r.rules.Internal.Has(key) {
+			c.DelInternal = append(c.DelInternal, key)
+		}
+		if has := r.rules.Masquerade[key]; (gone || wanted) && f.Masquerade < has {
+			c.Masquerade = append(c.Masquerade, filter.MasqueradeChange{Key: key, Was: has, Is: f.Masquerade})
 		}
 	}
 	if err := r.transact(ctx, c, p); err != nil {
-		held := newKeySet(slices.Concat(c.DelOwned, c.DelMasquerade)...).sorted()
+		held := newKeySet(c.Keys()...).sorted()
 		r.hold(held, err, p)
 		return held
 	}
 	return nil
 }
 
-// transact applies a change and remembers it once it is acknowledged. If somebody removed the table, it is made anew
-// with all that it should have.
+// transact applies a change and remembers it once it is acknowledged. If somebody removed or changed the table, it is made
+// anew with all that it should have.
 func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passReport) error {
 	if c.Empty() {
 		return nil
 	}
 	err := r.Filter.Apply(ctx, c)
-	if filter.IsMissing(err) {
-		whole := filter.Rules{Owned: maps.Clone(r.rules.Owned), Masquerade: maps.Clone(r.rules.Masquerade)}
+	if filter.IsOutOfStep(err) {
+		whole := r.rules.Clone()
 		whole.Commit(c)
 		err = r.Filter.Replace(ctx, whole)
 		p.drift++

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
@@ -34,13 +35,13 @@ func TestWhatDrainsStaysProtectedUntilItIsGone(t *testing.T) {
 		busy(kernel, 1)
 		g.deliver(gone("web"))
 		g.after(time.Minute)
-		if rules := g.rules(); !rules.Owned.Has(key) || !rules.Masquerade.Has(key) {
+		if rules := g.rules(); !rules.Owned.Has(key) || rules.Masquerade[key] != filter.MasqueradeAll {
 			t.Errorf("while it drains the table has %v", rules)
 		}
 		busy(kernel, 0)
 		g.after(6 * time.Second)
 		g.expect()
-		if rules := g.rules(); rules.Owned.Has(key) || rules.Masquerade.Has(key) {
+		if rules := g.rules(); rules.Owned.Has(key) || rules.Masquerade[key] != filter.MasqueradeNone {
 			t.Errorf("after it has gone the table has %v", rules)
 		}
 	})
@@ -68,7 +69,7 @@ func TestWhatCannotBeReleasedIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestMasqueradeEndsWhenThePolicyBecomesLocal(t *testing.T) {
+func TestMasqueradeIsForPodsOnlyWhenThePolicyBecomesLocal(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
 		svc := web("10.244.1.2:8080 local")
@@ -76,9 +77,7 @@ func TestMasqueradeEndsWhenThePolicyBecomesLocal(t *testing.T) {
 		local := web("10.244.1.2:8080 local")
 		local.Ports[0].Policy = Local
 		g.deliver(local)
-		if rules := g.rules(); len(rules.Masquerade) != 0 || !rules.Owned.Has(tcp("10.1.0.10", 30080)) {
-			t.Errorf("want owned and not masqueraded, have %v", rules)
-		}
+		g.masquerades(map[frontend.Key]filter.Masquerade{tcp("10.1.0.10", 30080): filter.MasqueradePods})
 	})
 }
 
@@ -92,8 +91,8 @@ func TestTableThatIsMissingIsMadeAnewWithAllThatItHad(t *testing.T) {
 		}
 		g.deliver(service("dns", 30053, "10.244.1.3:53"))
 		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		both := filter.NewSet(tcp("10.1.0.10", 30053), tcp("10.1.0.10", 30080))
-		if rules := g.rules(); !rules.Equal(filter.Rules{Owned: both, Masquerade: both}) {
+		both := []frontend.Key{tcp("10.1.0.10", 30053), tcp("10.1.0.10", 30080)}
+		if rules := g.rules(); !rules.Equal(filter.Rules{Owned: filter.NewSet(both...), Masquerade: all(both...)}) {
 			t.Errorf("the table has %v", rules)
 		}
 		if n := g.Counters().Drift; n != 1 || g.Status().Err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -72,7 +73,7 @@ func (c *chaos) step(g *rig) {
 
 // wanted is what a state that never saw the history asks for.
 func (c *chaos) wanted() *State {
-	s := NewState("rr")
+	s := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	s.SetRefused([]string{"twos"})
 	for _, svc := range c.services {
 		s.Update(Update{Services: []Service{svc}})
@@ -168,14 +169,18 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	if diff := cmp.Diff(want.Keys(), g.rules().Owned.Keys(), cmp.Comparer(sameKey)); diff != "" {
 		t.Errorf("owned frontends (-want +got):\n%s", diff)
 	}
-	var masqueraded []frontend.Key
+	masquerades := map[frontend.Key]filter.Masquerade{}
+	var internal []frontend.Key
 	for _, key := range want.Keys() {
-		if f, _ := want.Want(key); f.Masquerade {
-			masqueraded = append(masqueraded, key)
+		f, _ := want.Want(key)
+		masquerades[key] = f.Masquerade
+		if f.Internal {
+			internal = append(internal, key)
 		}
 	}
-	if diff := cmp.Diff(masqueraded, g.rules().Masquerade.Keys(), cmp.Comparer(sameKey)); diff != "" {
-		t.Errorf("masqueraded frontends (-want +got):\n%s", diff)
+	g.masquerades(masquerades)
+	if diff := cmp.Diff(internal, g.rules().Internal.Keys(), cmp.Comparer(sameKey)); diff != "" {
+		t.Errorf("internal frontends (-want +got):\n%s", diff)
 	}
 	if err := g.Status().Err; err != nil {
 		t.Errorf("still failing: %v", err)

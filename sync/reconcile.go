@@ -17,13 +17,14 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
-// Filter is our nftables table: which frontends are ours and which of them are masqueraded.
+// Filter is our nftables table: which frontends are ours, whose clients are masqueraded, and who may connect.
 type Filter interface {
 	// Ensure makes the table if it is missing or of another layout, keeping what it has, and reports whether it wrote.
 	Ensure(ctx context.Context) (bool, error)
 	// Read returns what the table has, and whether it is Intact. A missing table is empty.
 	Read(ctx context.Context) (filter.State, error)
-	// Apply changes the table in one transaction: all of it or nothing. filter.IsMissing(err) if there is no table.
+	// Apply changes the table in one transaction: all of it or nothing. filter.IsOutOfStep(err) if the
+	// table is not what it was taken for.
 	Apply(ctx context.Context, change filter.Change) error
 	// Replace makes the table equal to the rules in one transaction, whatever it was.
 	Replace(ctx context.Context, rules filter.Rules) error
@@ -51,8 +52,12 @@ type Config struct {
 
 	// NodePortAddresses chooses the addresses that serve.
 	NodePortAddresses nodeaddr.Spec
-	// Scheduler serves where a Service chooses none.
-	Scheduler string
+	// Defaults serve where a Service says nothing else.
+	Defaults
+	// Pods are the networks of this node's pods; nil means those of its Node object, followed live.
+	Pods []netip.Prefix
+	// PodsByInterface: Filter tells this node's pods by their interface, and their networks do not matter.
+	PodsByInterface bool
 	// SyncPeriod is the time between two audits, which read the kernel back.
 	SyncPeriod time.Duration
 	// DrainTimeout bounds how long a departing real server keeps its connections.
@@ -68,6 +73,8 @@ type Reconciler struct {
 
 	state     *State
 	primary   []netip.Addr             // the Node's primary addresses, as last known
+	pods      []netip.Prefix           // the networks of this node's pods, as last known
+	podsRetry backoff                  // of writing them
 	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
 	local     []netip.Addr             // all addresses of the node
 	partial   bool                     // part of the input is not known: see takeIn
@@ -100,7 +107,8 @@ type Reconciler struct {
 func New(log logr.Logger, c Config) *Reconciler {
 	return &Reconciler{
 		Config: c, log: log,
-		state:   NewState(c.Scheduler),
+		state:   NewState(c.Defaults),
+		pods:    configuredPods(c),
 		grace:   map[netip.Addr]time.Time{},
 		unread:  keySet{},
 		orphans: keySet{},
@@ -133,6 +141,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.state.Resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
+		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
 	}
 	if ctx.Err() == nil { // what the end cut short has not failed
@@ -156,7 +165,9 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		surprised := newKeySet(result.Uncertain...)
 		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
-		for _, key := range r.release(ctx, keys, p) {
+		// What is not as it should be still needs all that protects it.
+		settled := newKeySet(keys...).minus(failed).minus(surprised)
+		for _, key := range r.release(ctx, settled.sorted(), p) {
 			failed.add(key)
 		}
 		for _, key := range keys {

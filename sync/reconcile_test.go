@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/knftables"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -26,13 +27,10 @@ func TestServiceIsServedOnEachAddressAndMasqueraded(t *testing.T) {
 			"tcp://[fd01::10]:30080 rr [fd44:1::2]:8080*1",
 		)
 		want := []frontend.Key{tcp("10.1.0.10", 30080), tcp("fd01::10", 30080)}
-		rules := g.rules()
-		if diff := cmp.Diff(want, rules.Owned.Keys(), cmp.Comparer(sameKey)); diff != "" {
+		if diff := cmp.Diff(want, g.rules().Owned.Keys(), cmp.Comparer(sameKey)); diff != "" {
 			t.Errorf("owned (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(want, rules.Masquerade.Keys(), cmp.Comparer(sameKey)); diff != "" {
-			t.Errorf("masqueraded (-want +got):\n%s", diff)
-		}
+		g.masquerades(all(want...))
 	})
 }
 
@@ -79,8 +77,10 @@ func TestLocalPolicyUsesLocalEndpointsAndKeepsTheClientAddress(t *testing.T) {
 		svc.Ports[0].Policy = Local
 		g.serve(svc)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		if rules := g.rules(); rules.Masquerade.Has(tcp("10.1.0.10", 30080)) || !rules.Owned.Has(tcp("10.1.0.10", 30080)) {
-			t.Errorf("want owned and not masqueraded, have %v", rules)
+		key := tcp("10.1.0.10", 30080)
+		g.masquerades(map[frontend.Key]filter.Masquerade{key: filter.MasqueradePods})
+		if rules := g.rules(); rules.Internal.Has(key) || !rules.Owned.Has(key) {
+			t.Errorf("want owned and open to everybody, have %v", rules)
 		}
 		// One makes the table, one protects: it was not masqueraded for a moment either.
 		if n := g.Counters().Transactions; n != 2 {
@@ -88,9 +88,7 @@ func TestLocalPolicyUsesLocalEndpointsAndKeepsTheClientAddress(t *testing.T) {
 		}
 		svc.Ports[0].Policy = Cluster
 		g.deliver(svc)
-		if !g.rules().Masquerade.Has(tcp("10.1.0.10", 30080)) {
-			t.Error("policy Cluster is not masqueraded")
-		}
+		g.masquerades(all(key))
 	})
 }
 
@@ -279,7 +277,7 @@ func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 }
 
 func TestConflictNamesTheServiceThatHoldsThePortNow(t *testing.T) {
-	state := NewState("rr")
+	state := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	state.SetAddresses([]netip.Addr{netip.MustParseAddr("10.1.0.10")})
 	state.Update(Update{Services: []Service{service("a", 30080), service("b", 30080), service("c", 30080)}})
 	state.Resolve()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
@@ -120,8 +121,8 @@ func start(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, configur
 		kernel: kernel.Open(), nft: nft, foreign: make(chan struct{}, 1),
 	}
 	c := Config{
-		Source: g.source, Addresses: g.addresses, Kernel: g.kernel, Filter: filter.New(nft), RulesetChanged: g.foreign,
-		NodePortAddresses: spec, Scheduler: "rr", SyncPeriod: 30 * time.Second, DrainTimeout: 5 * time.Minute, AddressGrace: time.Minute,
+		Source: g.source, Addresses: g.addresses, Kernel: g.kernel, Filter: filter.New(nft, filter.Options{}), RulesetChanged: g.foreign,
+		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: 30 * time.Second, DrainTimeout: 5 * time.Minute, AddressGrace: time.Minute,
 	}
 	for _, f := range configure {
 		f(&c)
@@ -181,11 +182,30 @@ func brief(t ipvs.Table) []string {
 
 func (g *rig) rules() filter.Rules {
 	g.t.Helper()
-	state, err := filter.New(g.nft).Read(g.t.Context())
+	state, err := filter.New(g.nft, filter.Options{}).Read(g.t.Context())
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	return state.Rules
+}
+
+// masquerades compares those of all frontends.
+func (g *rig) masquerades(want map[frontend.Key]filter.Masquerade) {
+	g.t.Helper()
+	if diff := cmp.Diff(want, g.rules().Masquerade, cmpopts.EquateEmpty(), cmp.Comparer(sameKey), cmp.Comparer(sameAddr)); diff != "" {
+		g.t.Errorf("masquerades (-want +got):\n%s", diff)
+	}
+}
+
+func sameAddr(a, b netip.Addr) bool { return a == b }
+
+// all masquerades every client of these frontends.
+func all(keys ...frontend.Key) map[frontend.Key]filter.Masquerade {
+	m := map[frontend.Key]filter.Masquerade{}
+	for _, key := range keys {
+		m[key] = filter.MasqueradeAll
+	}
+	return m
 }
 
 func (g *rig) writes() int { return g.kernel.Writes() + g.nft.Writes() }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
@@ -15,10 +16,11 @@ import (
 // It is incremental: Resolve looks only at the Services that changed, and at those that gained or lost a port by it.
 // It is not safe for concurrent use.
 type State struct {
-	scheduler string // the node's default
+	Defaults
 
 	services  map[ServiceID]Service
 	addresses []netip.Addr // sorted
+	podless   bool         // nobody knows which addresses are those of this node's pods
 	ledger    *allocator.Ledger
 	refused   map[string]struct{} // schedulers that this kernel has not
 	source    []Problem           // problems that belong to no Service
@@ -32,19 +34,27 @@ type State struct {
 	news     map[ServiceID]struct{}  // Services whose problems may have changed since they were asked for
 }
 
-// NewState is an empty state; scheduler serves where a Service chooses none.
-func NewState(scheduler string) *State {
+// Defaults are what a node does where a Service says nothing else.
+type Defaults struct {
+	// Scheduler serves where a Service chooses none.
+	Scheduler string
+	// Masquerade is MasqueradeAll, as in kube-proxy, or MasqueradeRemote: endpoints on this node see their clients.
+	Masquerade filter.Masquerade
+}
+
+// NewState is an empty state.
+func NewState(d Defaults) *State {
 	return &State{
-		scheduler: scheduler,
-		services:  map[ServiceID]Service{},
-		ledger:    allocator.New(),
-		refused:   map[string]struct{}{},
-		want:      map[frontend.Key]Frontend{},
-		keys:      map[ServiceID][]frontend.Key{},
-		claims:    map[ServiceID]struct{}{},
-		dirty:     map[ServiceID]struct{}{},
-		problems:  map[ServiceID][]Problem{},
-		news:      map[ServiceID]struct{}{},
+		Defaults: d,
+		services: map[ServiceID]Service{},
+		ledger:   allocator.New(),
+		refused:  map[string]struct{}{},
+		want:     map[frontend.Key]Frontend{},
+		keys:     map[ServiceID][]frontend.Key{},
+		claims:   map[ServiceID]struct{}{},
+		dirty:    map[ServiceID]struct{}{},
+		problems: map[ServiceID][]Problem{},
+		news:     map[ServiceID]struct{}{},
 	}
 }
 
@@ -75,6 +85,19 @@ func (s *State) SetAddresses(addrs []netip.Addr) {
 
 // Addresses are the addresses that serve, sorted.
 func (s *State) Addresses() []netip.Addr { return slices.Clone(s.addresses) }
+
+// SetPodsKnown says whether this node's pods can be told from everybody else. It matters to policy Local.
+func (s *State) SetPodsKnown(known bool) {
+	if s.podless == !known {
+		return
+	}
+	s.podless = !known
+	for id, svc := range s.services {
+		if slices.ContainsFunc(svc.Ports, func(p ServicePort) bool { return p.Policy == Local }) {
+			s.dirty[id] = struct{}{}
+		}
+	}
+}
 
 // SetRefused names the schedulers that the kernel does not have: Services that chose one are served by the default.
 func (s *State) SetRefused(schedulers []string) {
@@ -179,7 +202,7 @@ func (s *State) frontends(id ServiceID) map[frontend.Key]Frontend {
 	for _, port := range svc.Ports {
 		for _, key := range s.keysOf(svc, port) {
 			if holder, ok := s.ledger.Holder(key); ok && holder.ID == id {
-				all[key] = desired(id, port, key, s.schedulerOf(port))
+				all[key] = desired(id, port, key, s.schedulerOf(port), s.Masquerade)
 			}
 		}
 	}
@@ -189,7 +212,7 @@ func (s *State) frontends(id ServiceID) map[frontend.Key]Frontend {
 // schedulerOf is the scheduler in force for a port.
 func (s *State) schedulerOf(port ServicePort) string {
 	if _, refused := s.refused[port.Scheduler]; refused || port.Scheduler == "" {
-		return s.scheduler
+		return s.Scheduler
 	}
 	return port.Scheduler
 }

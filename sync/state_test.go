@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
 )
 
 // resolved is a state with the Services on the addresses, and the text of its problems.
 func resolved(services []Service, addrs ...string) (*State, []string) {
-	s := NewState("rr")
+	s := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	s.Update(Update{Services: services})
 	var list []netip.Addr
 	for _, text := range addrs {
@@ -85,7 +87,7 @@ func TestServiceIsServedInItsFamiliesOnly(t *testing.T) {
 }
 
 func TestProblemsOfTheSourceStandBesideThoseOfServices(t *testing.T) {
-	s := NewState("rr")
+	s := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	file := Problem{Object: "web.yaml", Reason: Invalid, Message: "bad"}
 	s.Update(Update{Problems: []Problem{file}})
 	if got := s.Problems(); !slices.Equal(got, []Problem{file}) {

@@ -204,8 +204,8 @@ func talkative(t *testing.T) (*Reconciler, *source, *addresses, *[]string) {
 	log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
 	src, addrs := newSource(), &addresses{changed: make(chan struct{}, 1)}
 	return New(log, Config{
-		Source: src, Addresses: addrs, Kernel: ipvsfake.New(), Filter: filter.New(filtertest.New()),
-		NodePortAddresses: spec, Scheduler: "rr", SyncPeriod: time.Nanosecond,
+		Source: src, Addresses: addrs, Kernel: ipvsfake.New(), Filter: filter.New(filtertest.New(), filter.Options{}),
+		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: time.Nanosecond,
 	}), src, addrs, &lines
 }
 

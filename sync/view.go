@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
@@ -32,9 +33,11 @@ type FrontendView struct {
 	Served bool
 	// Holder is the Service that holds it.
 	Holder     ServiceID
-	Masquerade bool
-	Reals      []netip.AddrPort
-	// Why says in words why there are no real servers; empty if there are some.
+	Masquerade filter.Masquerade
+	// Internal: only this node and its pods may connect.
+	Internal bool
+	Reals    []netip.AddrPort
+	// Why says in words why there are no real servers, or why nobody else may connect; empty if there are some for all.
 	Why string
 }
 
@@ -78,18 +81,19 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 		holder, _ := s.ledger.Holder(key)
 		fv := FrontendView{Key: key, Holder: holder.ID, Served: holder.ID == svc.ID}
 		if fv.Served {
-			fv.Masquerade = f.Masquerade
+			fv.Masquerade, fv.Internal = f.Masquerade, f.Internal
 			fv.Reals = f.Entry.RealKeys()
-			fv.Why = emptyBecause(port, key.Addr)
+			fv.Why = lackingBecause(port, key.Addr)
 		}
 		v.Frontends = append(v.Frontends, fv)
 	}
 	return v
 }
 
-// emptyBecause says why a port has no endpoint to use for the family of addr; empty if it has some.
-func emptyBecause(port ServicePort, addr netip.Addr) string {
-	if len(choose(port, addr).use) > 0 {
+// lackingBecause says why a port has no endpoint to use for the family of addr, or none for clients from outside; empty if
+// it has some.
+func lackingBecause(port ServicePort, addr netip.Addr) string {
+	if c := choose(port, addr); len(c.use) > 0 && !c.internal {
 		return ""
 	}
 	var family, here int

@@ -239,7 +239,7 @@ func listForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr) ([
 	if err != nil {
 		return nil, err
 	}
-	nft, err := filter.Open()
+	nft, err := filter.Open(filter.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (o *options) cleanup(ctx context.Context, wait bool, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = unlock() }() // the process ends anyway
-	table, err := filter.Open()
+	table, err := filter.Open(filter.Options{})
 	if err != nil {
 		return err
 	}

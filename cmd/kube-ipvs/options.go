@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -29,6 +30,12 @@ type options struct {
 	nodePortAddresses []string
 	addressGrace      time.Duration
 
+	masquerade         string
+	detectLocalMode    string
+	clusterCIDRs       []string
+	podBridge          string
+	podInterfacePrefix string
+
 	scheduler         string
 	allowedSchedulers []string
 	syncPeriod        time.Duration
@@ -41,8 +48,9 @@ type options struct {
 
 	verbosity int
 
-	// spec is nodePortAddresses, parsed by validate.
-	spec nodeaddr.Spec
+	// spec is nodePortAddresses and podNetworks clusterCIDRs, parsed by validate.
+	spec        nodeaddr.Spec
+	podNetworks []netip.Prefix
 }
 
 // kernelSchedulers are the schedulers of the kernel (net/netfilter/ipvs, Linux 6.12). A name ends in a request to load
@@ -126,7 +134,7 @@ func (o *options) generalFlags() group {
 
 // runGroups are all flags of run, which check takes too.
 func runGroups(o *options) []group {
-	return []group{o.sourceFlags(), o.graceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
+	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
 }
 
 // validate joins everything that is wrong with the flags of run.
@@ -182,7 +190,7 @@ func (o *options) validatePlanning() []error {
 		errs = append(errs, fmt.Errorf("--ipvs-scheduler: unknown scheduler %q: the kernel has %s; a scheduler of your own goes into --allowed-schedulers too",
 			o.scheduler, strings.Join(kernelSchedulers, ", ")))
 	}
-	return errs
+	return append(errs, o.validateTraffic()...)
 }
 
 // node is the name of this node's Node object.

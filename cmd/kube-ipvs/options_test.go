@@ -24,7 +24,7 @@ func TestDefaultsOfRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &options{
-		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute,
+		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all",
 		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
 		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs",
 	}
@@ -39,7 +39,8 @@ func TestDefaultsOfRun(t *testing.T) {
 // Each flag has a value of its own here, so that none can set the option of another.
 func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	got, err := configured(t, "", "--kubeconfig=a", "--manifests=b", "--hostname-override=c", "--service-proxy-name=d",
-		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
+		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--masquerade=h", "--detect-local-mode=i", "--cluster-cidr=j,k",
+		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
 		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7")
 	if err != nil {
@@ -48,6 +49,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	want := &options{
 		kubeconfig: "a", manifests: "b", nodeName: "c", serviceProxyName: "d",
 		nodePortAddresses: []string{"10.0.0.0/8", "all"}, addressGrace: time.Second,
+		masquerade: "h", detectLocalMode: "i", clusterCIDRs: []string{"j", "k"}, podBridge: "l", podInterfacePrefix: "m",
 		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
 		healthz:  "e", metrics: "f", stateDir: "g", verbosity: 7,

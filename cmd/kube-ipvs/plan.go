@@ -53,7 +53,7 @@ is 0 if everything could be planned, 2 if some objects were skipped, 1 if the in
 			return o.run(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	addGroups(cmd, input, o.addressFlags(), o.schedulerFlags(), out, general)
+	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.schedulerFlags(), out, general)
 	return cmd
 }
 
@@ -105,7 +105,7 @@ func (o *planOptions) plan(stdin io.Reader) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{node: node, state: sync.NewState(o.scheduler)}
+	p := &plan{node: node, state: sync.NewState(o.defaults())}
 	update, err := kube.ReadManifests(o.manifests, stdin, o.translation(node))
 	if err != nil {
 		return nil, err
@@ -126,6 +126,7 @@ func (o *planOptions) plan(stdin io.Reader) (*plan, error) {
 		}
 	}
 	p.state.Update(update)
+	p.state.SetPodsKnown(o.podInterface() != "" || len(o.pods()) > 0 || len(object.PodCIDRs) > 0)
 	p.state.SetAddresses(serving)
 	p.state.Resolve()
 	p.problems = p.state.Problems()

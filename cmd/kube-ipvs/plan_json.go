@@ -39,7 +39,8 @@ type (
 		Address     string   `json:"address"`
 		Served      bool     `json:"served"`
 		Holder      string   `json:"holder,omitempty"`
-		Masquerade  bool     `json:"masquerade"`
+		Masquerade  string   `json:"masquerade"` // none, pods, remote or all
+		Internal    bool     `json:"internal"`   // only the node and its pods may connect
 		RealServers []string `json:"realServers"`
 		Reason      string   `json:"reason,omitempty"`
 	}
@@ -85,7 +86,7 @@ func portToJSON(v sync.PortView) portJSON {
 		Frontends: []frontendJSON{},
 	}
 	for _, f := range v.Frontends {
-		fj := frontendJSON{Address: f.Key.Addr.String(), Served: f.Served, Masquerade: f.Masquerade, RealServers: texts(f.Reals), Reason: f.Why}
+		fj := frontendJSON{Address: f.Key.Addr.String(), Served: f.Served, Masquerade: f.Masquerade.String(), Internal: f.Internal, RealServers: texts(f.Reals), Reason: f.Why}
 		if !f.Served {
 			fj.Holder = f.Holder.String()
 			fj.Reason = "another Service holds the port"

@@ -65,12 +65,15 @@ func printPort(t io.Writer, v sync.PortView) {
 		switch {
 		case !f.Served:
 			lines = []string{"not served: Service " + f.Holder.String() + " holds the port"}
-		case f.Why != "":
+		case len(f.Reals) == 0:
 			lines = []string{"none, connections are refused: " + f.Why}
 		default:
 			for _, r := range f.Reals {
 				lines = append(lines, r.String())
 			}
+		}
+		if f.Internal {
+			lines = append(lines, "for this node and its pods; connections from elsewhere are dropped: "+f.Why)
 		}
 		addr := f.Key.Addr.String()
 		for _, line := range lines {

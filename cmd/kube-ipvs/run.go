@@ -74,7 +74,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		return err
 	}
 	defer kernel.Close()
-	table, err := filter.Open()
+	table, err := filter.Open(o.filterOptions())
 	if err != nil {
 		return fmt.Errorf("%w: is nft installed, and may the agent use it (CAP_NET_ADMIN)?", err)
 	}
@@ -87,7 +87,8 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	reconciler := sync.New(log, sync.Config{
 		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
 		Generation: filter.Generation, RulesetChanged: foreign,
-		NodePortAddresses: o.spec, Scheduler: o.scheduler, SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
+		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
+		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
 	})
 	endpoints, err := o.endpoints(ctx, reconciler)
 	if err != nil {

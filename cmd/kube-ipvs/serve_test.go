@@ -54,7 +54,7 @@ func TestHealthIsRedUntilReadyAndLivenessOnlyWhenStuck(t *testing.T) {
 }
 
 func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
-	r := sync.New(logr.Discard(), sync.Config{Scheduler: "rr"})
+	r := sync.New(logr.Discard(), sync.Config{})
 	problems, err := testutil.CollectAndLint(r.Collector())
 	if err != nil {
 		t.Fatal(err)

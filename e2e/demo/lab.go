@@ -55,7 +55,7 @@ func (c *cast) build(ctx context.Context) (err error) {
 	if c.net, err = topo.New(ctx); err != nil {
 		return err
 	}
-	if err := c.written.Node(c.net.Node1.Name, c.net.Node1.A4, c.net.Node1.A6); err != nil {
+	if err := c.written.Node(c.net.Node1); err != nil {
 		return err
 	}
 	if c.web, err = c.newService(ctx, "web", frontend.TCP, webPort, "rr"); err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-// translateNode keeps the Node's addresses in the order of its status. Host names among them are not addresses.
+// translateNode keeps the Node's addresses in the order of its status, and the networks of its pods. Host names among the
+// addresses are none.
 func translateNode(node *corev1.Node) (sync.Node, []sync.Problem) {
 	result := sync.Node{Name: node.Name}
 	r := &report{object: "Node " + node.Name}
@@ -29,5 +30,25 @@ func translateNode(node *corev1.Node) (sync.Node, []sync.Problem) {
 		}
 		*into = append(*into, addr)
 	}
+	result.PodCIDRs = podCIDRs(node, r)
 	return result, r.problems
+}
+
+// podCIDRs reads the networks of the node's pods, which the controller manager assigns if it is told to. podCIDR is the
+// first of podCIDRs, for objects from before there were two.
+func podCIDRs(node *corev1.Node, r *report) []netip.Prefix {
+	texts := node.Spec.PodCIDRs
+	if len(texts) == 0 && node.Spec.PodCIDR != "" {
+		texts = []string{node.Spec.PodCIDR}
+	}
+	var list []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || p.Addr().Is4In6() {
+			r.invalid("spec.podCIDRs: %q is not an IPv4 or IPv6 network; it is not used", text)
+			continue
+		}
+		list = append(list, p.Masked())
+	}
+	return list
 }

@@ -14,7 +14,11 @@ func render(u sync.Update) string {
 		b.WriteString("incomplete\n")
 	}
 	if n := u.Node; n != nil {
-		fmt.Fprintf(&b, "node %s internal=%v external=%v\n", n.Name, n.InternalIPs, n.ExternalIPs)
+		fmt.Fprintf(&b, "node %s internal=%v external=%v", n.Name, n.InternalIPs, n.ExternalIPs)
+		if len(n.PodCIDRs) > 0 {
+			fmt.Fprintf(&b, " pods=%v", n.PodCIDRs)
+		}
+		b.WriteByte('\n')
 	}
 	for _, s := range u.Services {
 		b.WriteString(renderService(s))

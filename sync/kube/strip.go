@@ -79,6 +79,7 @@ func stripSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 func stripNode(node *corev1.Node) *corev1.Node {
 	stripped := &corev1.Node{
 		ObjectMeta: identity(node.ObjectMeta),
+		Spec:       corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs},
 		Status:     corev1.NodeStatus{Addresses: node.Status.Addresses},
 	}
 	stripped.Labels = only(node.Labels, func(key string) bool { return key == corev1.LabelTopologyZone })

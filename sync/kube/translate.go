@@ -170,8 +170,6 @@ func trafficPolicy(svc *corev1.Service, r *report) sync.TrafficPolicy {
 	case "", corev1.ServiceExternalTrafficPolicyCluster:
 		return sync.Cluster
 	case corev1.ServiceExternalTrafficPolicyLocal:
-		r.unsupported("externalTrafficPolicy Local is served by this node's endpoints only; " +
-			"traffic from this node and its pods is not sent to other nodes' endpoints yet")
 		return sync.Local
 	default:
 		r.invalid("unknown externalTrafficPolicy %q counts as Cluster; write Cluster or Local", p)

@@ -27,7 +27,7 @@ func TestAgentServesManifestsAndIsFoundAgainAfterKill(t *testing.T) {
 		Name: "web", Annotations: map[string]string{"kube-ipvs.io/scheduler": "wrr"},
 		Ports: []agent.Port{{NodePort: 30080}, {Name: "dns", Protocol: corev1.ProtocolUDP, NodePort: 30053}},
 	}
-	check(t, m.Node(net.Node1.Name, net.Node1.A4, net.Node1.A6))
+	check(t, m.Node(net.Node1))
 	check(t, m.Service(web))
 	check(t, m.Endpoints(web, []agent.Endpoint{agent.Ready(pod, net.Node1)}))
 

@@ -71,16 +71,19 @@ func (e Endpoint) addrs() []netip.Addr {
 	return []netip.Addr{e.Pod.Addr4, e.Pod.Addr6}
 }
 
-// Node writes a Node with InternalIP addresses.
-func (m *Manifests) Node(name string, addrs ...netip.Addr) error {
+// Node writes a Node with the networks of its pods. Its InternalIP addresses are those on network A.
+func (m *Manifests) Node(h *topo.Host) error {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+		ObjectMeta: metav1.ObjectMeta{Name: h.Name},
 	}
-	for _, a := range addrs {
+	for _, p := range h.PodCIDRs {
+		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, p.String())
+	}
+	for _, a := range []netip.Addr{h.A4, h.A6} {
 		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
 	}
-	return m.object("node-"+name+".yaml", node)
+	return m.object("node-"+h.Name+".yaml", node)
 }
 
 // Service writes a Service.

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// The modes of --detect-local-mode, with kube-proxy's names (kubernetes pkg/proxy/apis/config, LocalMode).
+const (
+	modeNodeCIDR        = "NodeCIDR"
+	modeClusterCIDR     = "ClusterCIDR"
+	modeBridgeInterface = "BridgeInterface"
+	modeInterfacePrefix = "InterfaceNamePrefix"
+)
+
+func detectLocalModes() []string {
+	return []string{modeNodeCIDR, modeClusterCIDR, modeBridgeInterface, modeInterfacePrefix}
+}
+
+// trafficFlags say whose traffic is masqueraded, and which clients are this node's pods.
+func (o *options) trafficFlags() group {
+	g := newGroup("Traffic")
+	g.flags.StringVar(&o.masquerade, "masquerade", "all", "`whose` requests reach the endpoints of Services with externalTrafficPolicy Cluster with an address of this node: all, as with kube-proxy; or remote, which leaves endpoints on this node the client's address")
+	g.flags.StringVar(&o.detectLocalMode, "detect-local-mode", "", "`how` this node's pods are told from other clients: NodeCIDR (the Node's spec.podCIDRs), ClusterCIDR (--cluster-cidr), BridgeInterface (--pod-bridge-interface) or InterfaceNamePrefix (--pod-interface-name-prefix); default: ClusterCIDR with --cluster-cidr, else NodeCIDR")
+	g.flags.StringSliceVar(&o.clusterCIDRs, "cluster-cidr", nil, "`list` of the networks of all pods of the cluster, for --detect-local-mode=ClusterCIDR")
+	g.flags.StringVar(&o.podBridge, "pod-bridge-interface", "", "`name` of the bridge that this node's pods are on, for --detect-local-mode=BridgeInterface")
+	g.flags.StringVar(&o.podInterfacePrefix, "pod-interface-name-prefix", "", "`beginning` of the names of the interfaces that this node's pods are behind, for --detect-local-mode=InterfaceNamePrefix")
+	return g
+}
+
+// localMode is the mode in force.
+func (o *options) localMode() string {
+	if o.detectLocalMode == "" && len(o.clusterCIDRs) > 0 {
+		return modeClusterCIDR
+	}
+	return cmp.Or(o.detectLocalMode, modeNodeCIDR)
+}
+
+// podInterface is the interface that this node's pods are told by, as filter.Options has it; empty if by their addresses.
+func (o *options) podInterface() string {
+	switch o.localMode() {
+	case modeBridgeInterface:
+		return o.podBridge
+	case modeInterfacePrefix:
+		return o.podInterfacePrefix + "*"
+	}
+	return ""
+}
+
+// filterOptions are what our nftables table depends on.
+func (o *options) filterOptions() filter.Options {
+	return filter.Options{PodInterface: o.podInterface()}
+}
+
+// defaults are what the node does where a Service says nothing else.
+func (o *options) defaults() sync.Defaults {
+	d := sync.Defaults{Scheduler: o.scheduler, Masquerade: filter.MasqueradeAll}
+	if o.masquerade == "remote" {
+		d.Masquerade = filter.MasqueradeRemote
+	}
+	return d
+}
+
+// pods are the networks of this node's pods; nil if its Node object says them, or an interface tells them.
+func (o *options) pods() []netip.Prefix {
+	if o.localMode() == modeClusterCIDR {
+		return o.podNetworks
+	}
+	return nil
+}
+
+// validateTraffic checks the flags of trafficFlags, and fills in podNetworks.
+func (o *options) validateTraffic() []error {
+	var errs []error
+	if o.masquerade != "all" && o.masquerade != "remote" {
+		errs = append(errs, fmt.Errorf("--masquerade: unknown %q: write all or remote", o.masquerade))
+	}
+	if !slices.Contains(detectLocalModes(), o.localMode()) {
+		errs = append(errs, fmt.Errorf("--detect-local-mode: unknown mode %q: write %s", o.detectLocalMode, strings.Join(detectLocalModes(), ", ")))
+	}
+	for _, f := range []struct {
+		mode, flag string
+		given      bool
+	}{
+		{modeClusterCIDR, "--cluster-cidr", len(o.clusterCIDRs) > 0},
+		{modeBridgeInterface, "--pod-bridge-interface", o.podBridge != ""},
+		{modeInterfacePrefix, "--pod-interface-name-prefix", o.podInterfacePrefix != ""},
+	} {
+		switch {
+		case f.mode == o.localMode() && !f.given:
+			errs = append(errs, fmt.Errorf("--detect-local-mode=%s needs %s", f.mode, f.flag))
+		case f.mode != o.localMode() && f.given:
+			errs = append(errs, fmt.Errorf("%s is for --detect-local-mode=%s: choose that mode, or leave the flag out", f.flag, f.mode))
+		}
+	}
+	o.podNetworks = nil
+	for _, text := range o.clusterCIDRs {
+		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err == nil && p.Addr().Is4In6() {
+			err = errors.New("an IPv4-mapped IPv6 network")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--cluster-cidr: %q is not an IPv4 or IPv6 network such as 10.244.0.0/16: %w", text, err))
+			continue
+		}
+		o.podNetworks = append(o.podNetworks, p.Masked())
+	}
+	if name := o.podInterface(); strings.Trim(name, "*") != "" {
+		if err := o.filterOptions().Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("--detect-local-mode=%s: %w", o.localMode(), err))
+		}
+	}
+	return errs
+}

@@ -1,0 +1,210 @@
+package sync
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+// local is a Service with externalTrafficPolicy Local.
+func local(endpoints ...string) Service {
+	svc := web(endpoints...)
+	svc.Ports[0].Policy = Local
+	return svc
+}
+
+func TestLocalPolicyWithoutLocalEndpointsServesTheNodeAndItsPodsAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		key := tcp("10.1.0.10", 30080)
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.1.2:8080 local", "10.244.2.2:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+
+		kernel.SetConnections(key, netip.MustParseAddrPort("10.244.1.2:8080"), ipvs.Connections{Active: 1})
+		g.deliver(local("10.244.2.2:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*0 10.244.2.2:8080*1") // the old one drains
+		g.masquerades(all(key))
+		if !g.rules().Internal.Has(key) {
+			t.Error("anybody may connect, and would be sent to another node")
+		}
+
+		g.deliver(local("10.244.1.3:8080 local", "10.244.2.2:8080"))
+		g.masquerades(map[frontend.Key]filter.Masquerade{key: filter.MasqueradePods})
+		if g.rules().Internal.Has(key) {
+			t.Error("clients from outside are still dropped")
+		}
+
+		g.deliver(local())
+		if g.rules().Internal.Has(key) {
+			t.Error("clients are dropped where they should be refused: nobody has an endpoint")
+		}
+	})
+}
+
+// A connection that IPVS takes before the rule is there would reach a pod on another node, which sees the client's own
+// address and answers past this node.
+func TestWhatMayNotComeInIsDroppedBeforeItIsServed(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.1.2:8080 local", "10.244.2.2:8080"))
+		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30080)))
+		g.deliver(local("10.244.2.2:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1") // held
+		nft.SetFault(nil)
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*1")
+		if !g.rules().Internal.Has(tcp("10.1.0.10", 30080)) {
+			t.Error("anybody may connect")
+		}
+	})
+}
+
+// The rule goes only after what it protects from has gone.
+func TestWhatProtectsAFrontendStaysWhileTheKernelRefusesItsChange(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		key := tcp("10.1.0.10", 30080)
+		once := ipvsfake.Fault{Verb: ipvs.AddReal, Real: netip.MustParseAddrPort("10.244.1.2:8080"), Err: syscall.ENOMEM}
+		g := start(t, kernel, nft, func(c *Config) {
+			c.Kernel = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Once: []ipvsfake.Fault{once, once}}) // and once with the first look at who leaves
+		})
+		g.serve(local("10.244.2.2:8080"))
+		g.deliver(local("10.244.1.2:8080 local", "10.244.2.2:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*1")
+		g.masquerades(all(key))
+		if !g.rules().Internal.Has(key) {
+			t.Error("clients from outside are let through to a pod on another node")
+		}
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		g.masquerades(map[frontend.Key]filter.Masquerade{key: filter.MasqueradePods})
+	})
+}
+
+func TestMasqueradeRemoteIsTheNodesDefault(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.Masquerade = filter.MasqueradeRemote })
+		g.serve(web("10.244.1.2:8080 local", "10.244.2.2:8080"))
+		g.masquerades(map[frontend.Key]filter.Masquerade{tcp("10.1.0.10", 30080): filter.MasqueradeRemote})
+	})
+}
+
+// deliverNode is a change of the Node.
+func (g *rig) deliverNode(podCIDRs ...string) {
+	node := Node{Name: "node1"}
+	for _, text := range podCIDRs {
+		node.PodCIDRs = append(node.PodCIDRs, netip.MustParsePrefix(text))
+	}
+	g.source.deliver(func(u *Update) { u.Node = &node })
+	g.after(0)
+}
+
+func (g *rig) wantPods(texts ...string) {
+	g.t.Helper()
+	var want []netip.Prefix
+	for _, text := range texts {
+		want = append(want, netip.MustParsePrefix(text))
+	}
+	if got := g.rules().Pods; !slices.Equal(got, want) {
+		g.t.Errorf("networks of pods: %v, want %v", got, want)
+	}
+}
+
+func TestTheNetworksOfPodsFollowTheNode(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.1.2:8080 local"))
+		g.deliverNode()
+		g.wantPods()
+		g.deliverNode("fd44:1::/64", "10.244.1.0/24")
+		g.wantPods("10.244.1.0/24", "fd44:1::/64")
+		g.deliverNode("10.244.0.0/16")
+		g.wantPods("10.244.0.0/16")
+		g.deliverNode() // whoever wrote that, the pods are still there
+		g.wantPods("10.244.0.0/16")
+		g.stop()
+
+		before := g.writes()
+		g = start(t, kernel, nft)
+		g.serve(local("10.244.1.2:8080 local"))
+		g.wantPods("10.244.0.0/16") // nobody has said otherwise
+		g.deliverNode("10.244.0.0/16")
+		g.after(5 * time.Minute)
+		if n := g.writes() - before; n != 0 {
+			t.Errorf("%d writes after a restart with nothing changed", n)
+		}
+	})
+}
+
+func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		configure func(*Config)
+		want      []string
+	}{
+		{"as networks", func(c *Config) { c.Pods = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, []string{"10.0.0.0/8"}},
+		{"as an interface", func(c *Config) { c.PodsByInterface = true }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+				g := start(t, kernel, nft, c.configure)
+				g.serve(local("10.244.1.2:8080 local"))
+				g.deliverNode("10.244.1.0/24")
+				g.wantPods(c.want...)
+				if problems := g.Status().Problems; len(problems) > 0 {
+					t.Errorf("problems: %v", problems)
+				}
+			})
+		})
+	}
+}
+
+func TestNetworksOfPodsThatCannotBeWrittenAreTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"))
+		nft.SetFault(func(transaction string) error {
+			if strings.Contains(transaction, "pods-ipv4 {") {
+				return errors.New("busy")
+			}
+			return nil
+		})
+		g.deliverNode("10.244.1.0/24")
+		g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1") // holds nothing else up
+		if g.Status().Err == nil {
+			t.Error("nobody is told")
+		}
+		nft.SetFault(nil)
+		g.after(time.Minute)
+		g.wantPods("10.244.1.0/24")
+		if err := g.Status().Err; err != nil {
+			t.Errorf("still failing: %v", err)
+		}
+	})
+}
+
+func TestLocalPolicyIsAProblemWhereNobodyKnowsThePods(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.1.2:8080 local"), service("other", 30081, "10.244.1.3:80"))
+		g.deliverNode()
+		problems := g.Status().Problems
+		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != NoPodNetwork {
+			t.Errorf("problems: %v, want one of Service default/web", problems)
+		}
+		g.deliverNode("10.244.1.0/24")
+		if problems := g.Status().Problems; len(problems) > 0 {
+			t.Errorf("problems: %v", problems)
+		}
+	})
+}
