@@ -112,6 +112,7 @@ func TestPolicyLocalKeepsTheClientsAddressAndNeverLeavesTheNodeForClientsOutside
 	r.serve(t, localWeb(), here, there)
 	r.start(t, bothNetworks)
 	var open []net.Conn
+	whole := t
 	t.Run("with an endpoint on the node it sees clients outside, and pods of the node masqueraded", func(t *testing.T) {
 		for addr, client := range r.own() {
 			r.saw(t, r.Client, addr, r.web1, client)
@@ -120,7 +121,7 @@ func TestPolicyLocalKeepsTheClientsAddressAndNeverLeavesTheNodeForClientsOutside
 			if a, err := topo.Ask(t.Context(), r.Node1, topo.TCP, at(addr)); err != nil || a.Pod != "web-1" {
 				t.Errorf("from the node to %s: %v, %v", addr, a, err)
 			}
-			c, pod := r.dial(t, at(addr))
+			c, pod := r.dial(whole, at(addr))
 			if pod != "web-1" {
 				t.Errorf("%s answered", pod)
 			}

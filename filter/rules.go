@@ -56,14 +56,12 @@ func (s Set) minus(o Set) []frontend.Key {
 // come back through it. Each covers those before it.
 type Masquerade uint8
 
+// Nobody; clients that are pods of this node, whose replies would go straight from pod to pod; those and all clients whose
+// real server is not a pod of this node; everybody.
 const (
-	// MasqueradeNone: the real servers see every client's own address.
 	MasqueradeNone Masquerade = iota
-	// MasqueradePods: clients that are pods of this node. Their replies would go straight from pod to pod.
 	MasqueradePods
-	// MasqueradeRemote: those, and all clients whose real server is not a pod of this node.
 	MasqueradeRemote
-	// MasqueradeAll: all clients.
 	MasqueradeAll
 )
 

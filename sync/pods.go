@@ -12,7 +12,7 @@ import (
 // takePods takes in what the Node says of its pods' networks, if it is the Node that is asked. A Node that has lost them
 // says nothing about the pods that are there: the last ones stand.
 func (r *Reconciler) takePods(n Node) {
-	if !r.PodsByInterface && r.Config.Pods == nil && len(n.PodCIDRs) > 0 {
+	if !r.PodsByInterface && r.Pods == nil && len(n.PodCIDRs) > 0 {
 		r.pods = filter.NormalPrefixes(n.PodCIDRs)
 	}
 	r.state.SetPodsKnown(r.PodsByInterface || len(r.pods) > 0)
@@ -20,7 +20,7 @@ func (r *Reconciler) takePods(n Node) {
 
 // podsKnown reports whether anybody has said where this node's pods are. Until then what our table has is left alone.
 func (r *Reconciler) podsKnown() bool {
-	return r.PodsByInterface || r.Config.Pods != nil || len(r.pods) > 0
+	return r.PodsByInterface || r.Pods != nil || len(r.pods) > 0
 }
 
 // protectPods writes the networks of this node's pods to our nftables table.
