@@ -63,9 +63,17 @@ func serve(addrs []netip.Addr, update sync.Update) *sync.State {
 	return s
 }
 
-// renderServed writes what a node serves: for each Service port the virtual servers as the table has them, with their real
-// servers, and what is wrong.
+// renderServed writes what a node serves, and what is wrong.
 func renderServed(s *sync.State) string {
+	text := renderPorts(s)
+	for _, p := range s.Problems() {
+		text += renderProblem(p)
+	}
+	return text
+}
+
+// renderPorts writes for each Service port the virtual servers as the table has them, with their real servers.
+func renderPorts(s *sync.State) string {
 	var b strings.Builder
 	for _, v := range s.View() {
 		fmt.Fprintf(&b, "%s %s %d/%s %s", v.Service, cmp.Or(v.Name, "-"), v.NodePort, v.Protocol, v.Policy)
@@ -79,9 +87,6 @@ func renderServed(s *sync.State) string {
 	}
 	if b.Len() == 0 {
 		b.WriteString("nothing is served\n")
-	}
-	for _, p := range s.Problems() {
-		b.WriteString(renderProblem(p))
 	}
 	return b.String()
 }
