@@ -37,9 +37,9 @@ func (o oracle) those(is ...func(candidate) bool) []netip.AddrPort {
 	return found
 }
 
-func ready(c candidate) bool   { return c.ready }
-func local(c candidate) bool   { return c.local }
-func leaving(c candidate) bool { return c.serving && c.terminating }
+func isReady(c candidate) bool   { return c.ready }
+func isLocal(c candidate) bool   { return c.local }
+func isLeaving(c candidate) bool { return c.serving && c.terminating }
 
 func (h here) meantForNode(c candidate) bool { return slices.Contains(c.forNodes, h.node) }
 func (h here) meantForZone(c candidate) bool {
@@ -49,34 +49,34 @@ func (h here) meantForZone(c candidate) bool {
 // nodeHintsCount: every ready endpoint is meant for some nodes, and one of them for this one.
 func (o oracle) nodeHintsCount() bool {
 	hinted := func(c candidate) bool { return len(c.forNodes) > 0 }
-	return len(o.those(ready, hinted)) == len(o.those(ready)) && len(o.those(ready, o.meantForNode)) > 0
+	return len(o.those(isReady, hinted)) == len(o.those(isReady)) && len(o.those(isReady, o.meantForNode)) > 0
 }
 
 // zoneHintsCount is the same for zones.
 func (o oracle) zoneHintsCount() bool {
 	hinted := func(c candidate) bool { return len(c.forZones) > 0 }
-	return len(o.those(ready, hinted)) == len(o.those(ready)) && len(o.those(ready, o.meantForZone)) > 0
+	return len(o.those(isReady, hinted)) == len(o.those(isReady)) && len(o.those(isReady, o.meantForZone)) > 0
 }
 
 // cluster is what policy Cluster uses.
 func (o oracle) cluster() []netip.AddrPort {
 	switch {
-	case len(o.those(ready)) == 0:
-		return o.those(leaving)
+	case len(o.those(isReady)) == 0:
+		return o.those(isLeaving)
 	case o.nodeHintsCount():
-		return o.those(ready, o.meantForNode)
+		return o.those(isReady, o.meantForNode)
 	case o.zoneHintsCount():
-		return o.those(ready, o.meantForZone)
+		return o.those(isReady, o.meantForZone)
 	}
-	return o.those(ready)
+	return o.those(isReady)
 }
 
 // local is what policy Local uses.
 func (o oracle) local() []netip.AddrPort {
-	if found := o.those(local, ready); len(found) > 0 {
+	if found := o.those(isLocal, isReady); len(found) > 0 {
 		return found
 	}
-	return o.those(local, leaving)
+	return o.those(isLocal, isLeaving)
 }
 
 func TestChoiceIsThatOfCategorizeEndpoints(t *testing.T) {
@@ -118,9 +118,9 @@ func (o oracle) count(seen map[string]int) {
 	for kind, is := range map[string]bool{
 		"node hints":        o.nodeHintsCount(),
 		"zone hints":        !o.nodeHintsCount() && o.zoneHintsCount(),
-		"hints ignored":     !o.nodeHintsCount() && !o.zoneHintsCount() && len(o.those(ready, o.meantForZone)) > 0,
-		"last resort":       len(o.those(ready)) == 0 && len(o.those(leaving)) > 0,
-		"local last resort": len(o.those(local, ready)) == 0 && len(o.local()) > 0 && len(o.those(ready)) > 0,
+		"hints ignored":     !o.nodeHintsCount() && !o.zoneHintsCount() && len(o.those(isReady, o.meantForZone)) > 0,
+		"last resort":       len(o.those(isReady)) == 0 && len(o.those(isLeaving)) > 0,
+		"local last resort": len(o.those(isLocal, isReady)) == 0 && len(o.local()) > 0 && len(o.those(isReady)) > 0,
 		"nothing":           len(o.cluster()) == 0 && len(o.all) > 0,
 	} {
 		if is {
