@@ -97,11 +97,8 @@ func renderFrontend(b *strings.Builder, s *sync.State, f sync.FrontendView) {
 		return
 	}
 	frontend, _ := s.Want(f.Key)
-	fmt.Fprintf(b, "  %s %s", f.Key, frontend.Entry.VirtualServer)
-	if f.Masquerade {
-		b.WriteString(", masqueraded")
-	}
-	b.WriteByte('\n')
+	masquerades := map[bool]string{true: "all", false: "none"}
+	fmt.Fprintf(b, "  %s %s, masquerades %s\n", f.Key, frontend.Entry.VirtualServer, masquerades[f.Masquerade])
 	for _, addr := range f.Reals {
 		fmt.Fprintf(b, "    %s %s\n", addr, frontend.Entry.Reals[addr])
 	}
