@@ -76,7 +76,10 @@ func renderServed(s *sync.State) string {
 func renderPorts(s *sync.State) string {
 	var b strings.Builder
 	for _, v := range s.View() {
-		fmt.Fprintf(&b, "%s %s %d/%s %s", v.Service, cmp.Or(v.Name, "-"), v.NodePort, v.Protocol, v.Policy)
+		fmt.Fprint(&b, v.Service)
+		if v.NodePort != 0 { // else it is not known which port it is that cannot be served
+			fmt.Fprintf(&b, " %s %d/%s %s", cmp.Or(v.Name, "-"), v.NodePort, v.Protocol, v.Policy)
+		}
 		if v.NotServed != "" {
 			fmt.Fprintf(&b, ": not served: %s", v.NotServed)
 		}
