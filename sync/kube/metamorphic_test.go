@@ -197,7 +197,8 @@ func regrouped(t *rapid.T, before []*discoveryv1.EndpointSlice) []*discoveryv1.E
 			right.Endpoints = append(right.Endpoints, left.Endpoints[rapid.IntRange(0, cut-1).Draw(t, "which")])
 		}
 		for _, part := range []*discoveryv1.EndpointSlice{left, right} {
-			if i := slices.IndexFunc(after, func(s *discoveryv1.EndpointSlice) bool { return belongTogether(s, part) }); i >= 0 && rapid.Bool().Draw(t, "join") {
+			fits := func(s *discoveryv1.EndpointSlice) bool { return belongTogether(s, part) }
+			if i := slices.IndexFunc(after, fits); i >= 0 && rapid.Bool().Draw(t, "join") {
 				after[i].Endpoints = append(after[i].Endpoints, part.Endpoints...)
 				continue
 			}

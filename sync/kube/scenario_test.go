@@ -17,7 +17,7 @@ func testOptions() Options {
 // Each testdata/manifests/NAME.yaml is what somebody may write, NAME.golden what is read from it. With UPDATE_GOLDEN=1
 // the results are written instead of compared, here and in TestRules.
 func TestManifestsAreReadAsMeant(t *testing.T) {
-	scenarios(t, "testdata/manifests", func(t *testing.T, content []byte) string {
+	scenarios(t, "testdata/manifests", func(_ *testing.T, content []byte) string {
 		update, err := ReadManifests("-", bytes.NewReader(content), testOptions())
 		if err != nil {
 			return "error: " + err.Error() + "\n"
