@@ -101,10 +101,12 @@ func compareChoice(t *rapid.T, o oracle, port ServicePort, addr netip.Addr) {
 	t.Helper()
 	port.Policy = Cluster
 	expectChoice(t, "Cluster", choose(port, addr), o.cluster())
-	if use := o.local(); len(use) > 0 { // what becomes of a policy Local without any is not for endpoints alone to say
-		port.Policy = Local
-		expectChoice(t, "Local", choose(port, addr), use)
+	use := o.local()
+	if len(use) == 0 {
+		use = o.cluster() // for this node and its pods
 	}
+	port.Policy = Local
+	expectChoice(t, "Local", choose(port, addr), use)
 }
 
 // of is the oracle for the family of addr.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -56,7 +57,7 @@ func ruleOptions(t *testing.T, content []byte) Options {
 
 // serve is the state of a node with these addresses.
 func serve(addrs []netip.Addr, update sync.Update) *sync.State {
-	s := sync.NewState("rr")
+	s := sync.NewState(sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	s.Update(update)
 	s.SetAddresses(addrs)
 	s.Resolve()
@@ -100,8 +101,7 @@ func renderFrontend(b *strings.Builder, s *sync.State, f sync.FrontendView) {
 		return
 	}
 	frontend, _ := s.Want(f.Key)
-	masquerades := map[bool]string{true: "all", false: "none"}
-	fmt.Fprintf(b, "  %s %s, masquerades %s\n", f.Key, frontend.Entry.VirtualServer, masquerades[f.Masquerade])
+	fmt.Fprintf(b, "  %s %s, masquerades %s\n", f.Key, frontend.Entry.VirtualServer, f.Masquerade)
 	for _, addr := range f.Reals {
 		fmt.Fprintf(b, "    %s %s\n", addr, frontend.Entry.Reals[addr])
 	}
@@ -113,7 +113,10 @@ func renderFrontend(b *strings.Builder, s *sync.State, f sync.FrontendView) {
 	for _, addr := range quiet {
 		fmt.Fprintf(b, "    %s only finishes what it has\n", addr)
 	}
-	if f.Why != "" {
+	switch {
+	case f.Internal:
+		fmt.Fprintf(b, "    for the node and its pods: %s\n", f.Why)
+	case f.Why != "":
 		fmt.Fprintf(b, "    none: %s\n", f.Why)
 	}
 }
