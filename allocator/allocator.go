@@ -43,9 +43,10 @@ type Owner struct {
 // Kind says what a claim is for. A lower kind beats a higher one whatever the owners' age.
 type Kind uint8
 
-// NodePort is a port of a Service's spec.
+// NodePort is a port of a Service's spec, HealthCheck the port on which its load balancer asks.
 const (
 	NodePort Kind = iota
+	HealthCheck
 )
 
 // Claim is an owner's wish for one frontend.
@@ -127,6 +128,12 @@ func (l *Ledger) Holder(key frontend.Key) (Owner, bool) {
 		return c[0].owner, true
 	}
 	return Owner{}, false
+}
+
+// Holds reports whether an owner holds a frontend, and by a claim of this kind.
+func (l *Ledger) Holds(id ID, c Claim) bool {
+	rivals := l.claims[c.Key]
+	return len(rivals) > 0 && rivals[0].owner.ID == id && rivals[0].kind == c.Kind
 }
 
 func (l *Ledger) heldBy(id ID) map[frontend.Key]struct{} {

@@ -79,9 +79,8 @@ func TestNamespaceDecidesBeforeName(t *testing.T) {
 	}
 }
 
-// There is one kind so far: the next one must not take a port that a Service's spec claims.
 func TestLowerKindBeatsAgeAndCountsOfTwoClaims(t *testing.T) {
-	later := allocator.Claim{Key: key(30080), Kind: allocator.NodePort + 1}
+	later := allocator.Claim{Key: key(30080), Kind: allocator.HealthCheck}
 	l := allocator.New()
 	l.Set(owner("old", 1), []allocator.Claim{later})
 	l.Set(owner("young", 2), claims(30080))
@@ -94,6 +93,35 @@ func TestLowerKindBeatsAgeAndCountsOfTwoClaims(t *testing.T) {
 			t.Errorf("%q holds the port, want old, which claims it by the same kind too", got)
 		}
 		l.Set(owner("old", 1), []allocator.Claim{later})
+	}
+}
+
+func TestOwnerHoldsAFrontendByItsLowestKindAlone(t *testing.T) {
+	nodePort, check := allocator.Claim{Key: key(30080)}, allocator.Claim{Key: key(30080), Kind: allocator.HealthCheck}
+	old, young := owner("old", 1), owner("young", 2)
+	l := allocator.New()
+	for _, c := range []struct {
+		old, young []allocator.Claim
+		holder     allocator.Owner
+		by         allocator.Claim
+	}{
+		{[]allocator.Claim{check}, nil, old, check},
+		{[]allocator.Claim{check}, []allocator.Claim{check}, old, check},
+		{[]allocator.Claim{check}, []allocator.Claim{nodePort}, young, nodePort},
+		{[]allocator.Claim{check, nodePort}, []allocator.Claim{nodePort}, old, nodePort},
+	} {
+		l.Set(old, c.old)
+		l.Set(young, c.young)
+		for _, o := range []allocator.Owner{old, young} {
+			for _, by := range []allocator.Claim{nodePort, check} {
+				if got, want := l.Holds(o.ID, by), o == c.holder && by == c.by; got != want {
+					t.Errorf("with %v and %v, %s holds it by kind %d: %v", c.old, c.young, o.Name, by.Kind, got)
+				}
+			}
+		}
+	}
+	if l.Holds(old.ID, allocator.Claim{Key: key(1)}) {
+		t.Error("somebody holds what nobody claims")
 	}
 }
 

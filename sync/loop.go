@@ -24,7 +24,7 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// backoff is the next try of a frontend that failed.
+// backoff is the next try of something that failed.
 type backoff struct {
 	at   time.Time
 	wait time.Duration
@@ -107,6 +107,9 @@ func (r *Reconciler) nextDue() time.Time {
 	for _, b := range r.retry {
 		sooner(b.at)
 	}
+	if r.HealthChecks != nil {
+		sooner(r.listeners.next)
+	}
 	for _, t := range r.grace {
 		sooner(t)
 	}
@@ -118,8 +121,13 @@ func (r *Reconciler) nextDue() time.Time {
 
 // postpone plans another try for a frontend that failed, each time later.
 func (r *Reconciler) postpone(key frontend.Key, err error) {
-	wait := min(max(2*r.retry[key].wait, firstRetry), lastRetry)
-	r.retry[key] = backoff{at: time.Now().Add(wait), wait: wait, err: err}
+	r.retry[key] = r.retry[key].after(time.Now(), err)
+}
+
+// after is the next try once the one before has failed again.
+func (b backoff) after(now time.Time, err error) backoff {
+	wait := min(max(2*b.wait, firstRetry), lastRetry)
+	return backoff{at: now.Add(wait), wait: wait, err: err}
 }
 
 func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
