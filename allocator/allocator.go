@@ -84,9 +84,9 @@ func New() *Ledger {
 }
 
 // Set replaces all claims of owner, none meaning that it is gone, and returns the other owners, sorted, who claim a
-// frontend that has another holder by it: they gained it, lost it, or lose it to somebody else than before. It costs as
-// much as owner has claims. A frontend claimed twice by one owner counts once, by
-// its lower kind.
+// frontend that has another holder by it: they gained it, lost it, or lose it to somebody else than before, or for
+// another reason (the holder's age, the kind of its claim). It costs as much as owner has claims. A frontend claimed
+// twice by one owner counts once, by its lower kind.
 func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	affected := map[ID]struct{}{}
 	concerns := func(rivals []claimant) {
@@ -104,7 +104,7 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	}
 	for _, key := range l.keys[owner.ID] {
 		rivals := l.claims[key]
-		if _, was := before[key]; !was && rivals[0].owner.ID == owner.ID {
+		if was, held := before[key]; rivals[0].owner.ID == owner.ID && (!held || was.compare(rivals[0]) != 0) {
 			concerns(rivals[1:])
 		}
 	}
@@ -136,11 +136,11 @@ func (l *Ledger) Holds(id ID, c Claim) bool {
 	return len(rivals) > 0 && rivals[0].owner.ID == id && rivals[0].kind == c.Kind
 }
 
-func (l *Ledger) heldBy(id ID) map[frontend.Key]struct{} {
-	held := map[frontend.Key]struct{}{}
+func (l *Ledger) heldBy(id ID) map[frontend.Key]claimant {
+	held := map[frontend.Key]claimant{}
 	for _, key := range l.keys[id] {
-		if l.claims[key][0].owner.ID == id {
-			held[key] = struct{}{}
+		if first := l.claims[key][0]; first.owner.ID == id {
+			held[key] = first
 		}
 	}
 	return held

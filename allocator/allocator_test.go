@@ -172,14 +172,39 @@ func TestLoserThatComesOrGoesChangesNobody(t *testing.T) {
 	}
 }
 
+func TestRivalsAreToldOfAHolderThatHoldsForAnotherReason(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("a", 1), claims(30080))
+	l.Set(owner("b", 2), []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}})
+	want := []allocator.ID{{Namespace: "default", Name: "b"}}
+	for _, c := range []struct {
+		what   string
+		holder allocator.Owner
+		claims []allocator.Claim
+		want   []allocator.ID
+	}{
+		{"the same", owner("a", 1), claims(30080), nil},
+		{"another kind", owner("a", 1), []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}}, want},
+		{"another age", owner("a", 2), []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}}, want},
+	} {
+		if changed := l.Set(c.holder, c.claims); !slices.Equal(changed, c.want) {
+			t.Errorf("%s: changed %v, want %v", c.what, changed, c.want)
+		}
+	}
+}
+
 // The reference model keeps all claims in a list and asks for the first in order, each time anew.
 func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := allocator.New()
 		model := map[string][]uint16{}
 		ages := map[string]int{}
-		held := func() map[uint16]string {
-			h := map[uint16]string{}
+		type holder struct {
+			name string
+			age  int
+		}
+		held := func() map[uint16]holder {
+			h := map[uint16]holder{}
 			for port := uint16(1); port <= 4; port++ {
 				var names []string
 				for name, ports := range model {
@@ -197,7 +222,7 @@ func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 					return 1
 				})
 				if len(names) > 0 {
-					h[port] = names[0]
+					h[port] = holder{names[0], ages[names[0]]}
 				}
 			}
 			return h
@@ -211,8 +236,8 @@ func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 			after := held()
 			affected := map[allocator.ID]struct{}{}
 			for port := uint16(1); port <= 4; port++ {
-				if got, _ := l.Holder(key(port)); got.Name != after[port] {
-					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port])
+				if got, _ := l.Holder(key(port)); got.Name != after[port].name {
+					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port].name)
 				}
 				for n, ports := range model {
 					if before[port] != after[port] && n != name && slices.Contains(ports, port) {
