@@ -219,7 +219,7 @@ func TestListenersFollowWhatIsWanted(t *testing.T) {
 
 	set(t, s, map[netip.AddrPort]healthcheck.Check{second: other})
 	refused(t, first)
-	_ = open.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = open.SetReadDeadline(time.Now().Add(3 * time.Second)) // the server gives a silent client five
 	if _, err := open.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the connection to an address that is given up: %v, want it closed", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -134,7 +135,9 @@ func TestAPIServerThatTakesNoEventsBlocksNobody(t *testing.T) {
 
 func TestProblemAfterTheEndIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"))
+		lines := make(chan string, 100)
+		log := funcr.New(func(_, args string) { lines <- args }, funcr.Options{})
+		c := newCluster(t, testOptions(), log, node("node-a"))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- c.source.Run(ctx) }()
@@ -142,6 +145,11 @@ func TestProblemAfterTheEndIsSilent(t *testing.T) {
 		cancel()
 		must(t, <-done)
 		c.tell(problem(sync.Conflict, "too late"))
+		for len(lines) > 0 {
+			if line := <-lines; strings.Contains(line, "too late") || strings.Contains(line, "event") {
+				t.Errorf("the log has %s", line)
+			}
+		}
 	})
 }
 
