@@ -35,6 +35,7 @@ type Service struct {
 	Policy      corev1.ServiceExternalTrafficPolicy // Cluster if empty
 	Affinity    corev1.ServiceAffinity              // None if empty
 	Created     time.Time                           // no creationTimestamp if zero
+	HealthCheck int32                               // healthCheckNodePort
 }
 
 // Port is one of a Service.
@@ -98,6 +99,7 @@ func (m *Manifests) Service(s Service) error {
 			Type:                  cmp.Or(s.Type, corev1.ServiceTypeNodePort),
 			ExternalTrafficPolicy: s.Policy,
 			SessionAffinity:       s.Affinity,
+			HealthCheckNodePort:   s.HealthCheck,
 		},
 	}
 	for _, p := range s.Ports {
