@@ -42,18 +42,24 @@ func TestFirewallsAreNamedWithTheRuleThatOpensThem(t *testing.T) {
 		{"open", both, []expect{{OK, "at input, output and forward: 3, " + open, ""}}},
 		{"policy-drop", both, []expect{
 			{Warn, "hook forward, policy drop: it accepts established connections only where", "nft 'insert rule ip fw forward ct state established,related accept'"},
-			{Warn, "drops new connections (udp) to ports 30000-32767 of 10.2.0.10",
-				"nft 'insert rule ip fw input ip daddr { 10.2.0.10 } meta l4proto { tcp, udp, sctp } th dport 30000-32767 accept'"},
+			{
+				Warn, "drops new connections (udp) to ports 30000-32767 of 10.2.0.10",
+				"nft 'insert rule ip fw input ip daddr { 10.2.0.10 } meta l4proto { tcp, udp, sctp } th dport 30000-32767 accept'",
+			},
 		}},
 		{"policy-drop", both[2:], []expect{{OK, "at input, output and forward: 2, " + open, ""}}}, // a table of IPv4
 		{"last-rule-rejects", both, []expect{
 			{Fail, "hook forward, policy accept: it drops the answers of pods", "insert rule inet fw forward ct state"},
-			{Warn, "(tcp, udp) to ports 30000-32767 of 10.2.0.10, fd01::10",
+			{
+				Warn, "(tcp, udp) to ports 30000-32767 of 10.2.0.10, fd01::10",
 				"nft 'insert rule inet fw input ip daddr { 10.2.0.10 } meta l4proto { tcp, udp, sctp } th dport 30000-32767 accept; " +
-					"insert rule inet fw input ip6 daddr { fd01::10 } meta l4proto"},
-			{Fail, "hook output, policy drop: it drops requests for 10.1.0.10, 10.2.0.10, fd01::10 on their way to pods",
+					"insert rule inet fw input ip6 daddr { fd01::10 } meta l4proto",
+			},
+			{
+				Fail, "hook output, policy drop: it drops requests for 10.1.0.10, 10.2.0.10, fd01::10 on their way to pods",
 				"nft 'insert rule inet fw output ct original ip daddr { 10.1.0.10, 10.2.0.10 } accept; " +
-					"insert rule inet fw output ct original ip6 daddr { fd01::10 } accept'"},
+					"insert rule inet fw output ct original ip6 daddr { fd01::10 } accept'",
+			},
 		}},
 		{"last-rule-rejects", only4, []expect{{Fail, "hook output", "insert rule inet fw output ct original ip daddr { 10.1.0.10 } accept'"}}},
 		{"last-rule-rejects", nil, []expect{{Fail, "drops the answers of pods", "insert rule inet fw forward"}}},
