@@ -21,7 +21,7 @@ import (
 const (
 	moveGrace    = 4 * time.Second
 	moveDrain    = 2 * time.Second
-	movePatience = time.Second // of the client
+	movePatience = 3 * time.Second // of the client
 )
 
 // virtualAddresses are those that move. Both lie in the networks that both nodes serve.
