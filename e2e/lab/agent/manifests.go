@@ -60,6 +60,11 @@ func Ready(pod *topo.Pod, node *topo.Host) Endpoint {
 	return Endpoint{Pod: pod, Node: node.Name, Ready: true, Serving: true}
 }
 
+// ReadyHost is a server on a node's own addresses that gets traffic. The ports of its Service have to target its port.
+func ReadyHost(s *topo.HostServer) Endpoint {
+	return Endpoint{Addrs: []netip.Addr{s.Addr4, s.Addr6}, Node: s.Node.Name, Ready: true, Serving: true}
+}
+
 // Terminating is an endpoint whose pod was told to stop and still serves.
 func Terminating(pod *topo.Pod, node *topo.Host) Endpoint {
 	return Endpoint{Pod: pod, Node: node.Name, Serving: true, Terminating: true}
