@@ -31,7 +31,7 @@ func virtualAddresses() []netip.Addr {
 
 func TestAnAddressMovesBetweenNodes(t *testing.T) {
 	r := newRig(t)
-	must(t, r.Node("node2", r.Node2.A4, r.Node2.A6))
+	must(t, r.Node(r.Node2))
 	r.serve(t, web(), r.both()...)
 	flags := []string{bothNetworks, neverAudited, fmt.Sprintf("--address-grace=%s", moveGrace), fmt.Sprintf("--drain-timeout=%s", moveDrain)}
 	for _, addr := range virtualAddresses() {
