@@ -17,7 +17,7 @@ import (
 const (
 	// eventSource is the component that Events are from; the node is their host.
 	eventSource = "kube-ipvs"
-	// maxEventMessage is the longest message that the API server takes, in bytes.
+	// maxEventMessage is how long a message may be in events.k8s.io, where Events are read too, in bytes.
 	maxEventMessage = 1024
 )
 
@@ -69,7 +69,7 @@ func eventReason(r sync.Reason) string {
 	return "ServiceProblem"
 }
 
-// clip cuts a message that the API server would refuse.
+// clip cuts a message that is too long.
 func clip(message string) string {
 	const dots = "..."
 	if len(message) <= maxEventMessage {
