@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -42,16 +41,12 @@ func healthCheck(svc *corev1.Service, ports []sync.ServicePort, r *report) uint1
 }
 
 // localReady are the addresses of the ready endpoints on this node. As with kube-proxy all ports of the slices count,
-// also those that no port of the Service is for, and of an endpoint that stands there twice the one that is used. What is
-// wrong with an address is reported where it is used.
+// also those that no port of the Service is for, and of duplicates the same one as for traffic. What is wrong with an
+// address is reported where it is used.
 func localReady(endpointSlices []*discoveryv1.EndpointSlice, o Options) []netip.Addr {
-	type slicePort struct {
-		name     string
-		protocol corev1.Protocol
-	}
-	byPort := map[slicePort][]sync.Endpoint{}
+	var all []sync.Endpoint
 	for _, slice := range endpointSlices {
-		if !holdsAddresses(slice) {
+		if !hasPorts(slice) {
 			continue
 		}
 		endpoints := readEndpoints(slice, o, &report{})
@@ -59,35 +54,28 @@ func localReady(endpointSlices []*discoveryv1.EndpointSlice, o Options) []netip.
 			if p.Port == nil || !validPort(*p.Port) {
 				continue
 			}
-			port := slicePort{valueOf(p.Name), cmp.Or(valueOf(p.Protocol), corev1.ProtocolTCP)}
 			for _, e := range endpoints {
 				e.Addr = netip.AddrPortFrom(e.Addr.Addr(), uint16(*p.Port))
-				byPort[port] = append(byPort[port], e)
+				all = append(all, e)
 			}
 		}
 	}
 	var ready []netip.Addr
-	for _, endpoints := range byPort {
-		for _, e := range unique(endpoints) {
-			if e.Local && e.Ready {
-				ready = append(ready, e.Addr.Addr())
-			}
+	for _, e := range unique(all) {
+		if e.Local && e.Ready {
+			ready = append(ready, e.Addr.Addr())
 		}
 	}
-	slices.SortFunc(ready, netip.Addr.Compare)
 	return slices.Compact(ready)
 }
 
-// holdsAddresses is false for a slice that no Service with a cluster IP uses, and for one of names.
-func holdsAddresses(slice *discoveryv1.EndpointSlice) bool {
-	_, headless := slice.Labels[corev1.IsHeadlessService]
-	return !headless && (slice.AddressType == discoveryv1.AddressTypeIPv4 || slice.AddressType == discoveryv1.AddressTypeIPv6)
-}
-
-// valueOf is the zero value for nil.
-func valueOf[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
+// hasPorts reports whether the endpoints of a slice can be sent to.
+func hasPorts(slice *discoveryv1.EndpointSlice) bool {
+	if _, headless := slice.Labels[corev1.IsHeadlessService]; headless {
+		return false
 	}
-	return v
+	if slice.AddressType != discoveryv1.AddressTypeIPv4 && slice.AddressType != discoveryv1.AddressTypeIPv6 {
+		return false
+	}
+	return slices.ContainsFunc(slice.Ports, func(p discoveryv1.EndpointPort) bool { return p.Port != nil && validPort(*p.Port) })
 }
