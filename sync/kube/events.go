@@ -61,6 +61,8 @@ func eventReason(r sync.Reason) string {
 		return "NodePortConflict"
 	case sync.NoAddress:
 		return "NoNodeAddress"
+	case sync.NoPodNetwork:
+		return "NoPodNetwork"
 	case sync.KernelRefused:
 		return "SchedulerRefused"
 	case sync.ListenFailed:
