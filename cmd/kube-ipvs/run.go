@@ -86,7 +86,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	watcher := nodeaddr.NewWatcher(log)
 	reconciler := sync.New(log, sync.Config{
 		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
-		Generation: filter.Generation, RulesetChanged: foreign,
+		Generation: filter.Generation, RulesetChanged: foreign, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Scheduler: o.scheduler, SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
 	})
 	endpoints, err := o.endpoints(ctx, reconciler)
