@@ -14,7 +14,7 @@ import (
 )
 
 // inNamespace runs f in a fresh network namespace, on a thread of its own that dies with it.
-func inNamespace(t *testing.T, f func() error) {
+func inNamespace(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
