@@ -36,7 +36,7 @@ func TestKernelSysctlsAreSetAndGivenBack(t *testing.T) {
 		t.Fatalf("this kernel has no IPVS: %v", err)
 	}
 	s := Sysctls{StateDir: filepath.Join(t.TempDir(), "state")}
-	wanted := append(WantedSysctls(), ForwardIPv4())
+	wanted := append(WantedSysctls(KernelRelease()), ForwardIPv4())
 	inNamespace(t, func() error {
 		before := map[string]string{}
 		for _, w := range wanted {

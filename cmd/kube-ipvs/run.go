@@ -162,7 +162,7 @@ func (o *options) probeScheduler(ctx context.Context, kernel ipvs.Handle) error 
 
 // tune sets sysctls and timeouts.
 func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger) error {
-	wanted := append(host.WantedSysctls(), host.ForwardIPv4())
+	wanted := append(host.WantedSysctls(host.KernelRelease()), host.ForwardIPv4())
 	changed, err := host.Sysctls{StateDir: o.stateDir}.Set(ctx, wanted)
 	if err != nil {
 		return err
