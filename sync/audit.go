@@ -53,6 +53,7 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 	}
 	for key, entry := range table.Only(ours.sorted()) {
 		r.have.put(key, entry)
+		r.flows.adopt(key)
 	}
 	r.reread(ctx, lost, p)
 	return ours.sorted()

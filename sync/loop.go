@@ -182,7 +182,7 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 			p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
 		default:
 			r.have.put(key, entry)
-			r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
+			r.leaving[key] = r.leaving[key].seen(time.Now(), key.Protocol, connections)
 		}
 	}
 	// A long list must not keep the agent busy with nothing else.

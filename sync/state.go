@@ -150,7 +150,6 @@ func (s *State) Resolve() []frontend.Key {
 		old, was := s.want[key]
 		if wanted == was && old.Equal(f) {
 			delete(changed, key)
-			continue
 		}
 		if wanted {
 			s.want[key] = f
