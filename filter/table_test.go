@@ -307,7 +307,7 @@ func TestAnInterfaceThatIsNoneIsRefused(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	for _, name := range []string{`a"; drop; #`, "a b", "*", "sixteen-letters-", "c*li", "a/b"} {
+	for _, name := range []string{`a"; drop; #`, "a b", "*", "sixteen-letters-", "fifteen-letters*", "c*li", "a/b"} {
 		if err := (filter.Options{PodInterface: name}).Validate(); err == nil || !strings.Contains(err.Error(), "not the name of an interface") {
 			t.Errorf("%q: error %v", name, err)
 		}

@@ -133,7 +133,7 @@ func TestNobodyLooksAtFlowsWhenNoneCanBeStale(t *testing.T) {
 		flows.with("client", toDNS, stays)
 		g = start(t, kernel, nft, knowing(flows), func(c *Config) { c.SyncPeriod = 30 * time.Second })
 		g.serve(dns(stays), web(stays, leaves))
-		looks := flows.looked() // one at the start: see below
+		looks := flows.looked()                      // one at the start: see below
 		g.deliver(dns(stays, leaves))                // one comes
 		g.deliver(web(stays))                        // TCP
 		g.deliver(dns(stays, leaves+" terminating")) // weight 0

@@ -15,7 +15,8 @@ func TestThePodsOfTheNodeAreToldAsTheFlagsSay(t *testing.T) {
 		device string
 	}{
 		{nil, nil, ""},
-		{[]string{"--detect-local-mode=NodeCIDR"}, nil, ""},
+		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=10.244.0.0/16"}, nil, ""}, // as a kube-proxy has it that ignores it
+		{[]string{"--detect-local-mode=NodeCIDR", "--masquerade=remote"}, nil, ""},
 		{[]string{"--cluster-cidr=10.244.0.0/16, fd44::1/48"}, []string{"10.244.0.0/16", "fd44::/48"}, ""},
 		{[]string{"--detect-local-mode=ClusterCIDR", "--cluster-cidr=10.244.0.0/16"}, []string{"10.244.0.0/16"}, ""},
 		{[]string{"--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cni0"}, nil, "cni0"},
@@ -49,11 +50,15 @@ func TestFlagsThatDoNotFitTheModeAreRefused(t *testing.T) {
 		{"--detect-local-mode=BridgeInterface", "needs --pod-bridge-interface"},
 		{"--detect-local-mode=InterfaceNamePrefix", "needs --pod-interface-name-prefix"},
 		{"--pod-bridge-interface=cni0", "--pod-bridge-interface is for --detect-local-mode=BridgeInterface"},
-		{"--detect-local-mode=NodeCIDR --cluster-cidr=10.0.0.0/8", "--cluster-cidr is for --detect-local-mode=ClusterCIDR"},
+		{"--masquerade=remote --cluster-cidr=10.0.0.0/8", "--cluster-cidr names those of all nodes"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=br*", "no star"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=*", "no star"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=*", "no star"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=fifteen-letters", "a prefix up to 14"},
 		{"--cluster-cidr=10.0.0.1", "is not an IPv4 or IPv6 network"},
 		{"--cluster-cidr=::ffff:10.0.0.0/104", "is not an IPv4 or IPv6 network"},
-		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=seventeen-letters", "is not the name of an interface"},
-		{`--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=a";`, "is not the name of an interface"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=seventeen-letters", "up to 15 letters, digits"},
+		{`--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=a";`, "up to 15 letters, digits"},
 	} {
 		o, err := configured(t, "", strings.Fields(c.flags)...)
 		if err != nil {
