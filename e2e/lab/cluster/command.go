@@ -38,7 +38,7 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd) error {
 	_ = syscall.Kill(group, syscall.SIGINT)
 	kill := time.AfterFunc(killAfter, func() { _ = syscall.Kill(group, syscall.SIGKILL) })
 	defer kill.Stop()
-	<-wait
+	_ = <-wait // how it ended says nothing now
 	_ = syscall.Kill(group, syscall.SIGKILL)
 	return context.Cause(ctx)
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -72,7 +73,11 @@ func (c *component) alive() error {
 	}
 	select {
 	case <-c.ended:
-		return fmt.Errorf("%s ended: %v\n%s", c.name, c.why, c.tail(20))
+		why := c.why
+		if why == nil {
+			why = errors.New("exit status 0")
+		}
+		return fmt.Errorf("%s ended: %w\n%s", c.name, why, c.tail(20))
 	default:
 		return nil
 	}

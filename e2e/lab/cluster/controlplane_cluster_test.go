@@ -238,8 +238,8 @@ func TestAControlPlaneThatCannotStartSaysWhy(t *testing.T) {
 	b := must[*Builder](t)(NewBuilder(t.Output()))
 	programs := must[Binaries](t)(b.Build(t.Context()))
 	_, err := Start(t.Context(), Options{Binaries: programs, APIServerFlags: []string{"--no-such-flag"}})
-	if err == nil {
-		t.Fatal("it started")
+	const want = "start control plane: kube-apiserver ended: exit status 1\nlast lines of kube-apiserver.log:\n\tError: unknown flag: --no-such-flag"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
-	t.Log(err)
 }

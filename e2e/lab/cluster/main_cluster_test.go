@@ -16,19 +16,26 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab"
 )
 
 // envChild makes this program one that runs a control plane until it is ended.
 const envChild = "KUBE_IPVS_CLUSTER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(envChild) == "" {
+	part := runChild
+	switch {
+	case os.Getenv(lab.EnvLab) != "":
+		part = inGuest
+	case os.Getenv(envChild) == "":
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := runChild(ctx); err != nil {
+	if err := part(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		stop()
 		os.Exit(1)
 	}
 }
