@@ -59,27 +59,28 @@ func NewBuilder(progress io.Writer) (*Builder, error) {
 }
 
 // Build builds the control plane and the programs named besides, as far as the cache lacks them. With nothing to build
-// it works offline. What an interrupted build has finished stays, and nothing half.
+// it works offline and waits for nobody. What an interrupted build has finished stays, and nothing half.
 func (b *Builder) Build(ctx context.Context, besides ...string) (Binaries, error) {
+	programs := append([]string{etcd, apiServer, controllerManager}, besides...)
+	m, err := b.module(ctx)
+	if err != nil {
+		return Binaries{}, err
+	}
+	built, missing, err := b.look(ctx, m, programs)
+	if err != nil || len(missing) == 0 {
+		return built, err
+	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
 		return Binaries{}, err
 	}
 	defer unlock()
-	m, err := b.module(ctx)
-	if err != nil {
+	if err := b.complete(ctx, m); err != nil {
 		return Binaries{}, err
 	}
-	dir, err := b.directory(ctx, m)
-	if err != nil {
+	// Somebody else may have built them meanwhile.
+	if built, missing, err = b.look(ctx, m, programs); err != nil {
 		return Binaries{}, err
-	}
-	built := Binaries{Version: m.version, Dir: dir}
-	var missing []string
-	for _, program := range append([]string{etcd, apiServer, controllerManager}, besides...) {
-		if _, err := os.Stat(built.Path(program)); err != nil {
-			missing = append(missing, program)
-		}
 	}
 	for i, program := range missing {
 		if i == 0 {
@@ -91,6 +92,24 @@ func (b *Builder) Build(ctx context.Context, besides ...string) (Binaries, error
 		}
 	}
 	return built, nil
+}
+
+// look returns where the programs are or will be, and which of them are missing.
+func (b *Builder) look(ctx context.Context, m module, programs []string) (built Binaries, missing []string, err error) {
+	if !m.exists() {
+		return Binaries{}, programs, nil
+	}
+	dir, err := b.directory(ctx, m)
+	if err != nil {
+		return Binaries{}, nil, err
+	}
+	built = Binaries{Version: m.version, Dir: dir}
+	for _, program := range programs {
+		if _, err := os.Stat(built.Path(program)); err != nil {
+			missing = append(missing, program)
+		}
+	}
+	return built, missing, nil
 }
 
 // directory returns the directory whose name stands for everything that the programs depend on.
@@ -108,11 +127,7 @@ func (b *Builder) directory(ctx context.Context, m module) (string, error) {
 		}
 		fmt.Fprintf(h, "%s %d\n%s", name, len(content), content)
 	}
-	dir := filepath.Join(b.Cache, m.version+"-"+hex.EncodeToString(h.Sum(nil)[:6]))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make cache directory: %w", err)
-	}
-	return dir, nil
+	return filepath.Join(b.Cache, m.version+"-"+hex.EncodeToString(h.Sum(nil)[:6])), nil
 }
 
 // build builds one program into a file that is there whole or not at all.
@@ -132,6 +147,9 @@ func (b *Builder) build(ctx context.Context, m module, program, file, step strin
 		return fmt.Errorf("build %s: %w\n%s", program, err, p.complaints())
 	}
 	info, err := os.Stat(unnamed)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(file), 0o755)
+	}
 	if err == nil {
 		err = os.Rename(unnamed, file)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -123,6 +124,27 @@ func TestAnInterruptedBuildLeavesNothingHalf(t *testing.T) {
 	}
 }
 
+func TestWithNothingToBuildNobodyIsWaitedFor(t *testing.T) {
+	fakeGo(t)
+	b := &Builder{Cache: t.TempDir(), Progress: io.Discard}
+	if _, err := b.Build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := b.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if _, err := b.Build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := b.Build(ctx, KubeProxy); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want it to wait for its turn", err)
+	}
+}
+
 func TestWhatTheCompilerSaysIsInTheError(t *testing.T) {
 	fakeGo(t)
 	b := &Builder{Cache: t.TempDir(), Progress: io.Discard}
@@ -155,7 +177,7 @@ tool k8s.io/kubernetes/cmd/kubectl
 require k8s.io/kubernetes v1.36.3
 replace k8s.io/api => k8s.io/api v0.36.3
 `
-	got := string(goModText("v1.36.3", file, []struct{ Path string }{{"k8s.io/kubernetes/cmd/kubectl"}}))
+	got := string(goModText("v1.36.3", file, []string{"k8s.io/kubernetes/cmd/kubectl"}))
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

@@ -21,10 +21,16 @@ const (
 type module struct {
 	version string // of Kubernetes
 	dir     string
+	tools   []string // packages
+}
+
+func (m module) exists() bool {
+	_, err := os.Stat(m.dir)
+	return err == nil
 }
 
 // module returns the module for the version that is asked for. It is e2e/controlplane for the version there; another
-// one gets a module of its own in the cache.
+// one has a module of its own in the cache, which may have to be completed.
 func (b *Builder) module(ctx context.Context) (module, error) {
 	root, err := moduleDir(ctx)
 	if err != nil {
@@ -47,14 +53,22 @@ func (b *Builder) module(ctx context.Context) (module, error) {
 		return module{}, fmt.Errorf("kubernetes version %q is not like %s", b.Version, pinned.version)
 	}
 	other := module{version: b.Version, dir: filepath.Join(b.Cache, "module-"+b.Version)}
-	if _, err := os.Stat(other.dir); err == nil {
-		return other, nil
-	}
-	fmt.Fprintf(b.Progress, "lab: resolving the modules of Kubernetes %s\n", b.Version)
-	if err := b.writeModule(ctx, other, file.Tool); err != nil {
-		return module{}, fmt.Errorf("make a module for Kubernetes %s: %w", b.Version, err)
+	for _, t := range file.Tool {
+		other.tools = append(other.tools, t.Path)
 	}
 	return other, nil
+}
+
+// complete makes the module, if it does not exist.
+func (b *Builder) complete(ctx context.Context, m module) error {
+	if m.exists() {
+		return nil
+	}
+	fmt.Fprintf(b.Progress, "lab: resolving the modules of Kubernetes %s\n", m.version)
+	if err := b.writeModule(ctx, m); err != nil {
+		return fmt.Errorf("make a module for Kubernetes %s: %w", m.version, err)
+	}
+	return nil
 }
 
 // moduleDir returns the root of this project. It works anywhere below it.
@@ -91,7 +105,7 @@ func (m module) read(ctx context.Context, file string) (goMod, error) {
 
 // writeModule makes the module of a version as e2e/controlplane is made: every staging module, which upstream replaces
 // by a path, is replaced by its release.
-func (b *Builder) writeModule(ctx context.Context, m module, tools []struct{ Path string }) error {
+func (b *Builder) writeModule(ctx context.Context, m module) error {
 	tmp, err := os.MkdirTemp(b.Cache, unfinished)
 	if err != nil {
 		return err
@@ -106,7 +120,7 @@ func (b *Builder) writeModule(ctx context.Context, m module, tools []struct{ Pat
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(tmp, "go.mod"), goModText(m.version, upstream, tools), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(tmp, "go.mod"), goModText(m.version, upstream, m.tools), 0o644); err != nil {
 		return err
 	}
 	if _, err := w.output(ctx, "mod", "tidy"); err != nil {
@@ -116,14 +130,14 @@ func (b *Builder) writeModule(ctx context.Context, m module, tools []struct{ Pat
 }
 
 // goModText writes a go.mod that `go mod tidy` completes.
-func goModText(version string, upstream goMod, tools []struct{ Path string }) []byte {
+func goModText(version string, upstream goMod, tools []string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "module %s/e2e/controlplane\n\ngo %s\n\n", project, upstream.Go)
 	for _, g := range upstream.Godebug {
 		fmt.Fprintf(&b, "godebug %s=%s\n", g.Key, g.Value)
 	}
 	for _, t := range tools {
-		fmt.Fprintf(&b, "tool %s\n", t.Path)
+		fmt.Fprintf(&b, "tool %s\n", t)
 	}
 	fmt.Fprintf(&b, "require %s %s\n", kubernetesModule, version)
 	for _, r := range upstream.Replace {
