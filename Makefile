@@ -10,7 +10,7 @@ SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler guest host demo bench lint fmt fuzz clean
+.PHONY: all build test unit compiler guest host e2e-controlplane demo bench lint fmt fuzz clean
 all: build
 
 build: ## the agent, static
@@ -24,6 +24,8 @@ guest: ## the kernel tests, in a guest with Debian's kernel
 	$(LAB) test -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
 	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
+e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches it: builds Kubernetes the first time
+	$(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab/cluster ./e2e/lab/topo
 demo: ## the main job, shown in a guest
 	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest

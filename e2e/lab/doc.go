@@ -12,8 +12,8 @@
 //	output, exit codes, files ◄── frames, one virtio-serial port ──┘
 //	last words of the kernel  ◄── serial console
 //
-// The guest is made of its initramfs only: it sees no file of the host and has no network. Modules are loaded on
-// demand by the kernel itself, through the modprobe that init also is.
+// The guest is made of its initramfs only: it sees no file of the host and has no network, unless its [Network]
+// leads to the host's loopback. Modules are loaded on demand by the kernel itself, through the modprobe that init also is.
 //
 // A [Job] is a list of [Step]s. [Guest] and [Host] run jobs, the latter in the machine's own kernel. [Suite] turns
 // Go packages into a job and judges what came back: a test that was skipped, a package without a test that ran and a

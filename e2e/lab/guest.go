@@ -21,6 +21,7 @@ type Guest struct {
 	Out     string        // directory for the files that the guest leaves in $LAB_OUT; "" drops them
 	Console io.Writer     // gets the serial console as it comes; may be nil
 	Timeout time.Duration // from QEMU's start to the trailer; 0 is none
+	Network *Network      // nil is none
 }
 
 // Report is what is known of a job that ran to its end.
@@ -33,7 +34,10 @@ type Report struct {
 // Run boots a guest, runs the job and ends the guest. The error says why the job did not come to its end; how the
 // steps went is told to the observer only. The end of ctx ends the guest.
 func (g *Guest) Run(ctx context.Context, job Job, o Observer) (Report, error) {
-	job.Time = time.Now()
+	if err := checkNetwork(job, g.Network != nil); err != nil {
+		return Report{}, err
+	}
+	job.Time, job.Network = time.Now(), g.Network != nil
 	image, err := g.image(job)
 	if err != nil {
 		return Report{}, fmt.Errorf("write initramfs: %w", err)
@@ -73,13 +77,13 @@ func (g *Guest) boot(ctx context.Context, image *os.File, job Job, o Observer) (
 	}
 	defer ours.Close()
 	console := &consoleTail{also: g.Console}
-	cmd := exec.Command("qemu-system-x86_64", qemuArgs(g.Kernel.vmlinux(), g.Memory)...)
+	cmd := exec.Command("qemu-system-x86_64", g.qemuArgs()...)
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.ExtraFiles = []*os.File{theirs, image} // file descriptors 3 and 4: see qemuArgs
 	// In a group of its own, so that Ctrl-C is ours to handle, and never longer alive than we are.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	start := time.Now()
-	wait, err := startAttached(cmd)
+	wait, err := StartAttached(cmd)
 	theirs.Close()
 	if err != nil {
 		return Report{}, err
@@ -88,6 +92,9 @@ func (g *Guest) boot(ctx context.Context, image *os.File, job Job, o Observer) (
 	defer stop()
 
 	r := &receiver{observer: o, steps: job.Steps, out: g.Out, start: start, step: -1}
+	if g.Network != nil {
+		r.onBoot = func() error { return g.Network.forwarded(cmd.Process.Pid) }
+	}
 	err = r.receive(newFrameReader(ours))
 	if err == nil || ctx.Err() != nil {
 		_ = cmd.Process.Kill() // done, which is quicker than a power-off; or no longer wanted
@@ -114,9 +121,10 @@ func awaitEnd(p *os.Process, wait <-chan error) string {
 	return "qemu ended"
 }
 
-// startAttached starts a command whose Pdeathsig means this process: the kernel sends that signal when the thread
-// that started the command ends, so that thread must stay until the command has ended.
-func startAttached(cmd *exec.Cmd) (<-chan error, error) {
+// StartAttached starts a command whose Pdeathsig means this process: the kernel sends that signal when the thread
+// that started the command ends, so that thread must stay until the command has ended. The channel then has what Wait
+// returned.
+func StartAttached(cmd *exec.Cmd) (<-chan error, error) {
 	started, wait := make(chan error, 1), make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()

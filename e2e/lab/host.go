@@ -40,6 +40,9 @@ func CheckHost() error {
 
 // Run runs the job's steps. The end of ctx ends the running step and is returned.
 func (h *Host) Run(ctx context.Context, job Job, o Observer) (Report, error) {
+	if err := checkNetwork(job, false); err != nil {
+		return Report{}, err
+	}
 	ctx, cancel := within(ctx, h.Timeout)
 	defer cancel()
 	start := time.Now()

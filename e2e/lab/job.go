@@ -32,8 +32,9 @@ func GuestEnv() []string {
 // Job is what one guest does between boot and power-off.
 type Job struct {
 	// Time is the host's time at the start. The guest takes it over where its own clock is off.
-	Time  time.Time
-	Steps []Step
+	Time    time.Time
+	Network bool // whether the guest has a network; set by Guest.Run
+	Steps   []Step
 }
 
 // within limits a job's time. The error at its end names the flag that gives more.
@@ -44,7 +45,8 @@ func within(ctx context.Context, timeout time.Duration) (context.Context, contex
 	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("-timeout of %v reached", timeout))
 }
 
-// Step is one command. Steps run one after the other, each in a fresh network namespace in which only lo is up.
+// Step is one command. Steps run one after the other, each in a fresh network namespace in which only lo is up, unless
+// they are for the network.
 type Step struct {
 	Name string
 	Args []string // Args[0] is looked up in PATH
@@ -52,6 +54,9 @@ type Step struct {
 	Env  []string // in addition to the environment that every step has
 	// OneStream sends standard error the way of standard output, which keeps their order.
 	OneStream bool
+	// Network runs the step where the guest's NetworkDevice is, in a namespace that it shares with its like, instead of
+	// a fresh one.
+	Network bool
 }
 
 // Boot is the first thing a guest says.

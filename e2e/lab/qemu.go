@@ -4,20 +4,24 @@ import "strings"
 
 // qemuArgs returns QEMU's command line. The frames' socket is file descriptor 3, the initramfs 4, the serial
 // console stdout.
-func qemuArgs(kernel, memory string) []string {
-	return []string{
+func (g *Guest) qemuArgs() []string {
+	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		// q35 boots quicker than pc (measured 15 s against 7 s); microvm hangs.
 		"-M", "q35,usb=off,vmport=off,smbus=off,i8042=off",
 		// Emulation, never KVM: nested KVM hangs in some build environments. One CPU is quicker than two.
-		"-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", memory,
+		"-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", g.Memory,
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", "socket,id=frames,fd=3",
 		"-device", "virtio-serial-pci,disable-legacy=on,max_ports=2",
 		"-device", "virtserialport,chardev=frames,name=" + PortName,
-		"-kernel", kernel, "-initrd", "/proc/self/fd/4",
+		"-kernel", g.Kernel.vmlinux(), "-initrd", "/proc/self/fd/4",
 		"-append", strings.Join(kernelArgs(), " "),
 	}
+	if g.Network != nil {
+		args = append(args, g.Network.args()...)
+	}
+	return args
 }
 
 // kernelArgs returns the kernel's parameters: a quiet console, an end instead of a reboot, and less to do at boot.

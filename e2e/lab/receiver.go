@@ -15,6 +15,7 @@ type receiver struct {
 	steps    []Step
 	out      string // directory for files; "" drops them
 	start    time.Time
+	onBoot   func() error // called when our code runs; may be nil
 	report   Report
 	booted   bool
 	step     int
@@ -55,6 +56,11 @@ func (r *receiver) frame(kind FrameKind, payload []byte) error {
 	case FrameBoot:
 		r.booted = true
 		r.report.Ready = time.Since(r.start)
+		if r.onBoot != nil {
+			if err := r.onBoot(); err != nil {
+				return err
+			}
+		}
 		return json.Unmarshal(payload, &r.report.Boot)
 	case FrameStart:
 		n, err := strconv.Atoi(string(payload))

@@ -51,6 +51,11 @@ func runJob(frames *lab.FrameWriter) error {
 	if err := correctClock(job.Time); err != nil {
 		return err
 	}
+	if job.Network {
+		if err := setUpNetwork(); err != nil {
+			return err
+		}
+	}
 	stdout, stderr := frames.Stream(lab.FrameStdout), frames.Stream(lab.FrameStderr)
 	for i, step := range job.Steps {
 		if err := frames.Send(lab.FrameStart, []byte(strconv.Itoa(i))); err != nil {

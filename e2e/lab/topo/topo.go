@@ -23,7 +23,8 @@ const (
 type Topology struct {
 	Client, Node1, Node2 *Host
 
-	fabric *Host // the bridges of the networks A and B
+	fabric *Host        // the bridges of the networks A and B
+	user   *userNetwork // nil until JoinUserNetwork
 
 	mu      sync.Mutex
 	pods    map[*Pod]bool
@@ -51,6 +52,9 @@ func (t *Topology) Close() error {
 	var errs []error
 	for p := range pods {
 		errs = append(errs, p.close())
+	}
+	if t.user != nil {
+		errs = append(errs, t.user.close())
 	}
 	for _, h := range []*Host{t.Client, t.Node1, t.Node2, t.fabric} {
 		if h != nil {
