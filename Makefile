@@ -6,11 +6,12 @@ LINT      := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME  ?= 30s
+ARCHS     ?= amd64 arm64
 SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler guest host demo bench lint fmt fuzz clean
+.PHONY: all build test unit compiler guest host demo bench rootfs deploy e2e-kind lint fmt fuzz clean
 all: build
 
 build: ## the agent, static
@@ -28,6 +29,12 @@ demo: ## the main job, shown in a guest
 	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
+rootfs: ## the image's root file systems without a container engine, in out/rootfs-ARCH
+	for arch in $(ARCHS); do $(GO) run ./deploy/image/build -arch $$arch -version $(VERSION) -out out/rootfs-$$arch || exit 1; done
+deploy: ## the manifests, the chart and the kind clusters: a module of its own, so that the agent's stays small
+	cd deploy/test && $(GO) test ./...
+e2e-kind: ## the agent on a kind cluster: needs a container engine, kind and kubectl
+	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
 fmt: $(LINT)
