@@ -43,9 +43,10 @@ type Owner struct {
 // Kind says what a claim is for. A lower kind beats a higher one whatever the owners' age.
 type Kind uint8
 
-// NodePort is a port of a Service's spec.
+// NodePort is a port of a Service's spec, HealthCheck the port on which its load balancer asks.
 const (
 	NodePort Kind = iota
+	HealthCheck
 )
 
 // Claim is an owner's wish for one frontend.
@@ -83,9 +84,9 @@ func New() *Ledger {
 }
 
 // Set replaces all claims of owner, none meaning that it is gone, and returns the other owners, sorted, who claim a
-// frontend that has another holder by it: they gained it, lost it, or lose it to somebody else than before. It costs as
-// much as owner has claims. A frontend claimed twice by one owner counts once, by
-// its lower kind.
+// frontend that has another holder by it: they gained it, lost it, or lose it to somebody else than before, or for
+// another reason (the holder's age, the kind of its claim). It costs as much as owner has claims. A frontend claimed
+// twice by one owner counts once, by its lower kind.
 func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	affected := map[ID]struct{}{}
 	concerns := func(rivals []claimant) {
@@ -103,7 +104,7 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	}
 	for _, key := range l.keys[owner.ID] {
 		rivals := l.claims[key]
-		if _, was := before[key]; !was && rivals[0].owner.ID == owner.ID {
+		if was, held := before[key]; rivals[0].owner.ID == owner.ID && (!held || was.compare(rivals[0]) != 0) {
 			concerns(rivals[1:])
 		}
 	}
@@ -129,11 +130,17 @@ func (l *Ledger) Holder(key frontend.Key) (Owner, bool) {
 	return Owner{}, false
 }
 
-func (l *Ledger) heldBy(id ID) map[frontend.Key]struct{} {
-	held := map[frontend.Key]struct{}{}
+// Holds reports whether an owner holds a frontend, and by a claim of this kind.
+func (l *Ledger) Holds(id ID, c Claim) bool {
+	rivals := l.claims[c.Key]
+	return len(rivals) > 0 && rivals[0].owner.ID == id && rivals[0].kind == c.Kind
+}
+
+func (l *Ledger) heldBy(id ID) map[frontend.Key]claimant {
+	held := map[frontend.Key]claimant{}
 	for _, key := range l.keys[id] {
-		if l.claims[key][0].owner.ID == id {
-			held[key] = struct{}{}
+		if first := l.claims[key][0]; first.owner.ID == id {
+			held[key] = first
 		}
 	}
 	return held

@@ -79,9 +79,8 @@ func TestNamespaceDecidesBeforeName(t *testing.T) {
 	}
 }
 
-// There is one kind so far: the next one must not take a port that a Service's spec claims.
 func TestLowerKindBeatsAgeAndCountsOfTwoClaims(t *testing.T) {
-	later := allocator.Claim{Key: key(30080), Kind: allocator.NodePort + 1}
+	later := allocator.Claim{Key: key(30080), Kind: allocator.HealthCheck}
 	l := allocator.New()
 	l.Set(owner("old", 1), []allocator.Claim{later})
 	l.Set(owner("young", 2), claims(30080))
@@ -94,6 +93,35 @@ func TestLowerKindBeatsAgeAndCountsOfTwoClaims(t *testing.T) {
 			t.Errorf("%q holds the port, want old, which claims it by the same kind too", got)
 		}
 		l.Set(owner("old", 1), []allocator.Claim{later})
+	}
+}
+
+func TestOwnerHoldsAFrontendByItsLowestKindAlone(t *testing.T) {
+	nodePort, check := allocator.Claim{Key: key(30080)}, allocator.Claim{Key: key(30080), Kind: allocator.HealthCheck}
+	old, young := owner("old", 1), owner("young", 2)
+	l := allocator.New()
+	for _, c := range []struct {
+		old, young []allocator.Claim
+		holder     allocator.Owner
+		by         allocator.Claim
+	}{
+		{[]allocator.Claim{check}, nil, old, check},
+		{[]allocator.Claim{check}, []allocator.Claim{check}, old, check},
+		{[]allocator.Claim{check}, []allocator.Claim{nodePort}, young, nodePort},
+		{[]allocator.Claim{check, nodePort}, []allocator.Claim{nodePort}, old, nodePort},
+	} {
+		l.Set(old, c.old)
+		l.Set(young, c.young)
+		for _, o := range []allocator.Owner{old, young} {
+			for _, by := range []allocator.Claim{nodePort, check} {
+				if got, want := l.Holds(o.ID, by), o == c.holder && by == c.by; got != want {
+					t.Errorf("with %v and %v, %s holds it by kind %d: %v", c.old, c.young, o.Name, by.Kind, got)
+				}
+			}
+		}
+	}
+	if l.Holds(old.ID, allocator.Claim{Key: key(1)}) {
+		t.Error("somebody holds what nobody claims")
 	}
 }
 
@@ -144,14 +172,39 @@ func TestLoserThatComesOrGoesChangesNobody(t *testing.T) {
 	}
 }
 
+func TestRivalsAreToldOfAHolderThatHoldsForAnotherReason(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("a", 1), claims(30080))
+	l.Set(owner("b", 2), []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}})
+	want := []allocator.ID{{Namespace: "default", Name: "b"}}
+	for _, c := range []struct {
+		what   string
+		holder allocator.Owner
+		claims []allocator.Claim
+		want   []allocator.ID
+	}{
+		{"the same", owner("a", 1), claims(30080), nil},
+		{"another kind", owner("a", 1), []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}}, want},
+		{"another age", owner("a", 2), []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}}, want},
+	} {
+		if changed := l.Set(c.holder, c.claims); !slices.Equal(changed, c.want) {
+			t.Errorf("%s: changed %v, want %v", c.what, changed, c.want)
+		}
+	}
+}
+
 // The reference model keeps all claims in a list and asks for the first in order, each time anew.
 func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := allocator.New()
 		model := map[string][]uint16{}
 		ages := map[string]int{}
-		held := func() map[uint16]string {
-			h := map[uint16]string{}
+		type holder struct {
+			name string
+			age  int
+		}
+		held := func() map[uint16]holder {
+			h := map[uint16]holder{}
 			for port := uint16(1); port <= 4; port++ {
 				var names []string
 				for name, ports := range model {
@@ -169,7 +222,7 @@ func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 					return 1
 				})
 				if len(names) > 0 {
-					h[port] = names[0]
+					h[port] = holder{names[0], ages[names[0]]}
 				}
 			}
 			return h
@@ -183,8 +236,8 @@ func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
 			after := held()
 			affected := map[allocator.ID]struct{}{}
 			for port := uint16(1); port <= 4; port++ {
-				if got, _ := l.Holder(key(port)); got.Name != after[port] {
-					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port])
+				if got, _ := l.Holder(key(port)); got.Name != after[port].name {
+					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port].name)
 				}
 				for n, ports := range model {
 					if before[port] != after[port] && n != name && slices.Contains(ports, port) {

@@ -104,6 +104,17 @@ func (r *rig) awaitInternal(t *testing.T, want bool) {
 	})
 }
 
+func (r *rig) testLocalEndpoint(t *testing.T, beside *topo.Pod) {
+	for addr, client := range r.own() {
+		r.saw(t, r.Client, addr, r.web1, client)
+		r.saw(t, beside.Host, addr, r.web1, r.bridge(addr))
+		r.saw(t, r.web1.Host, addr, r.web1, r.bridge(addr)) // hairpin
+		if a, err := topo.Ask(t.Context(), r.Node1, topo.TCP, at(addr)); err != nil || a.Pod != "web-1" {
+			t.Errorf("from the node to %s: %v, %v", addr, a, err)
+		}
+	}
+}
+
 // Upstream: KEP-3866 and kubernetes pkg/proxy/iptables, which its IPVS mode does not do (kubernetes issue 97081).
 func TestPolicyLocalKeepsTheClientsAddressAndNeverLeavesTheNodeForClientsOutside(t *testing.T) {
 	r := newRig(t, topo.WithSCTP())
@@ -112,22 +123,19 @@ func TestPolicyLocalKeepsTheClientsAddressAndNeverLeavesTheNodeForClientsOutside
 	r.serve(t, localWeb(), here, there)
 	r.start(t, bothNetworks)
 	var open []net.Conn
-	whole := t
-	t.Run("with an endpoint on the node it sees clients outside, and pods of the node masqueraded", func(t *testing.T) {
-		for addr, client := range r.own() {
-			r.saw(t, r.Client, addr, r.web1, client)
-			r.saw(t, beside.Host, addr, r.web1, r.bridge(addr))
-			r.saw(t, r.web1.Host, addr, r.web1, r.bridge(addr)) // hairpin
-			if a, err := topo.Ask(t.Context(), r.Node1, topo.TCP, at(addr)); err != nil || a.Pod != "web-1" {
-				t.Errorf("from the node to %s: %v, %v", addr, a, err)
-			}
-			c, pod := r.dial(whole, at(addr))
-			if pod != "web-1" {
-				t.Errorf("%s answered", pod)
-			}
-			open = append(open, c)
+	// Whether a bridge shows its packets to netfilter decides whether the answer of a pod to the one beside it passes IPVS.
+	for _, bridged := range []bool{false, true} {
+		must(t, r.BridgeNetfilter(t.Context(), bridged))
+		t.Run(fmt.Sprintf("with an endpoint on the node it sees clients outside, and pods of the node masqueraded; bridge netfilter %v", bridged),
+			func(t *testing.T) { r.testLocalEndpoint(t, beside) })
+	}
+	for addr := range r.own() {
+		c, pod := r.dial(t, at(addr))
+		if pod != "web-1" {
+			t.Errorf("%s answered", pod)
 		}
-	})
+		open = append(open, c)
+	}
 	must(t, r.Endpoints(localWeb(), []agent.Endpoint{there}))
 	r.awaitInternal(t, true)
 	t.Run("without one, new connections from outside are dropped, and old ones live on", func(t *testing.T) {

@@ -360,3 +360,27 @@ add element inet kube-ipvs masquerade-ipv4-tcp { 10.1.0.10 . 30080 }`)
 	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
 	wantState(t, table, Rules{Owned: NewSet(key), Masquerade: map[frontend.Key]Masquerade{key: MasqueradeAll}})
 }
+
+// The two ways to list are one: what the agent does to the kernel, and what its tests do to knftables' fake.
+func TestListingAtOnceGivesWhatKnftablesGives(t *testing.T) {
+	table := newKernelTable(t)
+	if err := table.Replace(t.Context(), manyRules(60)); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, "add element inet kube-ipvs owned-ipv4 { 10.9.9.9 . icmp . 1 }; add chain inet kube-ipvs trace; add rule inet kube-ipvs trace accept")
+	begin := time.Now()
+	atOnce, err := listByNft(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	middle := time.Now()
+	oneByOne, err := listBy(table.nft)(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("at once %v, one by one %v", middle.Sub(begin).Round(time.Millisecond), time.Since(middle).Round(time.Millisecond))
+	a, b := atOnce.state(table.match), oneByOne.state(table.match)
+	if !a.Intact || !b.Intact || !a.Rules.Equal(b.Rules) || !slices.Equal(a.Stray, b.Stray) || len(a.Stray) != 1 {
+		t.Errorf("at once %+v\none by one %+v", a, b)
+	}
+}

@@ -41,6 +41,7 @@ func (o Options) Validate() error {
 type Table struct {
 	mu    sync.Mutex
 	nft   knftables.Interface
+	list  lister
 	match match
 	own   generations
 }
@@ -55,13 +56,15 @@ func Open(o Options) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	return New(nft, o), nil
+	t := New(nft, o)
+	t.list = listByNft
+	return t, nil
 }
 
 // New is the table behind nft, which must have been made for Family and Name, with valid options. knftables.NewFake gives
 // one for tests.
 func New(nft knftables.Interface, o Options) *Table {
-	return &Table{nft: nft, match: match{podInterface: o.PodInterface}}
+	return &Table{nft: nft, list: listBy(nft), match: match{podInterface: o.PodInterface}}
 }
 
 // State is what the kernel has.
@@ -86,19 +89,15 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	intact, err := t.intact(ctx)
-	if err != nil || intact {
-		return false, err
-	}
 	state, err := t.read(ctx)
-	if err != nil {
+	if err != nil || state.Intact {
 		return false, err
 	}
 	return true, t.replace(ctx, state.Rules)
 }
 
-// Read is what the kernel has. A table that is missing is no error: the state is empty and not Intact. nft runs once for
-// each set and map, so ask when Watch says so, not on a timer.
+// Read is what the kernel has, at one moment. A table that is missing is no error: the state is empty and not Intact. nft
+// runs for it and prints everything, so ask when Watch says so, not on a timer.
 func (t *Table) Read(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,47 +173,32 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	return nil
 }
 
-// intact reads whether everything but the elements is right.
-func (t *Table) intact(ctx context.Context) (bool, error) {
-	right, err := t.rulesAreRight(ctx)
-	if err != nil || !right {
-		return false, err
-	}
-	objects, err := t.list(ctx)
+// read lists the table and makes a State of it.
+func (t *Table) read(ctx context.Context) (State, error) {
+	l, err := t.list(ctx)
 	if err != nil {
-		return false, err
+		return State{}, fmt.Errorf("nftables: listing table %s: %w", Name, err)
 	}
+	return l.state(t.match), nil
+}
+
+// state is what a listing means to a table whose rules tell pods by m.
+func (l listing) state(m match) State {
+	// Chains of somebody else in our table are his: only the rules of ours count.
+	state := State{Present: l.present, Intact: slices.Equal(comments(l.rules), comments(ruleObjects(m)))}
+	state.Rules.init()
 	for _, c := range containers() {
-		if !slices.Contains(objects[c.objectType()], c.name()) {
-			return false, nil
+		// A masquerade map may still be a set, as in layout 1.
+		state.Intact = state.Intact && l.types[c.name()] == c.objectType()
+		for _, e := range l.elements[c.name()] {
+			if err := c.add(e, &state.Rules); err != nil {
+				state.Stray = append(state.Stray, err.Error())
+			}
 		}
 	}
-	return true, nil
-}
-
-// list names the objects of the table by type; nil if there is no table.
-func (t *Table) list(ctx context.Context) (map[string][]string, error) {
-	objects, err := t.nft.ListAll(ctx)
-	if knftables.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("nftables: listing table %s: %w", Name, newNftError(ctx, err))
-	}
-	return objects, nil
-}
-
-// rulesAreRight reads whether our chains have the rules of the present layout and no others. Chains of somebody else in
-// our table are his.
-func (t *Table) rulesAreRight(ctx context.Context) (bool, error) {
-	rules, err := t.nft.ListRules(ctx, "")
-	if knftables.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("nftables: listing the rules of table %s: %w", Name, newNftError(ctx, err))
-	}
-	return slices.Equal(comments(rules), comments(ruleObjects(t.match))), nil
+	state.Rules.Pods = NormalPrefixes(state.Rules.Pods)
+	slices.Sort(state.Stray)
+	return state
 }
 
 // comments has those of the rules of our chains, chain by chain: what identifies a rule.
@@ -232,53 +216,6 @@ func comments(rules []*knftables.Rule) []string {
 		}
 	}
 	return all
-}
-
-func (t *Table) read(ctx context.Context) (State, error) {
-	right, err := t.rulesAreRight(ctx)
-	if err != nil {
-		return State{}, err
-	}
-	state := State{Intact: right, Present: right}
-	state.Rules.init()
-	if !right { // the table may be missing altogether, which is quicker to find out once than for each set
-		objects, err := t.list(ctx)
-		if err != nil || objects == nil {
-			return state, err
-		}
-		state.Present = true
-	}
-	for _, c := range containers() {
-		elements, err := t.elements(ctx, c, &state.Intact)
-		if err != nil {
-			return State{}, err
-		}
-		for _, e := range elements {
-			if err := c.add(e, &state.Rules); err != nil {
-				state.Stray = append(state.Stray, err.Error())
-			}
-		}
-	}
-	state.Rules.Pods = NormalPrefixes(state.Rules.Pods)
-	slices.Sort(state.Stray)
-	return state, nil
-}
-
-// elements reads those of one set or map. Of one that is missing there are none, and the table is not intact; a masquerade
-// map may still be a set, as in layout 1.
-func (t *Table) elements(ctx context.Context, c container, intact *bool) ([]*knftables.Element, error) {
-	elements, err := t.nft.ListElements(ctx, c.objectType(), c.name())
-	if knftables.IsNotFound(err) && !*intact && c.kind == masquerade {
-		elements, err = t.nft.ListElements(ctx, "set", c.name())
-	}
-	if knftables.IsNotFound(err) {
-		*intact = false
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("nftables: listing %s %s of table %s: %w", c.objectType(), c.name(), Name, newNftError(ctx, err))
-	}
-	return elements, nil
 }
 
 func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {

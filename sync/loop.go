@@ -110,6 +110,9 @@ func (r *Reconciler) nextDue() time.Time {
 	for _, b := range r.retry {
 		sooner(b.at)
 	}
+	if r.HealthChecks != nil {
+		sooner(r.listeners.next)
+	}
 	for _, t := range r.grace {
 		sooner(t)
 	}
@@ -119,14 +122,16 @@ func (r *Reconciler) nextDue() time.Time {
 	return due
 }
 
-// later is the next try after another failure, each time later.
-func (b backoff) later(err error) backoff {
-	wait := min(max(2*b.wait, firstRetry), lastRetry)
-	return backoff{at: time.Now().Add(wait), wait: wait, err: err}
+// postpone plans another try for a frontend that failed, each time later.
+func (r *Reconciler) postpone(key frontend.Key, err error) {
+	r.retry[key] = r.retry[key].after(time.Now(), err)
 }
 
-// postpone plans another try for a frontend that failed.
-func (r *Reconciler) postpone(key frontend.Key, err error) { r.retry[key] = r.retry[key].later(err) }
+// after is the next try once the one before has failed again.
+func (b backoff) after(now time.Time, err error) backoff {
+	wait := min(max(2*b.wait, firstRetry), lastRetry)
+	return backoff{at: now.Add(wait), wait: wait, err: err}
+}
 
 func (r *Reconciler) dueRetries(now time.Time) []frontend.Key {
 	var due []frontend.Key

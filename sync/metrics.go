@@ -73,11 +73,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.d.leaving, float64(s.Leaving))
 	gauge(c.d.addresses, float64(len(s.Addresses)))
 	gauge(c.d.foreign, float64(len(s.Foreign)))
-	count := map[Reason]int{Invalid: 0, Unsupported: 0, Conflict: 0, NoAddress: 0, KernelRefused: 0}
+	count := map[Reason]int{}
 	for _, p := range s.Problems {
 		count[p.Reason]++
 	}
-	for reason, n := range count {
-		gauge(c.d.problems, float64(n), string(reason))
+	for _, reason := range Reasons() {
+		gauge(c.d.problems, float64(count[reason]), string(reason))
 	}
 }

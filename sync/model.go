@@ -22,8 +22,19 @@ type Service struct {
 	Families Families
 	// Ports has the ports with a node port, in the order of the spec; none for a Service that opens no port on nodes.
 	Ports []ServicePort
+	// HealthCheckNodePort is where the Service's load balancer asks this node over HTTP whether it has endpoints; 0 if it
+	// does not.
+	HealthCheckNodePort uint16
+	// LocalReady are the addresses of the ready endpoints on this node, on whatever port, without duplicates, sorted; none
+	// unless there is a HealthCheckNodePort.
+	LocalReady []netip.Addr
 	// Problems are the parts of this Service and its EndpointSlices that are not used as written.
 	Problems []Problem
+}
+
+// Empty reports that the Service asks nothing of this node, rightly or not.
+func (s Service) Empty() bool {
+	return len(s.Ports) == 0 && s.HealthCheckNodePort == 0 && len(s.Problems) == 0
 }
 
 // Families is a set of address families (a Service's spec.ipFamilies).
@@ -158,7 +169,14 @@ const (
 	NoPodNetwork Reason = "no-pod-network"
 	// KernelRefused: the kernel did not take it.
 	KernelRefused Reason = "kernel-refused"
+	// ListenFailed: a health check port cannot be listened on.
+	ListenFailed Reason = "listen-failed"
 )
+
+// Reasons lists all of them.
+func Reasons() []Reason {
+	return []Reason{Invalid, Unsupported, Conflict, NoAddress, KernelRefused, ListenFailed}
+}
 
 // Problem is something that a user wrote and that is not, or not entirely, in force.
 type Problem struct {
@@ -167,7 +185,7 @@ type Problem struct {
 	Reason Reason
 	// Message says what is wrong, what is done instead, and what mends it, in one sentence.
 	Message string
-	// Skipped: something that claims a node port is not served because of it.
+	// Skipped: something that claims a node port, or a health check port, is not served because of it.
 	Skipped bool
 }
 
@@ -176,7 +194,7 @@ func (p Problem) String() string { return p.Object + ": " + p.Message }
 
 // Update is what changed in a Source since it was asked last.
 type Update struct {
-	// Services are the changed ones, whole. One that is gone, or that opens no port on nodes any more, has no Ports.
+	// Services are the changed ones, whole. One that is gone, or that asks nothing of nodes any more, is Empty.
 	Services []Service
 	// Node is nil if the Node object did not change.
 	Node *Node

@@ -30,7 +30,7 @@ func (r *Reconciler) protectPods(ctx context.Context, p *passReport) {
 	}
 	if err := r.transact(ctx, filter.Change{Pods: r.pods, SetPods: true}, p); err != nil {
 		p.fail(err)
-		r.podsRetry = r.podsRetry.later(err)
+		r.podsRetry = r.podsRetry.after(time.Now(), err)
 		return
 	}
 	r.podsRetry = backoff{}

@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // Problems are all that there are now, those of the sources first, then by Service.
@@ -46,6 +49,7 @@ func (s *State) assess(id ServiceID) {
 	for _, port := range svc.Ports {
 		found = append(found, s.portProblems(id, svc, port)...)
 	}
+	found = append(found, s.checkProblems(id, svc)...)
 	slices.SortFunc(found, compareProblems)
 	found = slices.Compact(found)
 	if slices.Equal(found, s.problems[id]) {
@@ -77,23 +81,11 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 				"(externalTrafficPolicy: Local): its Node has no spec.podCIDRs, choose another --detect-local-mode", port.NodePort, port.Protocol),
 		})
 	}
-	lost := map[ServiceID][]string{}
-	why := map[ServiceID]string{}
-	for _, key := range keys {
-		holder, ok := s.ledger.Holder(key)
-		if by := holder.ID; ok && by != id {
-			lost[by] = append(lost[by], key.Addr.String())
-			why[by] = "which comes first by name"
-			if holder.Created.Before(svc.Created) {
-				why[by] = "which is older"
-			}
-		}
-	}
-	for holder, addrs := range lost {
+	for _, r := range s.rivals(svc, keys, allocator.NodePort) {
 		found = append(found, Problem{
 			Object: object, Reason: Conflict, Skipped: true,
 			Message: fmt.Sprintf("node port %d/%s on %s belongs to Service %s, %s: give one of the two another nodePort",
-				port.NodePort, port.Protocol, strings.Join(addrs, ", "), holder, why[holder]),
+				port.NodePort, port.Protocol, strings.Join(r.addrs, ", "), r.holder, r.why),
 		})
 	}
 	if _, refused := s.refused[port.Scheduler]; refused {
@@ -104,6 +96,38 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 		})
 	}
 	return found
+}
+
+// rival is another Service that holds frontends which a Service claims.
+type rival struct {
+	holder ServiceID
+	addrs  []string // of the frontends
+	why    string
+}
+
+// rivals are the holders of those keys that svc claims by a kind and does not hold.
+func (s *State) rivals(svc Service, keys []frontend.Key, kind allocator.Kind) []rival {
+	var all []rival
+	for _, key := range keys {
+		holder, ok := s.ledger.Holder(key)
+		if !ok || holder.ID == svc.ID {
+			continue
+		}
+		i := slices.IndexFunc(all, func(r rival) bool { return r.holder == holder.ID })
+		if i < 0 {
+			i, all = len(all), append(all, rival{holder: holder.ID})
+		}
+		all[i].addrs = append(all[i].addrs, key.Addr.String())
+		switch {
+		case !s.ledger.Holds(holder.ID, allocator.Claim{Key: key, Kind: kind}):
+			all[i].why = "which has it as a node port"
+		case holder.Created.Before(svc.Created):
+			all[i].why = "which is older"
+		default:
+			all[i].why = "which comes first by name"
+		}
+	}
+	return all
 }
 
 func compareProblems(a, b Problem) int {

@@ -37,7 +37,7 @@ type Addresses interface {
 	Addresses() ([]nodeaddr.Address, bool)
 }
 
-// Config is what a Reconciler works with. All fields are required but Generation and RulesetChanged.
+// Config is what a Reconciler works with. All fields are required but Generation, RulesetChanged, HealthChecks and Events.
 type Config struct {
 	Source    Source
 	Addresses Addresses
@@ -49,6 +49,10 @@ type Config struct {
 	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
 	// be closed, which leaves the audits.
 	RulesetChanged <-chan struct{}
+	// HealthChecks answers load balancers; nil if nobody does.
+	HealthChecks HealthChecks
+	// Events tells authors of Services what is wrong with them; nil leaves it to the log.
+	Events Events
 
 	// NodePortAddresses chooses the addresses that serve.
 	NodePortAddresses nodeaddr.Spec
@@ -100,6 +104,8 @@ type Reconciler struct {
 	leaving map[frontend.Key]departures
 	retry   map[frontend.Key]backoff
 
+	listeners listeners
+
 	board statusBoard
 }
 
@@ -138,11 +144,13 @@ func (r *Reconciler) pass(ctx context.Context) {
 	}
 	if r.adopted {
 		r.forgetRefusals(ctx, start)
+		r.state.SetAbsent(slices.Collect(maps.Keys(r.grace)))
 		due.add(r.state.Resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
+		r.listen()
 	}
 	if ctx.Err() == nil { // what the end cut short has not failed
 		r.report(start, p)

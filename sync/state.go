@@ -30,6 +30,8 @@ type State struct {
 	claims map[ServiceID]struct{}       // Services whose claims have to be entered anew
 	dirty  map[ServiceID]struct{}       // Services whose frontends have to be computed anew
 
+	checks checks
+
 	problems map[ServiceID][]Problem // by Service, sorted
 	news     map[ServiceID]struct{}  // Services whose problems may have changed since they were asked for
 }
@@ -55,13 +57,14 @@ func NewState(d Defaults) *State {
 		dirty:    map[ServiceID]struct{}{},
 		problems: map[ServiceID][]Problem{},
 		news:     map[ServiceID]struct{}{},
+		checks:   newChecks(),
 	}
 }
 
 // Update takes in what a source delivered.
 func (s *State) Update(u Update) {
 	for _, svc := range u.Services {
-		if len(svc.Ports) == 0 && len(svc.Problems) == 0 {
+		if svc.Empty() {
 			delete(s.services, svc.ID)
 		} else {
 			s.services[svc.ID] = svc
@@ -138,6 +141,7 @@ func (s *State) Resolve() []frontend.Key {
 			s.keys[id] = append(s.keys[id], key)
 			changed[key] = struct{}{}
 		}
+		s.resolveChecks(id)
 		s.assess(id)
 	}
 	clear(s.dirty)
@@ -181,7 +185,7 @@ func (s *State) claimsOf(id ServiceID) []allocator.Claim {
 			claims = append(claims, allocator.Claim{Key: key, Kind: allocator.NodePort})
 		}
 	}
-	return claims
+	return append(claims, s.checkClaims(svc)...)
 }
 
 // keysOf are the frontends that a port asks for on this node.

@@ -158,6 +158,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.mu.Unlock()
 
 	r.logChanges(before, after, fresh, solved)
+	r.announce(fresh)
 	if p.changed() {
 		r.log.Info("Synced", "frontends", after.Frontends, "realServers", after.RealServers, "draining", after.Leaving,
 			"operations", counts(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
@@ -204,7 +205,7 @@ func (r *Reconciler) stuck() []Problem {
 }
 
 // logChanges says what became a problem, or served, since the last pass.
-func (r *Reconciler) logChanges(before, after Status, fresh, solved []Problem) {
+func (r *Reconciler) logChanges(before, after Status, fresh []freshProblem, solved []Problem) {
 	if !slices.Equal(before.Addresses, after.Addresses) {
 		r.log.Info("Serving addresses changed", "addresses", after.Addresses)
 	}
@@ -224,19 +225,21 @@ func (r *Reconciler) logChanges(before, after Status, fresh, solved []Problem) {
 
 // note takes over the problems that changed and returns those that are new and those that are no more. The caller holds
 // the mutex.
-func (b *statusBoard) note(state *State) (fresh, solved []Problem) {
-	add := func(before, now []Problem) {
-		fresh = append(fresh, missing(before, now)...)
+func (b *statusBoard) note(state *State) (fresh []freshProblem, solved []Problem) {
+	add := func(id ServiceID, before, now []Problem) {
+		for _, p := range missing(before, now) {
+			fresh = append(fresh, freshProblem{p, id})
+		}
 		solved = append(solved, missing(now, before)...)
 	}
 	general := state.general()
-	add(b.source, general)
+	add(ServiceID{}, b.source, general)
 	b.source = general
 	if b.problems == nil {
 		b.problems = map[ServiceID][]Problem{}
 	}
 	for id, now := range state.News() {
-		add(b.problems[id], now)
+		add(id, b.problems[id], now)
 		if len(now) == 0 {
 			delete(b.problems, id)
 			continue

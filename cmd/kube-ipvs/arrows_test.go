@@ -17,7 +17,7 @@ const module = "github.com/kube-ipvs/kube-ipvs/"
 func floors() [][]string {
 	return [][]string{
 		{"frontend"},
-		{"allocator", "nodeaddr", "filter", "host", "ipvs"},
+		{"allocator", "nodeaddr", "filter", "healthcheck", "host", "ipvs"},
 		{"sync"},
 		{"sync/kube"},
 		{"cmd"},

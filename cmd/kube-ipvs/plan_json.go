@@ -16,6 +16,7 @@ type (
 		Addresses    []addressJSON `json:"addresses"`
 		NotServing   []addressJSON `json:"notServing"`
 		ServicePorts []portJSON    `json:"servicePorts"`
+		HealthChecks []checkJSON   `json:"healthChecks"`
 		Problems     []problemJSON `json:"problems"`
 	}
 	addressJSON struct {
@@ -44,6 +45,18 @@ type (
 		RealServers []string `json:"realServers"`
 		Reason      string   `json:"reason,omitempty"`
 	}
+	checkJSON struct {
+		Namespace string             `json:"namespace"`
+		Service   string             `json:"service"`
+		Port      uint16             `json:"port"`
+		Addresses []checkAddressJSON `json:"addresses"`
+	}
+	checkAddressJSON struct {
+		Address        string `json:"address"`
+		Answered       bool   `json:"answered"`
+		Holder         string `json:"holder,omitempty"`
+		LocalEndpoints int    `json:"localEndpoints"`
+	}
 	problemJSON struct {
 		Object  string `json:"object"`
 		Reason  string `json:"reason"`
@@ -54,7 +67,7 @@ type (
 
 func printJSON(w io.Writer, p *plan) error {
 	out := planJSON{
-		Node: p.node, Addresses: []addressJSON{}, NotServing: []addressJSON{}, ServicePorts: []portJSON{}, Problems: []problemJSON{},
+		Node: p.node, Addresses: []addressJSON{}, NotServing: []addressJSON{}, ServicePorts: []portJSON{}, HealthChecks: []checkJSON{}, Problems: []problemJSON{},
 	}
 	for _, a := range p.addresses {
 		out.Addresses = append(out.Addresses, addressJSON{Address: a.Addr.String(), Interface: a.Interface})
@@ -64,6 +77,9 @@ func printJSON(w io.Writer, p *plan) error {
 	}
 	for _, v := range p.state.View() {
 		out.ServicePorts = append(out.ServicePorts, portToJSON(v))
+	}
+	for _, v := range p.state.ViewChecks() {
+		out.HealthChecks = append(out.HealthChecks, checkToJSON(v))
 	}
 	for _, problem := range p.problems {
 		out.Problems = append(out.Problems, problemJSON{
@@ -94,6 +110,18 @@ func portToJSON(v sync.PortView) portJSON {
 		port.Frontends = append(port.Frontends, fj)
 	}
 	return port
+}
+
+func checkToJSON(v sync.CheckView) checkJSON {
+	check := checkJSON{Namespace: v.Service.Namespace, Service: v.Service.Name, Port: v.Port, Addresses: []checkAddressJSON{}}
+	for _, a := range v.Addresses {
+		aj := checkAddressJSON{Address: a.Addr.String(), Answered: a.Answered, LocalEndpoints: a.LocalEndpoints}
+		if !a.Answered {
+			aj.Holder = a.Holder.String()
+		}
+		check.Addresses = append(check.Addresses, aj)
+	}
+	return check
 }
 
 func texts(addrs []netip.AddrPort) []string {

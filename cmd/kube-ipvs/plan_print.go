@@ -26,20 +26,56 @@ func printTable(w io.Writer, p *plan) error {
 		fmt.Fprintf(&b, "  not on    %s: %s\n", describe(r.Address), r.Reason)
 	}
 	b.WriteByte('\n')
-	views := p.state.View()
+	printPorts(&b, p.state.View())
+	printChecks(&b, p.state.ViewChecks())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printPorts(b *strings.Builder, views []sync.PortView) {
 	if len(views) == 0 {
 		b.WriteString("No Service opens a node port.\n")
-		_, err := io.WriteString(w, b.String())
-		return err
+		return
 	}
-	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "SERVICE\tPORT\tNODE PORT\tSCHEDULER\tPOLICY\tADDRESS\tREAL SERVERS")
 	for _, v := range views {
 		printPort(t, v)
 	}
 	_ = t.Flush() // into b
-	_, err := io.WriteString(w, b.String())
-	return err
+}
+
+// printChecks says what load balancers are answered, where any asks.
+func printChecks(b *strings.Builder, views []sync.CheckView) {
+	if len(views) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tHEALTH CHECK PORT\tADDRESS\tANSWER")
+	for _, v := range views {
+		head := fmt.Sprintf("%s\t%d", v.Service, v.Port)
+		if len(v.Addresses) == 0 {
+			fmt.Fprintf(t, "%s\t-\tnone: no address of this node is chosen for its address family\n", head)
+		}
+		for _, a := range v.Addresses {
+			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Addr, checkAnswer(a))
+			head = "\t"
+		}
+	}
+	_ = t.Flush() // into b
+}
+
+func checkAnswer(a sync.CheckAddressView) string {
+	switch {
+	case !a.Answered:
+		return "none: Service " + a.Holder.String() + " holds the port"
+	case a.LocalEndpoints == 0:
+		return "503: no ready endpoint on this node"
+	case a.LocalEndpoints == 1:
+		return "200: 1 ready endpoint on this node"
+	}
+	return fmt.Sprintf("200: %d ready endpoints on this node", a.LocalEndpoints)
 }
 
 func describe(a nodeaddr.Address) string {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/klog/v2/textlogger"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/healthcheck"
 	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
@@ -88,9 +90,13 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		return err
 	}
 	watcher := nodeaddr.NewWatcher(log)
-	reconciler := sync.New(log, sync.Config{
+	var reconciler *sync.Reconciler // asks nobody for health before it runs
+	checks := healthcheck.New(func() bool { return reconciler.Health(time.Now()).Ready })
+	defer checks.Close()
+	events, _ := source.(sync.Events) // manifests have nobody to tell
+	reconciler = sync.New(log, sync.Config{
 		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
-		Generation: filter.Generation, RulesetChanged: foreign,
+		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
 	})

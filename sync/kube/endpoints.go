@@ -195,19 +195,22 @@ func readAddress(text string, family discoveryv1.AddressType) (addr netip.Addr, 
 	return addr, ""
 }
 
-// unique sorts by address and keeps one of the endpoints with the same address and port: two slices have it while it
-// moves from one to the other. The local one is the better informed, then the ready one; the rest of the order only
-// makes the choice independent of the order of the slices.
+// unique sorts by address and keeps one of the endpoints with the same address and port. Two slices have it while it
+// moves from one to the other, or a pod got the address of another that still terminates: the running one counts
+// (kubernetes/kubernetes#135593). Then the local one, as upstream had it before, and the ready one; the rest of the order
+// only makes the choice independent of the order of the slices.
 func unique(endpoints []sync.Endpoint) []sync.Endpoint {
 	slices.SortFunc(endpoints, func(a, b sync.Endpoint) int {
 		if c := a.Addr.Compare(b.Addr); c != 0 {
 			return c
 		}
 		return cmp.Or(
+			trueFirst(b.Terminating, a.Terminating),
 			trueFirst(a.Local, b.Local),
 			trueFirst(a.Ready, b.Ready),
 			trueFirst(a.Serving, b.Serving),
-			trueFirst(b.Terminating, a.Terminating),
+			cmp.Compare(a.NodeHint, b.NodeHint),
+			cmp.Compare(a.ZoneHint, b.ZoneHint),
 			cmp.Compare(a.Node, b.Node),
 			cmp.Compare(a.Target, b.Target))
 	})

@@ -33,6 +33,8 @@ type Informers struct {
 	log    logr.Logger
 	// selectAll: the API server does not know the field selectors of Services, which came with Kubernetes 1.31.
 	selectAll atomic.Bool
+	// tell writes an Event about an object, with its Reason and message; nil before Run.
+	tell atomic.Pointer[func(about *corev1.ObjectReference, reason, message string)]
 }
 
 var _ sync.Source = (*Informers)(nil)
@@ -48,12 +50,13 @@ func NewInformers(client kubernetes.Interface, o Options, log logr.Logger) *Info
 	}
 }
 
-// Run is that of sync.Source. All of its goroutines have ended when it returns.
+// Run is that of sync.Source. All of its goroutines have ended when it returns, but those that write Events, which end too.
 func (i *Informers) Run(ctx context.Context) error {
 	feeds, err := i.feeds()
 	if err != nil {
 		return err
 	}
+	i.recordEvents(ctx)
 	var running stdsync.WaitGroup
 	defer running.Wait()
 	for _, f := range feeds {

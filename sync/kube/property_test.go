@@ -51,7 +51,21 @@ func drawEndpoint(t *rapid.T) discoveryv1.Endpoint {
 	if rapid.Bool().Draw(t, "has target") {
 		e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "pod")}
 	}
+	if rapid.Bool().Draw(t, "has hints") {
+		e.Hints = drawHints(t)
+	}
 	return e
+}
+
+func drawHints(t *rapid.T) *discoveryv1.EndpointHints {
+	h := &discoveryv1.EndpointHints{}
+	for _, name := range rapid.SliceOfN(rapid.SampledFrom([]string{"node-a", "node-b"}), 0, 2).Draw(t, "for nodes") {
+		h.ForNodes = append(h.ForNodes, discoveryv1.ForNode{Name: name})
+	}
+	for _, name := range rapid.SliceOfN(rapid.SampledFrom([]string{"east", "west"}), 0, 2).Draw(t, "for zones") {
+		h.ForZones = append(h.ForZones, discoveryv1.ForZone{Name: name})
+	}
+	return h
 }
 
 func drawSlices(t *rapid.T) []*discoveryv1.EndpointSlice {

@@ -52,6 +52,9 @@ func renderService(s sync.Service) string {
 			b.WriteByte('\n')
 		}
 	}
+	if s.HealthCheckNodePort != 0 {
+		fmt.Fprintf(&b, "  health check %d ready here=%v\n", s.HealthCheckNodePort, s.LocalReady)
+	}
 	for _, p := range s.Problems {
 		b.WriteString("  " + renderProblem(p))
 	}

@@ -14,10 +14,21 @@ func testOptions() Options {
 	return Options{NodeName: "node-a", NodeNeeded: true, AllowedSchedulers: []string{"rr", "wrr", "lc", "sh", "mh"}}
 }
 
-// Each testdata/rules/NAME.yaml is manifests, NAME.golden what they mean. A first line "# proxy-name: X" sets the option.
-// With UPDATE_GOLDEN=1 the results are written instead of compared.
-func TestRules(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/rules/*.yaml")
+// Each testdata/manifests/NAME.yaml is what somebody may write, NAME.golden what is read from it. With UPDATE_GOLDEN=1
+// the results are written instead of compared, here and in TestRules.
+func TestManifestsAreReadAsMeant(t *testing.T) {
+	scenarios(t, "testdata/manifests", func(_ *testing.T, content []byte) string {
+		update, err := ReadManifests("-", bytes.NewReader(content), testOptions())
+		if err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		return render(update)
+	})
+}
+
+// scenarios runs a test for each YAML file of a directory and compares the result with the golden file beside it.
+func scenarios(t *testing.T, dir string, result func(t *testing.T, content []byte) string) {
+	inputs, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil || len(inputs) == 0 {
 		t.Fatalf("no scenario found: %v", err)
 	}
@@ -25,20 +36,8 @@ func TestRules(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(input), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			content, err := os.ReadFile(input)
-			if err != nil {
-				t.Fatal(err)
-			}
-			options := testOptions()
-			first, _, _ := strings.Cut(string(content), "\n")
-			if proxy, ok := strings.CutPrefix(first, "# proxy-name: "); ok {
-				options.ServiceProxyName = proxy
-			}
-			update, err := ReadManifests("-", bytes.NewReader(content), options)
-			got := render(update)
-			if err != nil {
-				got = "error: " + err.Error() + "\n"
-			}
-			compareGolden(t, strings.TrimSuffix(input, ".yaml")+".golden", got)
+			must(t, err)
+			compareGolden(t, strings.TrimSuffix(input, ".yaml")+".golden", result(t, content))
 		})
 	}
 }

@@ -31,7 +31,7 @@ type State struct {
 	slices     map[sync.ServiceID]map[types.NamespacedName]*discoveryv1.EndpointSlice
 	sliceOwner map[types.NamespacedName]sync.ServiceID
 	dirty      map[sync.ServiceID]struct{}
-	// delivered is what the consumer knows of each Service that has ports or problems.
+	// delivered is what the consumer knows of each Service that is not Empty.
 	delivered map[sync.ServiceID]sync.Service
 
 	node         sync.Node
@@ -62,8 +62,8 @@ func newState(o Options, nodeMissing string) *State {
 func (s *State) Changed() <-chan struct{} { return s.changed }
 
 // Next is that of sync.Source. A Service is in the Update only if it differs from what was delivered before, and one
-// that opens no port on nodes and has no problem only if it was delivered with some. The endpoints in the Update are
-// shared with State: they are to be read, not written.
+// that is Empty only if it was delivered otherwise before. The endpoints in the Update are shared with State: they are
+// to be read, not written.
 func (s *State) Next() (sync.Update, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *State) takeDirty() []sync.Service {
 	for _, id := range ids {
 		was, known := s.delivered[id]
 		is := s.translated(id)
-		empty := len(is.Ports) == 0 && len(is.Problems) == 0
+		empty := is.Empty()
 		if empty && !known || known && equal(was, is) {
 			continue
 		}

@@ -32,7 +32,7 @@ type Options struct {
 
 // Translate says what svc asks of the node, given the EndpointSlices that belong to it (State keeps them by their label
 // kubernetes.io/service-name). The result does not depend on the order of endpointSlices nor on how the endpoints are
-// divided among them. A Service that opens no port on nodes, or that another proxy serves, has no Ports and no Problems.
+// divided among them. A Service that asks nothing of nodes, or that another proxy serves, is Empty.
 func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, o Options) sync.Service {
 	result := sync.Service{
 		ID:      serviceID(svc),
@@ -48,6 +48,9 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		result.Ports = nodePorts(svc, wanted, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, o)
 		r.problems = append(r.problems, sliceProblems...)
+		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
+			result.LocalReady = localReady(endpointSlices, o)
+		}
 	}
 	sortProblems(r.problems)
 	result.Problems = r.problems
@@ -58,7 +61,7 @@ func serviceID(svc *corev1.Service) sync.ServiceID {
 	return sync.ServiceID{Namespace: svc.Namespace, Name: svc.Name}
 }
 
-// concerns reports whether svc asks for node ports, rightly or not, and asks us.
+// concerns reports whether svc asks for node ports or a health check, rightly or not, and asks us.
 func concerns(svc *corev1.Service, o Options) bool {
 	name, labelled := svc.Labels[labelServiceProxyName]
 	if labelled != (o.ServiceProxyName != "") || name != o.ServiceProxyName {
@@ -69,7 +72,7 @@ func concerns(svc *corev1.Service, o Options) bool {
 		return false
 	}
 	opens := func(p corev1.ServicePort) bool { return hasNodePort(p) || needsNodePort(svc) }
-	return svc.Spec.ClusterIP != corev1.ClusterIPNone && slices.ContainsFunc(svc.Spec.Ports, opens)
+	return svc.Spec.ClusterIP != corev1.ClusterIPNone && (slices.ContainsFunc(svc.Spec.Ports, opens) || asksHealth(svc))
 }
 
 // hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false, and for one of a manifest
@@ -97,7 +100,6 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 	}
 	policy := trafficPolicy(svc, r)
 	sticky := affinity(svc, wanted, r)
-	checkServed(svc, r)
 	type opened struct {
 		nodePort uint16
 		protocol frontend.Protocol
@@ -202,11 +204,4 @@ func affinity(svc *corev1.Service, wanted annotations, r *report) sync.Affinity 
 		timeout = defaultAffinity
 	}
 	return sync.Affinity{Timeout: timeout, Prefix4: wanted.prefix4, Prefix6: wanted.prefix6}
-}
-
-// checkServed reports what else the Service asks for and does not get.
-func checkServed(svc *corev1.Service, r *report) {
-	if n := svc.Spec.HealthCheckNodePort; n != 0 {
-		r.unsupported("healthCheckNodePort %d is not answered yet", n)
-	}
 }

@@ -35,6 +35,7 @@ type Service struct {
 	Policy      corev1.ServiceExternalTrafficPolicy // Cluster if empty
 	Affinity    corev1.ServiceAffinity              // None if empty
 	Created     time.Time                           // no creationTimestamp if zero
+	HealthCheck int32                               // healthCheckNodePort
 }
 
 // Port is one of a Service.
@@ -57,6 +58,11 @@ type Endpoint struct {
 // Ready is an endpoint that gets traffic.
 func Ready(pod *topo.Pod, node *topo.Host) Endpoint {
 	return Endpoint{Pod: pod, Node: node.Name, Ready: true, Serving: true}
+}
+
+// ReadyHost is a server on a node's own addresses that gets traffic. The ports of its Service have to target its port.
+func ReadyHost(s *topo.HostServer) Endpoint {
+	return Endpoint{Addrs: []netip.Addr{s.Addr4, s.Addr6}, Node: s.Node.Name, Ready: true, Serving: true}
 }
 
 // Terminating is an endpoint whose pod was told to stop and still serves.
@@ -98,6 +104,7 @@ func (m *Manifests) Service(s Service) error {
 			Type:                  cmp.Or(s.Type, corev1.ServiceTypeNodePort),
 			ExternalTrafficPolicy: s.Policy,
 			SessionAffinity:       s.Affinity,
+			HealthCheckNodePort:   s.HealthCheck,
 		},
 	}
 	for _, p := range s.Ports {

@@ -16,6 +16,10 @@
 // The client has no route to the pods, as a client outside of a cluster has none. Nodes forward. Nothing is
 // masqueraded and nothing filters. Duplicate address detection is off, so that addresses work at once.
 //
+// [Topology.AddHostServer] puts a server on a node's own addresses, as a pod with hostNetwork is one;
+// [Topology.BridgeNetfilter] sets net.bridge.bridge-nf-call-*; [Host.AddVirtualAddress] and [Host.Announce] move an address
+// between nodes as keepalived does.
+//
 // Servers and clients run in this process: their sockets are made on a thread that is in the namespace at that moment
 // and stay there. [Host.Command] starts other programs in a namespace.
 package topo

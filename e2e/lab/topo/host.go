@@ -3,6 +3,7 @@ package topo
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -47,6 +48,12 @@ func newHost(name string) (*Host, error) {
 	for _, s := range []string{"net/ipv6/conf/all/accept_dad", "net/ipv6/conf/default/accept_dad"} {
 		if err == nil {
 			err = h.Sysctl(s, "0")
+		}
+	}
+	if err == nil {
+		// Its default is 1 as soon as any test has loaded br_netfilter: tests must not depend on their order.
+		if err = h.bridgeNetfilter("0"); errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
 	}
 	if err != nil {

@@ -84,6 +84,7 @@ type Load struct {
 	To       netip.AddrPort
 	Workers  int           // requests at a time; 1 if 0
 	Pause    time.Duration // of each worker after a request; 0 takes all the CPU there is
+	Patience time.Duration // with one request; if 0, that of Ask
 
 	mu    sync.Mutex
 	tally Tally
@@ -106,7 +107,7 @@ func (l *Load) Start(ctx context.Context) {
 func (l *Load) work(ctx, stopped context.Context) {
 	for stopped.Err() == nil {
 		at := time.Now()
-		a, err := Ask(ctx, l.From, l.Protocol, l.To)
+		a, err := l.ask(ctx)
 		l.mu.Lock()
 		l.tally.add(at, a, err)
 		l.mu.Unlock()
@@ -115,6 +116,15 @@ func (l *Load) work(ctx, stopped context.Context) {
 		case <-stopped.Done():
 		}
 	}
+}
+
+func (l *Load) ask(ctx context.Context) (Answer, error) {
+	if l.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, l.Patience)
+		defer cancel()
+	}
+	return Ask(ctx, l.From, l.Protocol, l.To)
 }
 
 // Tally returns the counts so far.

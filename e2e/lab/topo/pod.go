@@ -21,7 +21,7 @@ type Pod struct {
 	server *server
 }
 
-// PodOption changes what a pod is.
+// PodOption changes what a pod or a host's server is.
 type PodOption func(*podOptions)
 
 type podOptions struct{ sctp bool }
@@ -29,13 +29,17 @@ type podOptions struct{ sctp bool }
 // WithSCTP makes a pod serve SCTP too, for which the kernel needs the module sctp.
 func WithSCTP() PodOption { return func(o *podOptions) { o.sctp = true } }
 
-// AddPod starts a pod on a node. It serves when AddPod returns. Each answer is its name and the client's address. No
-// address is given out twice.
-func (t *Topology) AddPod(ctx context.Context, node *Host, name string, options ...PodOption) (*Pod, error) {
-	var o podOptions
+func optionsOf(options []PodOption) (o podOptions) {
 	for _, option := range options {
 		option(&o)
 	}
+	return o
+}
+
+// AddPod starts a pod on a node. It serves when AddPod returns. Each answer is its name and the client's address. No
+// address is given out twice.
+func (t *Topology) AddPod(ctx context.Context, node *Host, name string, options ...PodOption) (*Pod, error) {
+	o := optionsOf(options)
 	p := &Pod{t: t, node: node}
 	t.mu.Lock()
 	number := node.nextPod
@@ -61,6 +65,9 @@ func (p *Pod) start(ctx context.Context, name string, number int, o podOptions) 
 	if err := p.node.plug(p.link, DevPods, p.Host, "eth0"); err != nil {
 		return err
 	}
+	if err := p.node.hairpin(p.link); err != nil {
+		return err
+	}
 	n := p.node.number
 	p.Addr4 = netip.MustParseAddr(fmt.Sprintf("10.244.%d.%d", n, number))
 	p.Addr6 = netip.MustParseAddr(fmt.Sprintf("fd44:%d::%d", n, number))
@@ -74,7 +81,7 @@ func (p *Pod) start(ctx context.Context, name string, number int, o podOptions) 
 	if err != nil {
 		return err
 	}
-	p.server, err = newServer(ctx, p.Host, o.sctp)
+	p.server, err = newServer(ctx, p.Host, name, o.sctp, netip.AddrPortFrom(netip.IPv6Unspecified(), Port)) // both families
 	return err
 }
 

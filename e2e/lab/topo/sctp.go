@@ -14,12 +14,14 @@ import (
 
 // One-to-one SCTP sockets behave like TCP's, and package net takes them for such.
 
-func listenSCTP(port int) (net.Listener, error) {
-	fd, err := socketSCTP(unix.AF_INET6)
+// listenSCTP serves both families at the unspecified IPv6 address.
+func listenSCTP(at netip.AddrPort) (net.Listener, error) {
+	family, addr := sockaddr(at)
+	fd, err := socketSCTP(family)
 	if err != nil {
 		return nil, fmt.Errorf("listen on sctp: %w", err)
 	}
-	err = unix.Bind(fd, &unix.SockaddrInet6{Port: port}) // both families
+	err = unix.Bind(fd, addr)
 	if err == nil {
 		err = unix.Listen(fd, 128)
 	}
@@ -33,10 +35,7 @@ func listenSCTP(port int) (net.Listener, error) {
 }
 
 func dialSCTP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	family, addr := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
-	if to.Addr().Is4() {
-		family, addr = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
-	}
+	family, addr := sockaddr(to)
 	fd, err := socketSCTP(family)
 	if err != nil {
 		return nil, fmt.Errorf("dial sctp: %w", err)
@@ -52,6 +51,13 @@ func dialSCTP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "sctp")
 	defer f.Close()
 	return net.FileConn(f)
+}
+
+func sockaddr(a netip.AddrPort) (family int, addr unix.Sockaddr) {
+	if a.Addr().Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
 func socketSCTP(family int) (int, error) {

@@ -15,12 +15,11 @@ import (
 
 // server is everything a pod serves. All of it answers "NAME CLIENT-ADDRESS\n".
 type server struct {
-	name  string
-	tcp   net.Listener
-	udp   net.PacketConn
-	sctp  net.Listener // nil without SCTP
-	http  *http.Server
-	queue *connQueue // from tcp to http
+	name    string
+	streams []net.Listener // TCP, and SCTP if asked for
+	udp     []net.PacketConn
+	http    *http.Server
+	queue   *connQueue // from streams to http
 
 	accepting sync.WaitGroup // the loops that accept connections
 	others    sync.WaitGroup // the other loops
@@ -31,35 +30,48 @@ type server struct {
 	conns map[net.Conn]bool // those of lines
 }
 
-func newServer(ctx context.Context, h *Host, sctp bool) (*server, error) {
-	s := &server{name: h.Name, conns: map[net.Conn]bool{}}
-	err := h.Do(func() (err error) {
-		var l net.ListenConfig
-		at := fmt.Sprintf(":%d", Port)
-		if s.tcp, err = l.Listen(ctx, "tcp", at); err != nil {
-			return err
+// newServer serves in a host's namespace, at each of the addresses.
+func newServer(ctx context.Context, h *Host, name string, sctp bool, at ...netip.AddrPort) (*server, error) {
+	s := &server{name: name, conns: map[net.Conn]bool{}}
+	for _, addr := range at {
+		if err := h.Do(func() error { return s.listen(ctx, addr, sctp) }); err != nil {
+			s.closeListeners()
+			return nil, err
 		}
-		if s.udp, err = l.ListenPacket(ctx, "udp", at); err != nil {
-			return err
-		}
-		if sctp {
-			s.sctp, err = listenSCTP(Port)
-		}
-		return err
-	})
-	if err != nil {
-		s.closeListeners()
-		return nil, err
 	}
-	s.queue = newConnQueue(s.tcp.Addr())
+	s.queue = newConnQueue(s.streams[0].Addr())
 	s.http = &http.Server{Handler: http.HandlerFunc(s.serveHTTP), ReadHeaderTimeout: time.Minute}
-	s.accepting.Go(func() { s.accept(s.tcp) })
 	s.others.Go(func() { _ = s.http.Serve(s.queue) })
-	s.others.Go(s.serveDatagrams)
-	if s.sctp != nil {
-		s.accepting.Go(func() { s.accept(s.sctp) })
+	for _, l := range s.streams {
+		s.accepting.Go(func() { s.accept(l) })
+	}
+	for _, c := range s.udp {
+		s.others.Go(func() { s.serveDatagrams(c) })
 	}
 	return s, nil
+}
+
+func (s *server) listen(ctx context.Context, at netip.AddrPort, sctp bool) error {
+	var config net.ListenConfig
+	tcp, err := config.Listen(ctx, "tcp", at.String())
+	if err != nil {
+		return err
+	}
+	s.streams = append(s.streams, tcp)
+	udp, err := config.ListenPacket(ctx, "udp", at.String())
+	if err != nil {
+		return err
+	}
+	s.udp = append(s.udp, udp)
+	if !sctp {
+		return nil
+	}
+	l, err := listenSCTP(at)
+	if err != nil {
+		return err
+	}
+	s.streams = append(s.streams, l)
+	return nil
 }
 
 // shutdown closes the listeners and waits for connections to end. HTTP is last: a connection that was accepted and
@@ -103,14 +115,11 @@ func (s *server) close() {
 }
 
 func (s *server) closeListeners() {
-	if s.tcp != nil {
-		_ = s.tcp.Close()
+	for _, l := range s.streams {
+		_ = l.Close()
 	}
-	if s.udp != nil {
-		_ = s.udp.Close()
-	}
-	if s.sctp != nil {
-		_ = s.sctp.Close()
+	for _, c := range s.udp {
+		_ = c.Close()
 	}
 }
 
@@ -171,15 +180,15 @@ func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(s.answer(r.RemoteAddr))
 }
 
-func (s *server) serveDatagrams() {
+func (s *server) serveDatagrams(c net.PacketConn) {
 	buf := make([]byte, 2048)
 	for {
-		_, from, err := s.udp.ReadFrom(buf)
+		_, from, err := c.ReadFrom(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err == nil {
-			_, _ = s.udp.WriteTo(s.answer(from.String()), from)
+			_, _ = c.WriteTo(s.answer(from.String()), from)
 		}
 	}
 }

@@ -25,8 +25,9 @@ type Topology struct {
 
 	fabric *Host // the bridges of the networks A and B
 
-	mu   sync.Mutex
-	pods map[*Pod]bool
+	mu      sync.Mutex
+	pods    map[*Pod]bool
+	servers []*server // of hosts
 }
 
 // New builds the network. The modules it needs are loaded by the kernel on demand.
@@ -41,9 +42,12 @@ func New(ctx context.Context) (*Topology, error) {
 // Close stops all pods and gives the network up. Programs that were started in it keep their namespaces alive.
 func (t *Topology) Close() error {
 	t.mu.Lock()
-	pods := t.pods
-	t.pods = map[*Pod]bool{}
+	pods, servers := t.pods, t.servers
+	t.pods, t.servers = map[*Pod]bool{}, nil
 	t.mu.Unlock()
+	for _, s := range servers {
+		s.close()
+	}
 	var errs []error
 	for p := range pods {
 		errs = append(errs, p.close())

@@ -1,0 +1,97 @@
+package kube
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+const (
+	// eventSource is the component that Events are from; the node is their host.
+	eventSource = "kube-ipvs"
+	// maxEventMessage is the longest message that the API server takes, in bytes.
+	maxEventMessage = 1024
+)
+
+var _ sync.Events = (*Informers)(nil)
+
+// recordEvents begins to write Events, until ctx ends. The recorder joins what is alike, bounds what one node writes about
+// one object (25 at once, then one in five minutes), and drops what it cannot hold, so a problem that comes and goes is no
+// storm. Those of core/v1 are used: the ones of events.k8s.io take problems of one Reason for the same, whatever they say.
+func (i *Informers) recordEvents(ctx context.Context) {
+	broadcaster := record.NewBroadcaster(record.WithContext(logr.NewContext(ctx, i.log)))
+	broadcaster.StartRecordingToSink(eventSink{ctx, i.client})
+	source := corev1.EventSource{Component: eventSource, Host: i.options.NodeName}
+	recorder := broadcaster.NewRecorder(scheme.Scheme, source).WithLogger(i.log)
+	i.tell.Store(new(func(about *corev1.ObjectReference, reason, message string) {
+		if ctx.Err() == nil {
+			recorder.Event(about, corev1.EventTypeWarning, reason, message)
+		}
+	}))
+}
+
+// Problem is that of sync.Events. Before Run there is nobody to tell.
+func (i *Informers) Problem(id sync.ServiceID, uid string, p sync.Problem) {
+	tell := i.tell.Load()
+	if tell == nil {
+		return
+	}
+	about := &corev1.ObjectReference{
+		APIVersion: "v1", Kind: kindService, Namespace: id.Namespace, Name: id.Name, UID: types.UID(uid),
+	}
+	(*tell)(about, eventReason(p.Reason), clip(p.Message))
+}
+
+// eventReason is the Reason of the Event for a problem.
+func eventReason(r sync.Reason) string {
+	switch r {
+	case sync.Invalid:
+		return "InvalidService"
+	case sync.Unsupported:
+		return "UnsupportedService"
+	case sync.Conflict:
+		return "NodePortConflict"
+	case sync.NoAddress:
+		return "NoNodeAddress"
+	case sync.KernelRefused:
+		return "SchedulerRefused"
+	case sync.ListenFailed:
+		return "FailedToStartServiceHealthcheck" // kube-proxy's
+	}
+	return "ServiceProblem"
+}
+
+// clip cuts a message that the API server would refuse.
+func clip(message string) string {
+	const dots = "..."
+	if len(message) <= maxEventMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxEventMessage-len(dots)], "") + dots
+}
+
+// eventSink writes Events until its context ends, requests under way included.
+type eventSink struct {
+	ctx    context.Context // the interface has none
+	client kubernetes.Interface
+}
+
+func (s eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
+	return s.client.CoreV1().Events(e.Namespace).CreateWithEventNamespaceWithContext(s.ctx, e)
+}
+
+func (s eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
+	return s.client.CoreV1().Events(e.Namespace).UpdateWithEventNamespaceWithContext(s.ctx, e)
+}
+
+func (s eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
+	return s.client.CoreV1().Events(e.Namespace).PatchWithEventNamespaceWithContext(s.ctx, e, data)
+}
