@@ -205,7 +205,7 @@ func TestUnknownFlagsAreSeen(t *testing.T) {
 
 // The values of the chart and the file of the kustomize base are a configuration file.
 func TestConfigurationsOfDeployAreValid(t *testing.T) {
-	file, err := os.ReadFile(filepath.Join(deployDir, "kustomize", "config.yaml"))
+	file, err := os.ReadFile(filepath.Join(deployDir, "kustomize", "base", "config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
