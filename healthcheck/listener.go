@@ -17,6 +17,13 @@ type listener struct {
 	ended   chan struct{} // closed when nobody accepts any more
 }
 
+// say changes the answer.
+func (l *listener) say(check Check) {
+	if *l.answer.Load() != check {
+		l.answer.Store(&check)
+	}
+}
+
 // close gives the address up at once: it can be listened on again when close returns.
 func (l *listener) close() {
 	_ = l.socket.Close() // first: the server may not have taken the socket over yet

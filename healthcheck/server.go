@@ -76,7 +76,7 @@ func (s *Server) Set(want map[netip.AddrPort]Check) map[netip.AddrPort]error {
 	failed := map[netip.AddrPort]error{}
 	for addr, check := range want {
 		if l, open := s.listeners[addr]; open {
-			l.answer.Store(&check)
+			l.say(check)
 			continue
 		}
 		l, err := s.open(addr, check)

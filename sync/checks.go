@@ -59,9 +59,12 @@ func (s *State) Checks() (want map[netip.AddrPort]healthcheck.Check, changed boo
 func (s *State) SetListenErrors(failed map[netip.AddrPort]error) {
 	before := s.checks.failed
 	s.checks.failed = failed
-	for addr, check := range s.checks.want {
-		if cause(before[addr]) != cause(failed[addr]) {
-			s.assess(ServiceID{Namespace: check.Namespace, Name: check.Name})
+	for _, errs := range []map[netip.AddrPort]error{before, failed} {
+		for addr := range errs {
+			check, wanted := s.checks.want[addr]
+			if wanted && cause(before[addr]) != cause(failed[addr]) {
+				s.assess(ServiceID{Namespace: check.Namespace, Name: check.Name})
+			}
 		}
 	}
 }

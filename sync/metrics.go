@@ -74,10 +74,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.d.addresses, float64(len(s.Addresses)))
 	gauge(c.d.foreign, float64(len(s.Foreign)))
 	count := map[Reason]int{}
+	for _, reason := range Reasons() {
+		count[reason] = 0
+	}
 	for _, p := range s.Problems {
 		count[p.Reason]++
 	}
-	for _, reason := range Reasons() {
-		gauge(c.d.problems, float64(count[reason]), string(reason))
+	for reason, n := range count {
+		gauge(c.d.problems, float64(n), string(reason))
 	}
 }

@@ -175,7 +175,7 @@ const (
 
 // Reasons lists all of them.
 func Reasons() []Reason {
-	return []Reason{Invalid, Unsupported, Conflict, NoAddress, KernelRefused, ListenFailed}
+	return []Reason{Invalid, Unsupported, Conflict, NoAddress, NoPodNetwork, KernelRefused, ListenFailed}
 }
 
 // Problem is something that a user wrote and that is not, or not entirely, in force.

@@ -17,7 +17,7 @@ import (
 const (
 	// eventSource is the component that Events are from; the node is their host.
 	eventSource = "kube-ipvs"
-	// maxEventMessage is the longest message that the API server takes, in bytes.
+	// maxEventMessage is how long a message may be in events.k8s.io, where Events are read too, in bytes.
 	maxEventMessage = 1024
 )
 
@@ -61,6 +61,8 @@ func eventReason(r sync.Reason) string {
 		return "NodePortConflict"
 	case sync.NoAddress:
 		return "NoNodeAddress"
+	case sync.NoPodNetwork:
+		return "NoPodNetwork"
 	case sync.KernelRefused:
 		return "SchedulerRefused"
 	case sync.ListenFailed:
@@ -69,7 +71,7 @@ func eventReason(r sync.Reason) string {
 	return "ServiceProblem"
 }
 
-// clip cuts a message that the API server would refuse.
+// clip cuts a message that is too long.
 func clip(message string) string {
 	const dots = "..."
 	if len(message) <= maxEventMessage {

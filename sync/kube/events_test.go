@@ -168,7 +168,7 @@ func TestEachReasonHasANameOfItsOwnForEvents(t *testing.T) {
 	}
 }
 
-func TestLongMessageIsClippedToWhatTheAPIServerTakes(t *testing.T) {
+func TestLongMessageIsClipped(t *testing.T) {
 	if text := strings.Repeat("x", maxEventMessage); clip(text) != text {
 		t.Error("a message that is taken was changed")
 	}
