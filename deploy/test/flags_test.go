@@ -25,9 +25,15 @@ func buildAgent(t *testing.T) string {
 	return file
 }
 
-// The arguments are parsed by the agent itself; --help, which comes last, keeps it from doing anything.
-func TestAgentKnowsWhatItIsStartedWith(t *testing.T) {
+func TestAgentKnowsFlagsAndValuesOfDeploy(t *testing.T) {
 	agent := buildAgent(t)
+	t.Run("arguments", func(t *testing.T) { knowsArguments(t, agent) })
+	t.Run("every flag that the chart passes on", func(t *testing.T) { takesEveryFlag(t, agent) })
+}
+
+// The arguments are parsed by the agent itself; --help, which comes last, keeps it from doing anything.
+func knowsArguments(t *testing.T, agent string) {
+	t.Helper()
 	rendered := map[string][]object{
 		"base": kustomize(t, "kustomize/base"), "uninstall": kustomize(t, "kustomize/uninstall"), "monitored": kustomize(t, "test/testdata/monitored"),
 		"every value": helm(t, everyValue), "chart that cleans up": helm(t, "cleanup: true"),
@@ -45,10 +51,9 @@ func TestAgentKnowsWhatItIsStartedWith(t *testing.T) {
 	}
 }
 
-// Values, too: the agent reads the file of the ConfigMap. It is given a manifest file that does not exist, so that it finds
-// fault with that one alone.
-func TestAgentTakesEveryFlagThatTheChartPassesOn(t *testing.T) {
-	agent := buildAgent(t)
+// Values, too: the agent reads the file of the ConfigMap.
+func takesEveryFlag(t *testing.T, agent string) {
+	t.Helper()
 	every, err := os.ReadFile(filepath.Join("testdata", "every-flag.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -65,18 +70,16 @@ func TestAgentTakesEveryFlagThatTheChartPassesOn(t *testing.T) {
 	if out := validate(t, agent, "drain-timeout: -1s"); !strings.Contains(out, "--drain-timeout") {
 		t.Errorf("a bad value gives %q: this test sees nothing", out)
 	}
-	help, err := exec.CommandContext(t.Context(), agent, "run", "--help").Output()
+	schema, err := os.ReadFile(filepath.Join("..", "helm", "kube-ipvs", "values.schema.json")) // cmd/kube-ipvs compares it with the flags
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.SplitSeq(string(help), "\n") {
-		_, rest, is := strings.Cut(line, "  --")
-		if !is {
-			continue
-		}
-		name := strings.Fields(rest)[0]
-		elsewhere := []string{"config", "init-only", "hostname-override", "kubeconfig", "manifests"} // as cmd/kube-ipvs/deploy_test.go says
-		if _, there := flags[name]; !there && !slices.Contains(elsewhere, name) {
+	known := object{}
+	if err := yaml.Unmarshal(schema, &known); err != nil {
+		t.Fatal(err)
+	}
+	for name := range known.at("properties", "config", "properties").(map[string]any) {
+		if _, there := flags[name]; !there {
 			t.Errorf("testdata/every-flag.yaml lacks %s", name)
 		}
 	}

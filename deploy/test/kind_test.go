@@ -51,7 +51,7 @@ func TestKindLeavesNodePortsToTheAgent(t *testing.T) {
 }
 
 func TestKindWithoutKubeProxyLeadsTheAgentToTheAPIServer(t *testing.T) {
-	if c := cluster(t, "without-kube-proxy"); c.Networking.KubeProxyMode != v1alpha4.NoneProxyMode {
+	if c := cluster(t, "without-kube-proxy"); c.Networking.KubeProxyMode != "none" {
 		t.Errorf("kube-proxy mode %s", c.Networking.KubeProxyMode)
 	}
 	env := map[string]string{}
