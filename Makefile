@@ -31,12 +31,13 @@ bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
 rootfs: ## the image's root file systems without a container engine, in out/rootfs-ARCH
 	for arch in $(ARCHS); do $(GO) run ./deploy/image/build -arch $$arch -version $(VERSION) -out out/rootfs-$$arch || exit 1; done
-test-deploy: ## the manifests, the chart and the kind clusters: a module of its own, so that the agent's stays small
-	cd deploy/test && $(GO) test ./...
+test-deploy: ## manifests, chart, kind clusters, in a module of its own; -count=1 because go caches over changes outside of it
+	cd deploy/test && $(GO) test -count=1 ./...
 e2e-kind: ## the agent on a kind cluster: needs a container engine, kind and kubectl
 	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
+	cd deploy/test && $(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
 fuzz: ## every parser, FUZZTIME each

@@ -20,7 +20,7 @@ import (
 )
 
 // deployDir has what is installed on clusters.
-var deployDir = filepath.Join("..", "..", "deploy")
+const deployDir = "../../deploy"
 
 // setElsewhere are the flags of run that the chart's config does not take, with the reason.
 func setElsewhere() map[string]string {
@@ -147,7 +147,7 @@ func knows(args []string) error {
 
 func TestAgentKnowsTheCommandLinesOfDeploy(t *testing.T) {
 	seen := map[string]bool{}
-	err := filepath.WalkDir(filepath.Join(deployDir, "kustomize"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(deployDir, "kustomize"), func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".yaml" {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 
 // The one thing that differs on purpose is how another configuration rolls the agents over: kustomize has a hash in the
 // ConfigMap's name, Helm one in an annotation of the Pods.
-var configHash = regexp.MustCompile(`^kube-ipvs-[a-z0-9]{10}$`)
+func hasConfigHash(name string) bool { return regexp.MustCompile(`^kube-ipvs-[a-z0-9]{10}$`).MatchString(name) }
 
 func normal(t *testing.T, all []object) map[string]object {
 	t.Helper()
@@ -53,7 +53,7 @@ func normalise(t *testing.T, v any) any {
 		}
 		return out
 	case string:
-		if configHash.MatchString(v) {
+		if hasConfigHash(v) {
 			return "kube-ipvs"
 		}
 		return strings.TrimSpace(v)
@@ -93,7 +93,7 @@ func TestAnotherConfigurationRollsTheAgentsOver(t *testing.T) {
 		t.Error("Helm renders the same Pods for two configurations")
 	}
 	base, own := find(t, kustomize(t, "kustomize/base"), "ConfigMap"), find(t, kustomize(t, "test/testdata/own-config"), "ConfigMap")
-	if base.key() == own.key() || !configHash.MatchString(base.at("metadata", "name").(string)) {
+	if base.key() == own.key() || !hasConfigHash(base.at("metadata", "name").(string)) {
 		t.Errorf("kustomize calls two configurations %s and %s", base.key(), own.key())
 	}
 }
@@ -103,7 +103,7 @@ func TestChartRefusesValuesThatNobodyKnows(t *testing.T) {
 		"config: {nodeport-address: [all]}", "config: {drain-timeout: soon}", "config: {v: much}", "config: {init-only: true}",
 		"config: {hostname-override: a}", "image: {repo: a}", "tolerance: []", "cleanup: maybe",
 	} {
-		if _, err := renderChart(values); err == nil {
+		if _, err := renderChart(t.Context(), values); err == nil {
 			t.Errorf("%s is taken", values)
 		}
 	}

@@ -5,10 +5,10 @@
 package deploy
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -55,7 +55,7 @@ func kustomize(t *testing.T, dir string) []object {
 // helm renders the chart with values in YAML over its own.
 func helm(t *testing.T, values string) []object {
 	t.Helper()
-	files, err := renderChart(values)
+	files, err := renderChart(t.Context(), values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func helm(t *testing.T, values string) []object {
 	return all
 }
 
-func renderChart(values string) (map[string]string, error) {
+func renderChart(ctx context.Context, values string) (map[string]string, error) {
 	chart, err := loader.Load(filepath.Join("..", "helm", "kube-ipvs"))
 	if err != nil {
 		return nil, err
@@ -83,15 +83,13 @@ func renderChart(values string) (map[string]string, error) {
 		return nil, err
 	}
 	strict := engine.Engine{Strict: true} // a value that does not exist is an error
-	return strict.Render(chart, all)
+	return strict.RenderWithContext(ctx, chart, all)
 }
-
-var separator = regexp.MustCompile(`(?m)^---$`)
 
 func split(t *testing.T, name, text string) []object {
 	t.Helper()
 	var all []object
-	for _, doc := range separator.Split(text, -1) {
+	for _, doc := range strings.Split("\n"+text, "\n---\n") {
 		o := object{}
 		if err := yaml.UnmarshalStrict([]byte(doc), &o); err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, doc)
