@@ -50,15 +50,13 @@ func Worst(items []Item) Status {
 // CheckKernel judges the release of the kernel (uname -r).
 func CheckKernel(release string) Item {
 	i := Item{Name: "kernel", Status: OK, Detail: release}
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+	if _, _, ok := parseRelease(release); !ok {
 		i.Status, i.Detail = Warn, fmt.Sprintf("release %q cannot be read", release)
 		return i
 	}
-	if major < 5 || major == 5 && minor < 9 {
+	if before59(release) {
 		i.Status = Warn
-		i.Detail += ": before 5.9 a client that reuses its port soon waits a second, or is sent to a pod that is gone" +
-			" (net.ipv4.vs.conn_reuse_mode 1 or 0)"
+		i.Detail += ": before 5.9 the reuse of a client's port is not looked at (net.ipv4.vs.conn_reuse_mode=0), or costs a second"
 		i.Mend = "use a kernel from 5.9 on"
 	}
 	return i

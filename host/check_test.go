@@ -164,7 +164,7 @@ func TestCheckSysctls(t *testing.T) {
 		"net/ipv4/vs/conntrack":          {Data: []byte("1\n")},
 		"net/ipv4/vs/expire_nodest_conn": {Data: []byte("0\n")},
 	}
-	wanted := WantedSysctls()
+	wanted := WantedSysctls("")
 	wantItems(t, CheckSysctls(files, wanted, func(string) error { return nil }),
 		expect{OK, "1", ""},
 		expect{OK, "0; the agent sets it to 1", ""},

@@ -14,7 +14,7 @@ import (
 )
 
 // inNamespace runs f in a fresh network namespace, on a thread of its own that dies with it.
-func inNamespace(t *testing.T, f func() error) {
+func inNamespace(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
@@ -36,7 +36,7 @@ func TestKernelSysctlsAreSetAndGivenBack(t *testing.T) {
 		t.Fatalf("this kernel has no IPVS: %v", err)
 	}
 	s := Sysctls{StateDir: filepath.Join(t.TempDir(), "state")}
-	wanted := append(WantedSysctls(), ForwardIPv4())
+	wanted := append(WantedSysctls(KernelRelease()), ForwardIPv4())
 	inNamespace(t, func() error {
 		before := map[string]string{}
 		for _, w := range wanted {

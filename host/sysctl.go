@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sysctl is a kernel setting and the value that it shall have. Names are written with dots, as sysctl(8) does.
@@ -21,14 +23,14 @@ type Sysctl struct {
 // String is "net.ipv4.vs.conntrack=1".
 func (s Sysctl) String() string { return s.Name + "=" + s.Value }
 
-// WantedSysctls are the settings of IPVS that node ports need.
+// WantedSysctls are the settings of IPVS that node ports need on a kernel of this release (uname -r); "" is a new one.
 //
-// net.ipv4.vs.conn_reuse_mode is not among them: kube-proxy sets it to 0 before Linux 5.9, where 1 delays a client that
-// reuses its port by a second. From 5.9 on the kernel's own 1 is right, and 0 would send such clients to pods that are
-// gone. IPv6 forwarding is only checked (CheckForwarding): turning it on makes the kernel ignore router advertisements,
-// which can cost the node its default route.
-func WantedSysctls() []Sysctl {
-	return []Sysctl{
+// net.ipv4.vs.conn_reuse_mode is for kernels before 5.9, as in kube-proxy: their 1 delays a client that reuses its port by a
+// second (kubernetes/kubernetes#93297). Where it is 0, a client whose connection led to a departing real server is still
+// sent elsewhere, since expire_nodest_conn is 1. From 5.9 on the kernel's own 1 is right. IPv6 forwarding is only checked
+// (CheckForwarding): turning it on makes the kernel ignore router advertisements, which can cost the node its default route.
+func WantedSysctls(release string) []Sysctl {
+	wanted := []Sysctl{
 		// Without connection tracking netfilter does not see IPVS connections, and nothing can be masqueraded.
 		{Name: "net.ipv4.vs.conntrack", Value: "1"},
 		// A connection whose real server was deleted ends at once instead of losing packets until it times out.
@@ -36,6 +38,30 @@ func WantedSysctls() []Sysctl {
 		// A client with session affinity does not wait for a real server that is going (weight 0).
 		{Name: "net.ipv4.vs.expire_quiescent_template", Value: "1"},
 	}
+	if before59(release) {
+		wanted = append(wanted, Sysctl{Name: "net.ipv4.vs.conn_reuse_mode", Value: "0"})
+	}
+	return wanted
+}
+
+// before59 reports that a release is older than Linux 5.9; one that cannot be read is not.
+func before59(release string) bool {
+	major, minor, ok := parseRelease(release)
+	return ok && (major < 5 || major == 5 && minor < 9)
+}
+
+func parseRelease(release string) (major, minor int, ok bool) {
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return major, minor, err == nil
+}
+
+// KernelRelease is that of the running kernel (uname -r), "" if it does not say.
+func KernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
 }
 
 // ForwardIPv4 is what a node that serves IPv4 addresses needs besides. It is turned on and never off: pods need it too,

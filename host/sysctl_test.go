@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -193,15 +194,22 @@ func TestWhatCannotBeGivenBackStaysRecorded(t *testing.T) {
 }
 
 func TestWantedSysctlsAreThoseThatNodePortsNeed(t *testing.T) {
-	var got []string
-	for _, s := range append(WantedSysctls(), ForwardIPv4()) {
-		got = append(got, s.String())
+	always := []string{"net.ipv4.vs.conntrack=1", "net.ipv4.vs.expire_nodest_conn=1", "net.ipv4.vs.expire_quiescent_template=1"}
+	reuse := append(slices.Clone(always), "net.ipv4.vs.conn_reuse_mode=0")
+	for release, want := range map[string][]string{
+		"6.1.0-56-amd64": always, "5.9.0": always, "5.10.0-8-cloud": always, "10.0": always, "": always, "unknown": always,
+		"5.8.18": reuse, "5.4.0-200-generic": reuse, "4.18.0-553.el8": reuse,
+	} {
+		var got []string
+		for _, s := range WantedSysctls(release) {
+			got = append(got, s.String())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", release, diff)
+		}
 	}
-	want := []string{
-		"net.ipv4.vs.conntrack=1", "net.ipv4.vs.expire_nodest_conn=1", "net.ipv4.vs.expire_quiescent_template=1", "net.ipv4.ip_forward=1",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	if s := ForwardIPv4(); s.String() != "net.ipv4.ip_forward=1" || !s.Keep {
+		t.Errorf("forwarding is %v, kept %v", s, s.Keep)
 	}
 }
 

@@ -41,6 +41,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.pass(ctx)
 		r.awaitWork(ctx)
 	}
+	r.tendFlows(r.flows.next, &passReport{}) // what was put off would be forgotten
 	return nil
 }
 
@@ -106,6 +107,9 @@ func (r *Reconciler) nextDue() time.Time {
 	}
 	if !r.nextLook.IsZero() {
 		sooner(r.nextLook)
+	}
+	if r.flowsDue() {
+		sooner(r.flows.next)
 	}
 	for _, b := range r.retry {
 		sooner(b.at)

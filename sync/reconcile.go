@@ -37,7 +37,8 @@ type Addresses interface {
 	Addresses() ([]nodeaddr.Address, bool)
 }
 
-// Config is what a Reconciler works with. All fields are required but Generation, RulesetChanged, HealthChecks and Events.
+// Config is what a Reconciler works with. All fields are required but Generation, RulesetChanged, HealthChecks,
+// Events and DeleteStaleFlows.
 type Config struct {
 	Source    Source
 	Addresses Addresses
@@ -49,6 +50,9 @@ type Config struct {
 	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
 	// be closed, which leaves the audits.
 	RulesetChanged <-chan struct{}
+	// DeleteStaleFlows makes the kernel forget the UDP flows to frontends whose answers are expected from elsewhere than
+	// the given real servers, and returns how many there were. It leaves all other flows alone.
+	DeleteStaleFlows func(real map[frontend.Key][]netip.AddrPort) (int, error)
 	// HealthChecks answers load balancers; nil if nobody does.
 	HealthChecks HealthChecks
 	// Events tells authors of Services what is wrong with them; nil leaves it to the log.
@@ -103,6 +107,7 @@ type Reconciler struct {
 	rules   filter.Rules // our nftables table, as acknowledged
 	leaving map[frontend.Key]departures
 	retry   map[frontend.Key]backoff
+	flows   flowCare
 
 	listeners listeners
 
@@ -122,6 +127,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 		have:    memory{table: ipvs.Table{}},
 		leaving: map[frontend.Key]departures{},
 		retry:   map[frontend.Key]backoff{},
+		flows:   flowCare{keys: keySet{}},
 	}
 }
 
@@ -150,6 +156,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.dueRetries(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
+		r.tendFlows(time.Now(), p)
 		r.listen()
 	}
 	if ctx.Err() == nil { // what the end cut short has not failed
@@ -195,6 +202,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 func (r *Reconciler) apply(ctx context.Context, plan ipvs.Plan, p *passReport) ipvs.Result {
 	result := ipvs.Apply(ctx, r.Kernel, plan)
 	p.add(result)
+	r.flows.note(result)
 	each := r.log.V(4)
 	for _, op := range result.Done {
 		r.have.commit(op)

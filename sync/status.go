@@ -57,6 +57,7 @@ type passReport struct {
 	refused                          map[ipvs.Verb]int
 	transactions, failedTransactions int
 	drift                            int
+	flows                            int // stale ones, deleted
 }
 
 func (p *passReport) fail(err error) { p.errs = append(p.errs, err) }
@@ -87,7 +88,7 @@ func (p *passReport) transaction(err error) {
 
 // changed reports whether the pass wrote anything.
 func (p *passReport) changed() bool {
-	return p.transactions > 0 || len(p.done) > 0 || len(p.refused) > 0 || p.drift > 0
+	return p.transactions > 0 || len(p.done) > 0 || len(p.refused) > 0 || p.drift > 0 || p.flows > 0
 }
 
 // statusBoard is where other goroutines read what the last pass left.
@@ -161,7 +162,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.announce(fresh)
 	if p.changed() {
 		r.log.Info("Synced", "frontends", after.Frontends, "realServers", after.RealServers, "draining", after.Leaving,
-			"operations", counts(p.done), "transactions", p.transactions, "drift", p.drift, "took", now.Sub(start).Round(100*time.Microsecond))
+			"operations", counts(p.done), "transactions", p.transactions, "drift", p.drift, "staleFlows", p.flows, "took", now.Sub(start).Round(100*time.Microsecond))
 	}
 	if err != nil {
 		r.log.Error(err, "Part of it failed and will be tried again")

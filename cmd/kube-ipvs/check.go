@@ -15,7 +15,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -57,7 +56,7 @@ agent could not work.`,
 }
 
 func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
-	items := []host.Item{host.CheckKernel(kernelRelease())}
+	items := []host.Item{host.CheckKernel(host.KernelRelease())}
 	kernel, err := ipvs.Open(ipvs.Options{})
 	items = append(items, host.CheckIPVS(ctx, func(ctx context.Context) error {
 		if err != nil {
@@ -73,7 +72,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 		items = append(items, host.CheckSchedulers(ctx, o.scheduler, o.allowedSchedulers, prober(kernel))...)
 	}
 	sysctls := host.Sysctls{StateDir: o.stateDir}
-	items = append(items, host.CheckSysctls(sysctls.FS(), host.WantedSysctls(), sysctls.Writable)...)
+	items = append(items, host.CheckSysctls(sysctls.FS(), host.WantedSysctls(host.KernelRelease()), sysctls.Writable)...)
 
 	node, sourceItem := o.checkSource(ctx, stdin)
 	serving, local, addressItem := o.checkAddresses(ctx, node)
@@ -275,14 +274,6 @@ func links() []string {
 		names[i] = l.Name
 	}
 	return names
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 func printItems(w io.Writer, items []host.Item) {

@@ -45,7 +45,7 @@ func (o *options) prepareNode(ctx context.Context, log logr.Logger) error {
 // setSysctls sets those that serving needs and returns how many differed. Where all are right nothing is written, so
 // that a read-only /proc/sys is no obstacle.
 func (o *options) setSysctls(ctx context.Context, sysctls host.Sysctls, log logr.Logger) (int, error) {
-	wanted := append(host.WantedSysctls(), host.ForwardIPv4())
+	wanted := append(host.WantedSysctls(host.KernelRelease()), host.ForwardIPv4())
 	changed, err := sysctls.Set(ctx, wanted)
 	if err != nil {
 		return changed, o.explainReadOnly(err)

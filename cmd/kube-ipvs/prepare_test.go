@@ -19,7 +19,7 @@ import (
 func procSys(t *testing.T, value string) host.Sysctls {
 	t.Helper()
 	s := host.Sysctls{Root: t.TempDir(), StateDir: filepath.Join(t.TempDir(), "none")}
-	for _, w := range append(host.WantedSysctls(), host.ForwardIPv4()) {
+	for _, w := range append(host.WantedSysctls(host.KernelRelease()), host.ForwardIPv4()) {
 		file := filepath.Join(s.Root, strings.ReplaceAll(w.Name, ".", "/"))
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(value+"\n"), 0o644)); err != nil {
 			t.Fatal(err)
@@ -44,11 +44,11 @@ func TestWhatThePreparationHasSetIsNotWrittenAgain(t *testing.T) {
 func TestPreparationSetsAndRecordsSysctls(t *testing.T) {
 	s := procSys(t, "0")
 	changed, err := (&options{initOnly: true}).setSysctls(t.Context(), s, logr.Discard())
-	if want := len(host.WantedSysctls()) + 1; changed != want || err != nil {
+	if want := len(host.WantedSysctls(host.KernelRelease())) + 1; changed != want || err != nil {
 		t.Errorf("%d were changed, want %d; %v", changed, want, err)
 	}
 	restored, err := s.Restore(t.Context())
-	if want := len(host.WantedSysctls()); len(restored) != want || err != nil {
+	if want := len(host.WantedSysctls(host.KernelRelease())); len(restored) != want || err != nil {
 		t.Errorf("%v were restored, want %d; %v", restored, want, err)
 	}
 }

@@ -96,7 +96,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	events, _ := source.(sync.Events) // manifests have nobody to tell
 	reconciler = sync.New(log, sync.Config{
 		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
-		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events,
+		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace,
 	})

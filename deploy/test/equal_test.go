@@ -11,7 +11,9 @@ import (
 
 // The one thing that differs on purpose is how another configuration rolls the agents over: kustomize has a hash in the
 // ConfigMap's name, Helm one in an annotation of the Pods.
-func hasConfigHash(name string) bool { return regexp.MustCompile(`^kube-ipvs-[a-z0-9]{10}$`).MatchString(name) }
+func hasConfigHash(name string) bool {
+	return regexp.MustCompile(`^kube-ipvs-[a-z0-9]{10}$`).MatchString(name)
+}
 
 func normal(t *testing.T, all []object) map[string]object {
 	t.Helper()
