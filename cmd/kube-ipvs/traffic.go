@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -77,6 +78,24 @@ func (o *options) podsKnown(node sync.Node) sync.Families {
 		return sync.FamiliesOf(o.podNetworks)
 	}
 	return sync.FamiliesOf(node.PodCIDRs)
+}
+
+// checkPods reports whether this node's pods can be told from other clients, given its Node object and its interfaces.
+func (o *options) checkPods(node sync.Node, links []string) host.Item {
+	i := host.Item{Name: "this node's pods", Status: host.OK, Detail: "told by " + o.localMode()}
+	is := func(link string) bool { return link == o.podBridge }
+	if o.localMode() == modeInterfacePrefix {
+		is = func(link string) bool { return strings.HasPrefix(link, o.podInterfacePrefix) }
+	}
+	switch device := o.podInterface(); {
+	case device != "" && !slices.ContainsFunc(links, is):
+		i.Status, i.Detail = host.Warn, "this node has no interface "+device+": until it has one, its pods count as clients from outside (externalTrafficPolicy: Local)"
+		i.Mend = "if pods run here already, ip link shows what their interfaces are called"
+	case device == "" && o.podsKnown(node) == 0:
+		i.Status, i.Detail = host.Warn, "its Node object has no spec.podCIDRs: its pods count as clients from outside (externalTrafficPolicy: Local)"
+		i.Mend = "choose another --detect-local-mode"
+	}
+	return i
 }
 
 // pods are the networks of this node's pods; nil if its Node object says them, or an interface tells them.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/host"
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 func TestThePodsOfTheNodeAreToldAsTheFlagsSay(t *testing.T) {
@@ -74,6 +77,35 @@ func TestMasqueradeOfTheNode(t *testing.T) {
 	for text, want := range map[string]filter.Masquerade{"all": filter.MasqueradeAll, "remote": filter.MasqueradeRemote} {
 		if got := (&options{masquerade: text}).defaults().Masquerade; got != want {
 			t.Errorf("--masquerade=%s: %s", text, got)
+		}
+	}
+}
+
+func TestCheckSaysWhetherTheNodesPodsCanBeTold(t *testing.T) {
+	known := sync.Node{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}
+	for _, c := range []struct {
+		flags  string
+		node   sync.Node
+		status host.Status
+		detail string
+	}{
+		{"", known, host.OK, "NodeCIDR"},
+		{"", sync.Node{}, host.Warn, "no spec.podCIDRs"},
+		{"--cluster-cidr=10.244.0.0/16", sync.Node{}, host.OK, "ClusterCIDR"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=cni0", sync.Node{}, host.OK, "BridgeInterface"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=cni", known, host.Warn, "no interface cni:"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=cni", sync.Node{}, host.OK, "InterfaceNamePrefix"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=cali", sync.Node{}, host.Warn, "no interface cali*:"},
+	} {
+		o, err := configured(t, "", strings.Fields(c.flags)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.validate(); err != nil {
+			t.Fatal(err)
+		}
+		if i := o.checkPods(c.node, []string{"lo", "cni0"}); i.Status != c.status || !strings.Contains(i.Detail, c.detail) {
+			t.Errorf("%s: %v %q, want %v with %q", c.flags, i.Status, i.Detail, c.status, c.detail)
 		}
 	}
 }
