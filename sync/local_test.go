@@ -51,6 +51,26 @@ func TestLocalPolicyWithoutLocalEndpointsServesTheNodeAndItsPodsAlone(t *testing
 	})
 }
 
+// Under both policies everybody is masqueraded and the real servers are the same: the drop alone tells them apart.
+func TestClientsOutsideAreServedAgainWhenThePolicyBecomesCluster(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		key := tcp("10.1.0.10", 30080)
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.2.2:8080"))
+		if !g.rules().Internal.Has(key) {
+			t.Error("anybody may connect")
+		}
+		g.deliver(web("10.244.2.2:8080"))
+		if g.rules().Internal.Has(key) {
+			t.Error("clients from outside are still dropped")
+		}
+		g.deliver(local("10.244.2.2:8080"))
+		if !g.rules().Internal.Has(key) {
+			t.Error("anybody may connect again")
+		}
+	})
+}
+
 // A connection that IPVS takes before the rule is there would reach a pod on another node, which sees the client's own
 // address and answers past this node.
 func TestWhatMayNotComeInIsDroppedBeforeItIsServed(t *testing.T) {
