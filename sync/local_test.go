@@ -192,14 +192,19 @@ func TestNetworksOfPodsThatCannotBeWrittenAreTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
 		g.serve(web("10.244.1.2:8080"))
+		tries := 0
 		nft.SetFault(func(transaction string) error {
 			if strings.Contains(transaction, "pods-ipv4 {") {
+				tries++
 				return errors.New("busy")
 			}
 			return nil
 		})
 		g.deliverNode("10.244.1.0/24")
 		g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		if tries != 1 {
+			t.Errorf("%d tries at once", tries)
+		}
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1") // holds nothing else up
 		if g.Status().Err == nil {
 			t.Error("nobody is told")
@@ -223,8 +228,22 @@ func TestLocalPolicyIsAProblemWhereNobodyKnowsThePods(t *testing.T) {
 			t.Errorf("problems: %v, want one of Service default/web", problems)
 		}
 		g.deliverNode("10.244.1.0/24")
+		g.deliverNode() // the last ones stand
 		if problems := g.Status().Problems; len(problems) > 0 {
 			t.Errorf("problems: %v", problems)
+		}
+	})
+}
+
+func TestNothingIsWrittenToNftablesWhenOnlyRealServersChange(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.2.2:8080")) // internal: the frontend has everything that our table can have
+		before := nft.Writes()
+		g.deliver(local("10.244.2.2:8080", "10.244.2.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*1 10.244.2.3:8080*1")
+		if n := nft.Writes() - before; n != 0 {
+			t.Errorf("%d transactions", n)
 		}
 	})
 }
