@@ -41,6 +41,8 @@ func TestHealthChecksAndTheirProblems(t *testing.T) {
 	only4, alone, younger := balanced("only4", 30081, 32001, "10.244.1.2"), balanced("alone", 0, 32002, "fd44:1::2"), balanced("younger", 30083, 32000)
 	only4.Families, alone.Ports, alone.Families = IPv4, nil, IPv6
 	younger.Created = younger.Created.Add(time.Hour)
+	six := balanced("six", 30084, 32004)
+	six.Families = IPv6
 	udp := balanced("udp", 30088, 30088)
 	udp.Ports[0].Protocol = frontend.UDP
 	oldest := balanced("check", 30080, 32003)
@@ -73,6 +75,20 @@ func TestHealthChecksAndTheirProblems(t *testing.T) {
 			[]string{"Service default/alone: health check port 32002/tcp is not answered here: --nodeport-addresses chooses no address of its family on this node [no-address]"},
 		},
 		{
+			"no address of the families, which its ports say already",
+			[]Service{six},
+			both[:1],
+			nil,
+			[]string{"Service default/six: node port 30084/tcp is not served here: --nodeport-addresses chooses no address of its family on this node [no-address]"},
+		},
+		{
+			"no address at all",
+			[]Service{alone},
+			nil,
+			nil,
+			[]string{"--nodeport-addresses: no address of this node is chosen, so no node port is served here: kube-ipvs check says what each address lacks [no-address]"},
+		},
+		{
 			"the older of two is answered",
 			[]Service{younger, balanced("z-older", 30080, 32000)},
 			both[:1],
@@ -94,6 +110,11 @@ func TestHealthChecksAndTheirProblems(t *testing.T) {
 			}
 			if diff := cmp.Diff(c.problems, problems); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+			for _, p := range s.Problems() {
+				if p.Skipped != (p.Reason == Conflict) {
+					t.Errorf("%s: skipped %v", p, p.Skipped)
+				}
 			}
 		})
 	}
