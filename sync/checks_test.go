@@ -152,6 +152,9 @@ func TestAbsentAddressKeepsItsFrontendsAndLosesItsHealthCheck(t *testing.T) {
 		if _, changed := s.Checks(); !changed {
 			t.Errorf("with %v absent, no change is told", c.absent)
 		}
+		if s.SetAbsent(c.absent); len(s.dirty) > 0 {
+			t.Errorf("told again that %v is absent, it computes %d Services anew", c.absent, len(s.dirty))
+		}
 		if got := checksOf(s); !slices.Equal(got, c.want) {
 			t.Errorf("with %v absent: %v, want %v", c.absent, got, c.want)
 		}
