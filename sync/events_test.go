@@ -58,6 +58,12 @@ func TestAuthorsAreToldOfNewProblemsOfTheirServicesAlone(t *testing.T) {
 		g.deliver(gone("web"))
 		g.deliver(web("10.244.1.2:80"))
 		events.expect(t, "when one is back", "default/young uid-young conflict")
+		g.deliverNode() // nobody knows the node's pods, which is the node's affair too
+		g.deliver(local("10.244.1.2:80"))
+		if all := g.Status().Problems; !slices.ContainsFunc(all, func(p Problem) bool { return p.Reason == NoPodNetwork }) {
+			t.Errorf("that is no problem: %v", all)
+		}
+		events.expect(t, "of pods that are not known")
 	})
 }
 

@@ -190,7 +190,7 @@ func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
 
 func TestNetworksOfPodsThatCannotBeWrittenAreTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		g := start(t, kernel, nft)
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })
 		g.serve(web("10.244.1.2:8080"))
 		tries := 0
 		nft.SetFault(func(transaction string) error {
@@ -206,8 +206,8 @@ func TestNetworksOfPodsThatCannotBeWrittenAreTriedAgain(t *testing.T) {
 			t.Errorf("%d tries at once", tries)
 		}
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1") // holds nothing else up
-		if g.Status().Err == nil {
-			t.Error("nobody is told")
+		if s := g.Status(); s.Err == nil || s.FailingSince.IsZero() {
+			t.Errorf("nobody is told: error %v, failing since %v", s.Err, s.FailingSince)
 		}
 		nft.SetFault(nil)
 		g.after(time.Minute)
@@ -223,6 +223,7 @@ func TestLocalPolicyIsAProblemWhereNobodyKnowsThePods(t *testing.T) {
 		g := start(t, kernel, nft)
 		g.serve(local("10.244.1.2:8080 local"), service("other", 30081, "10.244.1.3:80"))
 		g.deliverNode()
+		g.deliver(service("later", 30082, "10.244.1.4:80"))
 		problems := g.Status().Problems
 		if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != NoPodNetwork {
 			t.Errorf("problems: %v, want one of Service default/web", problems)
