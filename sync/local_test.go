@@ -172,6 +172,9 @@ func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
 		want      []string
 	}{
 		{"as networks", func(c *Config) { c.Pods = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, []string{"10.0.0.0/8"}},
+		{"as networks in any order", func(c *Config) {
+			c.Pods = []netip.Prefix{netip.MustParsePrefix("fd44::/48"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.0.0.0/8")}
+		}, []string{"10.0.0.0/8", "fd44::/48"}},
 		{"as an interface", func(c *Config) { c.PodsByInterface = true }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,6 +185,11 @@ func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
 				g.wantPods(c.want...)
 				if problems := g.Status().Problems; len(problems) > 0 {
 					t.Errorf("problems: %v", problems)
+				}
+				before := g.writes()
+				g.after(5 * time.Minute)
+				if n := g.writes() - before; n != 0 {
+					t.Errorf("%d writes with nothing changed", n)
 				}
 			})
 		})

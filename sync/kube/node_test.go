@@ -23,7 +23,8 @@ func TestNetworksOfPodsAreReadFromTheNode(t *testing.T) {
 		{
 			"some of them wrong",
 			corev1.NodeSpec{PodCIDRs: []string{"10.244.1.0", "::ffff:10.244.0.0/112", "fd44:1::/64"}},
-			[]string{"fd44:1::/64"}, 2,
+			[]string{"fd44:1::/64"},
+			2,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
