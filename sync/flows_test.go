@@ -211,6 +211,13 @@ func TestLogTellsOnceThatFlowsCannotBeForgotten(t *testing.T) {
 	if count("looked through again") != 1 || count(`"staleFlows"=1`) != 1 {
 		t.Errorf("the end of it is not told:\n%s", strings.Join(*lines, "\n"))
 	}
+	looks := flows.looked()
+	src.deliver(func(u *Update) { u.Services = []Service{dns(leaves)} })
+	r.flows.next = time.Time{}
+	r.pass(t.Context())
+	if flows.looked() != looks+1 || count("looked through again") != 1 {
+		t.Errorf("the end of it is told again, or nobody looked:\n%s", strings.Join(*lines, "\n"))
+	}
 }
 
 func TestFlowsAreForgottenWhenTheAnswerToADeletionWasLost(t *testing.T) {

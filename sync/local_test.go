@@ -51,6 +51,26 @@ func TestLocalPolicyWithoutLocalEndpointsServesTheNodeAndItsPodsAlone(t *testing
 	})
 }
 
+// Under both policies everybody is masqueraded and the real servers are the same: the drop alone tells them apart.
+func TestClientsOutsideAreServedAgainWhenThePolicyBecomesCluster(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		key := tcp("10.1.0.10", 30080)
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.2.2:8080"))
+		if !g.rules().Internal.Has(key) {
+			t.Error("anybody may connect")
+		}
+		g.deliver(web("10.244.2.2:8080"))
+		if g.rules().Internal.Has(key) {
+			t.Error("clients from outside are still dropped")
+		}
+		g.deliver(local("10.244.2.2:8080"))
+		if !g.rules().Internal.Has(key) {
+			t.Error("anybody may connect again")
+		}
+	})
+}
+
 // A connection that IPVS takes before the rule is there would reach a pod on another node, which sees the client's own
 // address and answers past this node.
 func TestWhatMayNotComeInIsDroppedBeforeItIsServed(t *testing.T) {
@@ -160,6 +180,10 @@ func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
 		{"as networks", func(c *Config) {
 			c.PodsByInterface, c.Pods = false, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}, []string{"10.0.0.0/8"}},
+		{"as networks in any order", func(c *Config) {
+			c.PodsByInterface = false
+			c.Pods = []netip.Prefix{netip.MustParsePrefix("fd44::/48"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.0.0.0/8")}
+		}, []string{"10.0.0.0/8", "fd44::/48"}},
 		{"as an interface", func(c *Config) { c.PodsByInterface = true }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -171,6 +195,11 @@ func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
 				if problems := g.Status().Problems; len(problems) > 0 {
 					t.Errorf("problems: %v", problems)
 				}
+				before := g.writes()
+				g.after(5 * time.Minute)
+				if n := g.writes() - before; n != 0 {
+					t.Errorf("%d writes with nothing changed", n)
+				}
 			})
 		})
 	}
@@ -178,16 +207,21 @@ func TestTheNetworksOfPodsMayBeConfigured(t *testing.T) {
 
 func TestNetworksOfPodsThatCannotBeWrittenAreTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		g := start(t, kernel, nft, fromNode)
+		g := start(t, kernel, nft, fromNode, func(c *Config) { c.SyncPeriod = time.Hour })
 		g.serve(web("10.244.1.2:8080"))
+		tries := 0
 		nft.SetFault(func(transaction string) error {
 			if strings.Contains(transaction, "pods-ipv4 {") {
+				tries++
 				return errors.New("busy")
 			}
 			return nil
 		})
 		g.deliverNode("10.244.1.0/24")
 		g.deliver(web("10.244.1.2:8080", "10.244.1.3:8080"))
+		if tries != 1 {
+			t.Errorf("%d tries at once", tries)
+		}
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.3:8080*1") // holds nothing else up
 		if g.Status().Err == nil {
 			t.Error("nobody is told")
@@ -295,5 +329,17 @@ func TestConnectionsOnAnAddressThatIsGivenUpAreNotWaitedFor(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.2.0.10:30080 rr 10.244.1.2:8080*1") // its grace
 		g.after(20 * time.Second)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+func TestNothingIsWrittenToNftablesWhenOnlyRealServersChange(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(local("10.244.2.2:8080")) // internal: the frontend has everything that our table can have
+		before := nft.Writes()
+		g.deliver(local("10.244.2.2:8080", "10.244.2.3:8080"))
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*1 10.244.2.3:8080*1")
+		if n := nft.Writes() - before; n != 0 {
+			t.Errorf("%d transactions", n)
+		}
 	})
 }
