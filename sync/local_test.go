@@ -331,6 +331,7 @@ func TestConnectionsOnAnAddressThatIsGivenUpAreNotWaitedFor(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }
+
 func TestNothingIsWrittenToNftablesWhenOnlyRealServersChange(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
