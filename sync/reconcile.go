@@ -72,6 +72,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// AddressGrace is how long an address that vanished keeps its virtual servers.
 	AddressGrace time.Duration
+	// Adopt makes ours at the start what others left on node ports of this node and no Service claims (see Foreign), so that
+	// it drains and goes.
+	Adopt bool
 }
 
 // Reconciler brings the kernel to what the sources ask for and keeps it there. Make one with New, and call Run once.
