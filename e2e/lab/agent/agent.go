@@ -10,6 +10,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,26 @@ const (
 	stopLimit = 15 * time.Second
 )
 
-// Options say how the agent is run. Dir and StateDir are required.
+// Options say how the agent is run. StateDir and one of Dir and Kubeconfig are required.
 type Options struct {
-	Dir      string   // manifests
-	NodeName string   // the host's name if empty
-	StateDir string   // hosts and restarts of one host: the same for restarts, never shared by hosts
-	Flags    []string // more flags of run
+	Dir        string   // manifests
+	Kubeconfig string   // of an API server
+	Binary     string   // the agent's program; that of the package's comment if empty
+	NodeName   string   // the host's name if empty
+	StateDir   string   // hosts and restarts of one host: the same for restarts, never shared by hosts
+	Flags      []string // more flags of run
+}
+
+// source are the flags that say where Services come from.
+func (o *Options) source() ([]string, error) {
+	switch {
+	case o.StateDir == "" || (o.Dir == "") == (o.Kubeconfig == ""):
+		return nil, errors.New("StateDir and one of Dir and Kubeconfig are required")
+	case o.Dir != "":
+		return []string{"--manifests", o.Dir}, nil
+	default:
+		return []string{"--kubeconfig", o.Kubeconfig}, nil
+	}
 }
 
 // Agent is a running agent.
@@ -47,7 +62,7 @@ type Agent struct {
 	err   error         // how it ended; valid after ended
 }
 
-// Start runs the agent and returns when it is ready: everything in the manifests is in the kernel. The end of ctx kills
+// Start runs the agent and returns when it is ready: everything that its source has is in the kernel. The end of ctx kills
 // the agent.
 func Start(ctx context.Context, host *topo.Host, o Options) (*Agent, error) {
 	a, err := Launch(ctx, host, o)
@@ -62,16 +77,14 @@ func Start(ctx context.Context, host *topo.Host, o Options) (*Agent, error) {
 
 // Launch runs the agent and does not wait for it.
 func Launch(ctx context.Context, host *topo.Host, o Options) (*Agent, error) {
-	if o.Dir == "" || o.StateDir == "" {
-		return nil, errors.New("start agent: Dir and StateDir are required")
+	source, err := o.source()
+	if err != nil {
+		return nil, fmt.Errorf("start agent: %w", err)
 	}
-	name := o.NodeName
-	if name == "" {
-		name = host.Name
-	}
-	args := slices.Concat(
-		[]string{"run", "--manifests", o.Dir, "--hostname-override", name, "--state-dir", o.StateDir}, o.Flags)
-	a := &Agent{host: host, cmd: host.Command(ctx, binary(), args...), log: &log{}, ended: make(chan struct{})}
+	args := slices.Concat([]string{"run"}, source,
+		[]string{"--hostname-override", cmp.Or(o.NodeName, host.Name), "--state-dir", o.StateDir}, o.Flags)
+	program := cmp.Or(o.Binary, binary())
+	a := &Agent{host: host, cmd: host.Command(ctx, program, args...), log: &log{}, ended: make(chan struct{})}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start agent on %s: %w", host.Name, err)

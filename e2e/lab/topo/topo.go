@@ -28,12 +28,12 @@ type Topology struct {
 
 	mu      sync.Mutex
 	pods    map[*Pod]bool
-	servers []*server // of hosts
+	servers map[*server]bool // of hosts
 }
 
 // New builds the network. The modules it needs are loaded by the kernel on demand.
 func New(ctx context.Context) (*Topology, error) {
-	t := &Topology{pods: map[*Pod]bool{}}
+	t := &Topology{pods: map[*Pod]bool{}, servers: map[*server]bool{}}
 	if err := t.build(ctx); err != nil {
 		return nil, fmt.Errorf("build topology: %w", errors.Join(err, t.Close()))
 	}
@@ -44,9 +44,9 @@ func New(ctx context.Context) (*Topology, error) {
 func (t *Topology) Close() error {
 	t.mu.Lock()
 	pods, servers := t.pods, t.servers
-	t.pods, t.servers = map[*Pod]bool{}, nil
+	t.pods, t.servers = map[*Pod]bool{}, map[*server]bool{}
 	t.mu.Unlock()
-	for _, s := range servers {
+	for s := range servers {
 		s.close()
 	}
 	var errs []error
