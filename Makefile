@@ -6,16 +6,17 @@ LINT      := $(TOOLS)/golangci-lint
 LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME  ?= 30s
+ARCHS     ?= amd64 arm64
 SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler guest host e2e-controlplane demo bench lint fmt fuzz clean
+.PHONY: all build test unit compiler guest host e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt fuzz clean
 all: build
 
 build: ## the agent, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kube-ipvs ./cmd/kube-ipvs
-test: lint unit guest ## everything that CI checks
+test: lint unit test-deploy guest ## everything that CI checks
 unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	$(GO) test -race ./...
 compiler: ## the race detector needs gcc, which is installed where it is missing
@@ -30,8 +31,15 @@ demo: ## the main job, shown in a guest
 	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
+rootfs: ## the image's root file systems without a container engine, in out/rootfs-ARCH
+	for arch in $(ARCHS); do $(GO) run ./deploy/image/build -arch $$arch -version $(VERSION) -out out/rootfs-$$arch || exit 1; done
+test-deploy: ## manifests, chart, kind clusters, in a module of its own; -count=1 because go caches over changes outside of it
+	cd deploy/test && $(GO) test -count=1 ./...
+e2e-kind: ## the agent on a kind cluster: needs a container engine, kind and kubectl
+	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
+	cd deploy/test && $(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
 fuzz: ## every parser, FUZZTIME each

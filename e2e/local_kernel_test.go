@@ -158,6 +158,18 @@ func TestPolicyLocalKeepsTheClientsAddressAndNeverLeavesTheNodeForClientsOutside
 	t.Run("pods may be told by their bridge", func(t *testing.T) {
 		r.stop(t)
 		r.start(t, bothNetworks, "--detect-local-mode=BridgeInterface", "--pod-bridge-interface="+topo.DevPods)
+		// The Node still says the networks of the pods, so packets alone do not tell how they are told from others.
+		must(t, r.Node1.Do(func() error {
+			table, err := filter.Open(filter.Options{PodInterface: topo.DevPods})
+			if err != nil {
+				return err
+			}
+			state, err := table.Read(t.Context())
+			if err == nil && !state.Intact {
+				err = errors.New("our table does not tell pods by their bridge")
+			}
+			return err
+		}))
 		internal(t)
 		r.dropped(t, r.Client)
 		for _, c := range open {

@@ -84,6 +84,7 @@ func TestVerdictsAndPrefixesAreReadAsNftPrintsThem(t *testing.T) {
 			element: knftables.Element{Key: []string{"fd44::1"}}, want: Rules{Pods: []netip.Prefix{netip.MustParsePrefix("fd44::1/128")}},
 		},
 		{name: "a range", in: podsSet(true), element: knftables.Element{Key: []string{"10.0.0.1-10.0.0.9"}}, err: "unexpected character"},
+		{name: "bits behind the length", in: podsSet(true), element: knftables.Element{Key: []string{"10.244.1.7/24"}}, err: "bits behind its length"},
 		{name: "the other family", in: podsSet(true), element: knftables.Element{Key: []string{"fd44::/64"}}, err: "other family"},
 	}
 	for _, test := range tests {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -31,8 +30,9 @@ func listByNft(ctx context.Context) (listing, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
+	first, _, _ := strings.Cut(stderr.String(), "\n")
 	switch {
-	case err != nil && ctx.Err() == nil && strings.Contains(stderr.String(), "No such file or directory") && !errors.Is(err, exec.ErrNotFound):
+	case err != nil && ctx.Err() == nil && strings.HasPrefix(first, "Error: No such file or directory"):
 		return listing{}, nil
 	case err != nil:
 		return listing{}, newNftError(ctx, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String())))

@@ -70,6 +70,7 @@ func TestWhatCannotBeReadOfAListingIsNamed(t *testing.T) {
 
 func FuzzListing(f *testing.F) {
 	f.Add([]byte(printed))
+	f.Add([]byte(`{"nftables": [{"map": {"name": "masquerade-ipv4-tcp", "elem": [["alone"]]}}]}`))
 	f.Fuzz(func(_ *testing.T, text []byte) {
 		if l, err := parseListing(text); err == nil {
 			l.state(match{}) // must not panic

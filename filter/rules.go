@@ -87,7 +87,8 @@ type Rules struct {
 	// are dropped; connections that are there already live on.
 	Internal Set
 	// Pods are the networks of this node's pods, in the order of netip.Prefix.Compare, none of them within another. They
-	// count only in a table that was not told an interface (Options.PodInterface).
+	// count only in a table that was not told an interface (Options.PodInterface). With MasqueradeRemote they must be of
+	// this node alone: a pod elsewhere within them would see the client and answer past this node.
 	Pods []netip.Prefix
 }
 
@@ -102,6 +103,14 @@ func (r Rules) Clone() Rules {
 	return Rules{
 		Owned: maps.Clone(r.Owned), Masquerade: maps.Clone(r.Masquerade), Internal: maps.Clone(r.Internal), Pods: slices.Clone(r.Pods),
 	}
+}
+
+// OfOwned is r without what it says of frontends that are not owned.
+func (r Rules) OfOwned() Rules {
+	ours := r.Clone()
+	maps.DeleteFunc(ours.Masquerade, func(key frontend.Key, _ Masquerade) bool { return !r.Owned.Has(key) })
+	maps.DeleteFunc(ours.Internal, func(key frontend.Key, _ struct{}) bool { return !r.Owned.Has(key) })
+	return ours
 }
 
 // Commit enters a change that the kernel has taken into r. The sets of r are changed in place, and made if they are nil.

@@ -111,6 +111,16 @@ func TestDiff(t *testing.T) {
 			},
 		},
 		{
+			name:   "an internal frontend alone",
+			want:   filter.Rules{Internal: set(t, web4)},
+			change: filter.Change{AddInternal: keys(t, web4)},
+		},
+		{
+			name:   "the networks of pods alone",
+			have:   filter.Rules{Pods: prefixes("10.244.1.0/24")},
+			change: filter.Change{SetPods: true},
+		},
+		{
 			name: "address, protocol and port are all part of the key, and lists are in order",
 			have: filter.Rules{Owned: set(t, web4)},
 			want: filter.Rules{Owned: set(t, web6, sig4, dns4)},
@@ -188,9 +198,24 @@ func drawRules(t *rapid.T, label string) filter.Rules {
 }
 
 func TestPrefixesAreNormal(t *testing.T) {
-	got := filter.NormalPrefixes(prefixes("10.244.1.7/24", "fd44::/64", "10.244.0.0/16", "10.9.0.0/24", "10.244.1.0/24", "fd44::/64", "10.8.0.0/13"))
-	want := prefixes("10.8.0.0/13", "10.244.0.0/16", "fd44::/64")
+	got := filter.NormalPrefixes(prefixes("10.244.1.7/24", "fd44::/64", "10.244.0.0/16", "10.9.0.0/24", "10.244.1.0/24", "fd44::/64", "10.8.0.0/13", "172.16.9.9/16"))
+	want := prefixes("10.8.0.0/13", "10.244.0.0/16", "172.16.0.0/16", "fd44::/64")
 	if d := cmp.Diff(want, got, cmp.Comparer(samePrefix)); d != "" {
 		t.Errorf("prefixes differ (-want +got):\n%s", d)
+	}
+}
+
+func TestACloneSharesNothing(t *testing.T) {
+	rules := func() filter.Rules {
+		return filter.Rules{Owned: set(t, web4), Masquerade: all(t, web4), Internal: set(t, web4), Pods: prefixes("10.244.1.0/24")}
+	}
+	original := rules()
+	clone := original.Clone()
+	clone.Commit(filter.Change{
+		AddOwned: keys(t, web6), AddInternal: keys(t, web6), Masquerade: change(t, web6, filter.MasqueradeNone, filter.MasqueradeAll),
+	})
+	clone.Pods[0] = prefixes("10.9.0.0/16")[0]
+	if !original.Equal(rules()) {
+		t.Errorf("a change of the clone makes of the original %v", original)
 	}
 }

@@ -24,13 +24,14 @@ type Options struct {
 	PodInterface string
 }
 
-// podInterface is what the name of an interface may consist of here: it ends in an nft script.
-var podInterface = regexp.MustCompile(`^[A-Za-z0-9_.@-]{1,15}\*?$`)
+// podInterface is what the name of an interface may consist of here: it ends in an nft script. The kernel's names have 15
+// letters, and the star counts as one.
+var podInterface = regexp.MustCompile(`^([A-Za-z0-9_.@-]{1,15}|[A-Za-z0-9_.@-]{1,14}\*)$`)
 
 // Validate refuses an interface that no rule can name.
 func (o Options) Validate() error {
 	if o.PodInterface != "" && !podInterface.MatchString(o.PodInterface) {
-		return fmt.Errorf("%q is not the name of an interface: up to 15 letters, digits and any of _ . @ -", o.PodInterface)
+		return fmt.Errorf("%q is not the name of an interface: up to 15 letters, digits and any of _ . @ -, or up to 14 and a star", o.PodInterface)
 	}
 	return nil
 }

@@ -191,6 +191,26 @@ func TestInvalidKeysAreNamedAndNothingIsWritten(t *testing.T) {
 	}
 }
 
+func TestUnknownMasqueradesAndPrefixesThatAreNoneAreNamedAndNothingIsWritten(t *testing.T) {
+	table, fake, _ := served(t)
+	before := fake.Dump()
+	const unknown = filter.MasqueradeAll + 1
+	for text, c := range map[string]filter.Change{
+		"unknown all or masquerade(4)": {Masquerade: change(t, web4, filter.MasqueradeAll, unknown)},
+		"unknown masquerade(4) or all": {Masquerade: change(t, web4, unknown, filter.MasqueradeAll)},
+		"not a prefix":                 {Pods: []netip.Prefix{{}}, SetPods: true},
+		"10.244.1.7/24 has bits":       {Pods: prefixes("10.244.1.7/24"), SetPods: true},
+		"::ffff:10.244.1.0/120 is not": {Pods: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.244.1.0"), 120)}, SetPods: true},
+	} {
+		if err := table.Apply(t.Context(), c); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("error %v, want %q", err, text)
+		}
+	}
+	if d := cmp.Diff(before, fake.Dump()); d != "" {
+		t.Errorf("the table was changed:\n%s", d)
+	}
+}
+
 func TestElementsOfOthersAreReportedAndHoldNothingUp(t *testing.T) {
 	table, fake, rules := served(t)
 	err := fake.Foreign(t.Context(), func(tx *knftables.Transaction) {
@@ -215,6 +235,19 @@ func TestElementsOfOthersAreReportedAndHoldNothingUp(t *testing.T) {
 	want := change(t, "tcp://10.3.0.10:30080", filter.MasqueradeAll, filter.MasqueradeNone)
 	if !slices.Equal(diff.Masquerade, want) {
 		t.Errorf("change = %+v, want the masquerade of 10.3.0.10 deleted", diff)
+	}
+}
+
+func TestNetworksOfPodsAreReadInOrder(t *testing.T) {
+	table, fake, _ := served(t)
+	err := fake.Foreign(t.Context(), func(tx *knftables.Transaction) {
+		tx.Add(&knftables.Element{Set: "pods-ipv4", Key: []string{"10.9.0.0/16"}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := mustRead(t, table).Rules.Pods, prefixes("10.9.0.0/16", "10.244.1.0/24", "fd44:1::/64"); !slices.Equal(got, want) {
+		t.Errorf("networks of pods: %v, want %v", got, want)
 	}
 }
 
@@ -307,7 +340,7 @@ func TestAnInterfaceThatIsNoneIsRefused(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	for _, name := range []string{`a"; drop; #`, "a b", "*", "sixteen-letters-", "c*li", "a/b"} {
+	for _, name := range []string{`a"; drop; #`, "a b", "*", "sixteen-letters-", "fifteen-letters*", "c*li", "a/b"} {
 		if err := (filter.Options{PodInterface: name}).Validate(); err == nil || !strings.Contains(err.Error(), "not the name of an interface") {
 			t.Errorf("%q: error %v", name, err)
 		}

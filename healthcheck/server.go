@@ -31,10 +31,11 @@ type limits struct {
 	idle        time.Duration // between two requests
 	header      int           // bytes
 	connections int           // at a time, on one address and port
+	all         int           // at a time, on all of them
 }
 
 func defaultLimits() limits {
-	return limits{request: 5 * time.Second, idle: 30 * time.Second, header: 4 << 10, connections: 256}
+	return limits{request: 5 * time.Second, idle: 5 * time.Second, header: 4 << 10, connections: 64, all: 1024}
 }
 
 // Check is what is answered for one Service.
@@ -48,6 +49,7 @@ type Check struct {
 type Server struct {
 	healthy func() bool
 	limits  limits
+	room    chan struct{} // has a value for each connection that is open
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]*listener
@@ -58,7 +60,11 @@ type Server struct {
 // New is a Server that listens nowhere yet. healthy says whether the node serves as it should: while it does not, every
 // answer is 503. It is called for each request, from many goroutines.
 func New(healthy func() bool) *Server {
-	return &Server{healthy: healthy, limits: defaultLimits(), listeners: map[netip.AddrPort]*listener{}}
+	return newServer(healthy, defaultLimits())
+}
+
+func newServer(healthy func() bool, l limits) *Server {
+	return &Server{healthy: healthy, limits: l, room: make(chan struct{}, l.all), listeners: map[netip.AddrPort]*listener{}}
 }
 
 // Set makes what is answered equal to want: it opens the listeners that are missing, closes those that are not wanted,
@@ -116,7 +122,7 @@ func (s *Server) open(addr netip.AddrPort, check Check) (*listener, error) {
 	}
 	s.serving.Go(func() {
 		defer close(l.ended)
-		_ = l.http.Serve(netutil.LimitListener(socket, s.limits.connections)) // hasEnded tells, and Set begins anew
+		_ = l.http.Serve(netutil.LimitListener(roomyListener{socket, s.room}, s.limits.connections)) // hasEnded tells, and Set begins anew
 	})
 	return l, nil
 }

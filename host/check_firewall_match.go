@@ -180,7 +180,10 @@ func (p probe) lookup(vmap any) target {
 	if field(field(field(vmap, "key"), "ct"), "key") != "state" {
 		return target{name: unknown}
 	}
-	elements, _ := field(field(vmap, "data"), "set").([]any)
+	elements, anonymous := field(field(vmap, "data"), "set").([]any)
+	if !anonymous {
+		return target{name: unknown} // a map by name, whose elements are elsewhere
+	}
 	for _, e := range elements {
 		pair, _ := e.([]any)
 		if len(pair) != 2 || pair[0] != any(p.state) {

@@ -93,6 +93,36 @@ func TestFirewalldIsOpenedInItsOwnWords(t *testing.T) {
 	wantItems(t, items, expect{Warn, "hook input", "firewall-cmd --permanent --add-port=30000-32767/tcp"})
 }
 
+// Whoever leaves a chain by a condition that check cannot judge may pass: that is a warning, and fails nothing.
+func TestRulesThatLetSomeLeaveAreMilder(t *testing.T) {
+	const (
+		mark   = `{"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": 1}}`
+		hidden = `{"xt": {"type": "match", "name": "conntrack"}}`
+		byName = `{"vmap": {"key": {"ct": {"key": "state"}}, "data": "@states"}}`
+	)
+	for name, c := range map[string]struct {
+		rules []string
+		want  expect
+	}{
+		"drop":                     {[]string{`{"drop": null}`}, expect{Fail, "drops the answers", ""}},
+		"return by a mark":         {[]string{mark + `, {"return": null}`, `{"drop": null}`}, expect{Warn, "", ""}},
+		"return by a hidden match": {[]string{hidden + `, {"return": null}`, `{"drop": null}`}, expect{Warn, "", ""}},
+		"goto by a mark":           {[]string{mark + `, {"goto": {"target": "other"}}`, `{"drop": null}`}, expect{Warn, "", ""}},
+		"jump by a mark":           {[]string{mark + `, {"jump": {"target": "other"}}`, `{"drop": null}`}, expect{Fail, "", ""}},
+		"a map by name":            {[]string{byName, `{"drop": null}`}, expect{Warn, "", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := `{"nftables": [{"chain": {"family": "ip", "table": "fw", "name": "forward", "type": "filter", "hook": "forward", "policy": "accept"}},
+				{"chain": {"family": "ip", "table": "fw", "name": "other"}}`
+			for _, r := range c.rules {
+				text += `, {"rule": {"family": "ip", "table": "fw", "chain": "forward", "expr": [` + r + `]}}`
+			}
+			run := func(context.Context, string, ...string) (string, error) { return text + "]}", nil }
+			wantItems(t, CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth()), c.want)
+		})
+	}
+}
+
 func TestLegacyFilterTablesAreNamed(t *testing.T) {
 	run := listRuleset(t, "open")
 	proc := fstest.MapFS{

@@ -151,11 +151,13 @@ func (w *walk) apply(id chainID, t target, holds certainty, depth int) (out outc
 	case "drop":
 		return dropped, holds == always
 	case "return":
+		// Of packets that perhaps leave the chain here nobody knows what the rules behind would have made of them.
+		w.mayPass = w.mayPass || holds == perhaps
 		return atEnd, holds == always
 	case "jump", "goto":
 		out := w.through(chainID{id.family, id.table, t.chain}, depth+1)
 		if holds == perhaps {
-			w.mayPass = w.mayPass || out == accepted
+			w.mayPass = w.mayPass || out == accepted || t.name == "goto" && out == atEnd
 			return atEnd, false
 		}
 		return out, out != atEnd || t.name == "goto"

@@ -47,7 +47,7 @@ func checkSysctl(sysctls fs.FS, w Sysctl, writable func(name string) error) Item
 		if err := writable(w.Name); err != nil {
 			i.Status = Fail
 			i.Detail = fmt.Sprintf("%s, but must be %s, and the agent cannot set it: %v", value, w.Value, err)
-			i.Mend = fmt.Sprintf("on the node: sysctl -w %s; or give the agent's container a writable /proc/sys", w)
+			i.Mend = fmt.Sprintf("on the node: sysctl -w %s; or run kube-ipvs run --init-only before, where /proc/sys can be written", w)
 		}
 	}
 	return i

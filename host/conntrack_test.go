@@ -204,6 +204,7 @@ func TestAnEntryWithoutAddressesPortsOrIDIsNone(t *testing.T) {
 		"no id":       message(request, response),
 		"an id of 0":  message(request, response, nl.NewRtAttr(nl.CTA_ID, nil)),
 		"cut":         whole[:len(whole)-5],
+		"cut id":      whole[:len(whole)-2],
 		"no ports":    message(request[:20], response, theID),
 		"length of 0": append(bytes.Clone(whole[:nl.SizeofNfgenmsg]), make([]byte, 40)...),
 	} {

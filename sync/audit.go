@@ -22,6 +22,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	if !r.auditFilter(ctx, p) {
 		return nil
 	}
+	r.protectPods(ctx, p) // the rest may take long on a full node
 	table, err := r.Kernel.List(ctx)
 	if err != nil {
 		p.fail(fmt.Errorf("read the IPVS table: %w", err))
@@ -53,6 +54,7 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 	}
 	for key, entry := range table.Only(ours.sorted()) {
 		r.have.put(key, entry)
+		r.flows.adopt(key)
 	}
 	r.reread(ctx, lost, p)
 	return ours.sorted()
@@ -137,18 +139,26 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 }
 
 // inheritFilter takes what our table has for the record of what is ours, and makes it if it is missing or of another
-// layout.
+// layout. What it says of frontends that are not ours somebody else wrote.
 func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 	found, err := r.Filter.Read(ctx)
-	if err == nil && !found.Intact {
-		_, err = r.Filter.Ensure(ctx)
-		p.transaction(err)
+	if err == nil {
+		switch ours := found.Rules.OfOwned(); {
+		case !ours.Equal(found.Rules):
+			found.Rules = ours
+			err = r.Filter.Replace(ctx, ours)
+			p.transaction(err)
+		case !found.Intact:
+			_, err = r.Filter.Ensure(ctx)
+			p.transaction(err)
+		}
 	}
 	if err != nil {
 		p.fail(err)
 		return false
 	}
 	r.rules = found.Rules
+	r.inheritPods()
 	return true
 }
 
@@ -163,13 +173,17 @@ func (r *Reconciler) mendFilter(ctx context.Context, p *passReport) bool {
 		return true
 	}
 	p.drift++
-	r.log.Info("Somebody else changed our nftables table, which is put right", "table", filter.Name)
+	r.logForeignWriter()
 	err = r.Filter.Replace(ctx, r.rules)
 	p.transaction(err)
 	if err != nil {
 		p.fail(err)
 	}
 	return err == nil
+}
+
+func (r *Reconciler) logForeignWriter() {
+	r.log.Info("Somebody else changed our nftables table, which is put right", "table", filter.Name)
 }
 
 // noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.

@@ -41,6 +41,8 @@ func TestHealthChecksAndTheirProblems(t *testing.T) {
 	only4, alone, younger := balanced("only4", 30081, 32001, "10.244.1.2"), balanced("alone", 0, 32002, "fd44:1::2"), balanced("younger", 30083, 32000)
 	only4.Families, alone.Ports, alone.Families = IPv4, nil, IPv6
 	younger.Created = younger.Created.Add(time.Hour)
+	six := balanced("six", 30084, 32004)
+	six.Families = IPv6
 	udp := balanced("udp", 30088, 30088)
 	udp.Ports[0].Protocol = frontend.UDP
 	oldest := balanced("check", 30080, 32003)
@@ -73,6 +75,20 @@ func TestHealthChecksAndTheirProblems(t *testing.T) {
 			[]string{"Service default/alone: health check port 32002/tcp is not answered here: --nodeport-addresses chooses no address of its family on this node [no-address]"},
 		},
 		{
+			"no address of the families, which its ports say already",
+			[]Service{six},
+			both[:1],
+			nil,
+			[]string{"Service default/six: node port 30084/tcp is not served here: --nodeport-addresses chooses no address of its family on this node [no-address]"},
+		},
+		{
+			"no address at all",
+			[]Service{alone},
+			nil,
+			nil,
+			[]string{"--nodeport-addresses: no address of this node is chosen, so no node port is served here: kube-ipvs check says what each address lacks [no-address]"},
+		},
+		{
 			"the older of two is answered",
 			[]Service{younger, balanced("z-older", 30080, 32000)},
 			both[:1],
@@ -94,6 +110,11 @@ func TestHealthChecksAndTheirProblems(t *testing.T) {
 			}
 			if diff := cmp.Diff(c.problems, problems); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+			for _, p := range s.Problems() {
+				if p.Skipped != (p.Reason == Conflict) {
+					t.Errorf("%s: skipped %v", p, p.Skipped)
+				}
 			}
 		})
 	}
@@ -130,6 +151,9 @@ func TestAbsentAddressKeepsItsFrontendsAndLosesItsHealthCheck(t *testing.T) {
 		}
 		if _, changed := s.Checks(); !changed {
 			t.Errorf("with %v absent, no change is told", c.absent)
+		}
+		if s.SetAbsent(c.absent); len(s.dirty) > 0 {
+			t.Errorf("told again that %v is absent, it computes %d Services anew", c.absent, len(s.dirty))
 		}
 		if got := checksOf(s); !slices.Equal(got, c.want) {
 			t.Errorf("with %v absent: %v, want %v", c.absent, got, c.want)
@@ -175,14 +199,15 @@ func TestHealthChecksDoNotDependOnTheHistory(t *testing.T) {
 				s.SetAddresses(now)
 			default:
 				name := string(rune('a' + dice.IntN(4)))
-				svc := balanced(name, 32000+uint16(dice.IntN(4)), 32000+uint16(dice.IntN(4)), []string{"10.244.1.2", "10.244.1.3"}[:dice.IntN(3)]...)
+				svc := balanced("web", 32000+uint16(dice.IntN(4)), 32000+uint16(dice.IntN(4)), []string{"10.244.1.2", "10.244.1.3"}[:dice.IntN(3)]...)
 				svc.Created = svc.Created.Add(time.Duration(dice.IntN(3)) * time.Hour)
 				if svc.HealthCheckNodePort == 32003 {
 					svc.HealthCheckNodePort = 0
 				}
+				svc.ID.Namespace = name // Services of one name
 				if services[name] = svc; dice.IntN(4) == 0 {
 					delete(services, name)
-					svc = gone(name)
+					svc = Service{ID: svc.ID}
 				}
 				s.Update(Update{Services: []Service{svc}})
 			}
@@ -197,7 +222,9 @@ func TestHealthChecksDoNotDependOnTheHistory(t *testing.T) {
 		}
 		fresh.SetAddresses(now)
 		fresh.Resolve()
-		if diff := cmp.Diff(checksOf(fresh), checksOf(s)); diff != "" {
+		want, _ := fresh.Checks()
+		got, _ := s.Checks()
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("seed %d: (-want +got):\n%s", seed, diff)
 		}
 		if diff := cmp.Diff(fresh.Problems(), s.Problems()); diff != "" {

@@ -3,6 +3,7 @@ package sync
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
@@ -18,16 +19,24 @@ type Frontend struct {
 	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: weight 0 where
 	// the kernel has them, never added.
 	Quiet map[netip.AddrPort]struct{}
+	// endpoints are all of the port, chosen or not, sorted by address.
+	endpoints []Endpoint
 	// Masquerade says whose requests reach the endpoint with an address of this node.
 	Masquerade filter.Masquerade
 	// Internal: new connections from outside of this node and its pods are dropped.
 	Internal bool
 }
 
-// Equal reports whether both ask for the same kernel state.
+// Equal reports whether both ask for the same kernel state, apart from how what is not chosen leaves it.
 func (f Frontend) Equal(o Frontend) bool {
 	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Internal == o.Internal &&
 		f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
+}
+
+// lives reports whether an endpoint that is not chosen goes on serving all the same: hints or a policy mean it for others.
+func (f Frontend) lives(addr netip.AddrPort) bool {
+	i, found := slices.BinarySearchFunc(f.endpoints, addr, func(e Endpoint, addr netip.AddrPort) int { return e.Addr.Compare(addr) })
+	return found && (f.endpoints[i].Ready || f.endpoints[i].Serving && f.endpoints[i].Terminating)
 }
 
 // endpointWeight is the weight of every endpoint.
@@ -46,6 +55,7 @@ func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string,
 		},
 		Masquerade: masquerade,
 		Internal:   c.internal,
+		endpoints:  port.Endpoints,
 	}
 	if port.Policy == Local && !c.internal {
 		f.Masquerade = filter.MasqueradePods

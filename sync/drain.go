@@ -18,7 +18,7 @@ const settle = 3 * time.Second
 type departure struct {
 	// since is when it was first found departing by this process: a restart starts the clock anew.
 	since time.Time
-	// busy is when it was last known to have an active connection.
+	// busy is when it was last known to have an active connection; of UDP, which has no end, any connection.
 	busy time.Time
 	// looked is when its connections were last looked at: nothing is known of it since then.
 	looked time.Time
@@ -27,11 +27,9 @@ type departure struct {
 // departures are the departing real servers of one frontend.
 type departures map[netip.AddrPort]departure
 
-// over reports whether the real server may be deleted. That nobody has looked is no sign that it is idle: a look may
-// fail, and the next one waits for an audit or a long list.
-func (d departure) over(now time.Time, timeout time.Duration) bool {
-	return d.looked.Sub(d.busy) >= settle || now.Sub(d.since) >= timeout
-}
+// idle reports whether nobody needs the real server any more. That nobody has looked is no sign of it: a look may fail,
+// and the next one waits for an audit or a long list.
+func (d departure) idle() bool { return d.looked.Sub(d.busy) >= settle }
 
 // drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
 // little longer. It is pure. have is the kernel's entry, want is nil if nothing should be served, leaving is what the
@@ -41,7 +39,8 @@ func (d departure) over(now time.Time, timeout time.Duration) bool {
 //
 //	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
 //	is quiet (terminates, still serves)       weight 0, no deadline
-//	serves UDP                                deleted: the kernel drops its flows, the clients' next packets go elsewhere
+//	lives, but is not chosen any more         weight 0 until it has no active connection (of UDP, any), no deadline
+//	is gone and served UDP                    deleted: the kernel drops its flows, the clients' next packets go elsewhere
 //	else                                      weight 0 until it has no active connection, or for timeout at most
 func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Entry, want *Frontend, leaving departures) (*ipvs.Entry, departures) {
 	next := ipvs.Entry{VirtualServer: have.VirtualServer, Reals: map[netip.AddrPort]ipvs.RealServer{}}
@@ -66,14 +65,15 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 				continue
 			}
 		}
-		if key.Protocol == frontend.UDP {
+		lives := want != nil && want.lives(addr)
+		if key.Protocol == frontend.UDP && !lives {
 			continue
 		}
 		d, known := leaving[addr]
 		if !known {
 			d = departure{since: now, busy: now, looked: now}
 		}
-		if d.over(now, timeout) {
+		if d.idle() || !lives && now.Sub(d.since) >= timeout {
 			continue
 		}
 		next.Reals[addr] = real
@@ -89,12 +89,12 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 // refused: dh has no fallback.
 func refusesAtZero(want *Frontend) bool { return want != nil && want.Entry.Scheduler == "dh" }
 
-// seen records what the kernel says of the connections of departing real servers.
-func (d departures) seen(now time.Time, connections map[netip.AddrPort]ipvs.Connections) departures {
+// seen records what the kernel says of the connections of departing real servers. It counts those of UDP as inactive.
+func (d departures) seen(now time.Time, p frontend.Protocol, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)
 	for addr, dep := range next {
 		dep.looked = now
-		if connections[addr].Active > 0 {
+		if c := connections[addr]; c.Active > 0 || p == frontend.UDP && c.Inactive > 0 {
 			dep.busy = now
 		}
 		next[addr] = dep

@@ -98,13 +98,57 @@ func (c drainCase) check(t *testing.T, now time.Time, timeout time.Duration) {
 	}
 }
 
+// Hints or a policy have taken a real server out of the choice that is alive.
+func TestWhatLivesButIsNotChosenKeepsWhatItHas(t *testing.T) {
+	const timeout = time.Minute
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	addr := netip.MustParseAddrPort(leaves)
+	long := departures{addr: {since: now.Add(-time.Hour), busy: now, looked: now}}
+	for _, c := range []struct {
+		name      string
+		protocol  frontend.Protocol
+		scheduler string
+		endpoint  string
+		known     departures
+		stays     bool
+	}{
+		{"at first", frontend.TCP, "rr", leaves, nil, true},
+		{"UDP too", frontend.UDP, "rr", leaves, nil, true},
+		{"busy beyond the timeout", frontend.TCP, "rr", leaves, long, true},
+		{"UDP in use beyond the timeout", frontend.UDP, "rr", leaves, long, true},
+		{"terminating, and still serving", frontend.TCP, "rr", leaves + " terminating", long, true},
+		{"idle", frontend.TCP, "rr", leaves, departures{addr: {since: now, busy: now.Add(-settle), looked: now}}, false},
+		{"UDP idle", frontend.UDP, "rr", leaves, departures{addr: {since: now, busy: now.Add(-settle), looked: now}}, false},
+		{"not ready any more", frontend.TCP, "rr", leaves + " dead", long, false},
+		{"UDP not ready any more", frontend.UDP, "rr", leaves + " dead", nil, false},
+		{"under dh its clients would be refused", frontend.TCP, "dh", leaves, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			port := web(stays+" local", c.endpoint).Ports[0]
+			port.Policy, port.Protocol = Local, c.protocol
+			key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), c.protocol, 30080)
+			want := desired(ServiceID{}, port, key, c.scheduler, filter.MasqueradeAll)
+			have := ipvs.Entry{Reals: map[netip.AddrPort]ipvs.RealServer{addr: {Weight: 1}}}
+			got, _ := drain(now, timeout, key, have, &want, c.known)
+			real, is := got.Reals[addr]
+			if is != c.stays || real.Weight != 0 {
+				t.Errorf("still there: %v with weight %d, want %v with weight 0", is, real.Weight, c.stays)
+			}
+		})
+	}
+}
+
 // A connection in TIME_WAIT counts as inactive for two minutes: nobody waits for those.
 func TestOnlyActiveConnectionsKeepADepartingServer(t *testing.T) {
 	addr, idle := netip.MustParseAddrPort(leaves), netip.MustParseAddrPort(stays)
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	now := start.Add(time.Minute)
 	before := departures{addr: {since: start, busy: start}, idle: {since: start, busy: start}}
-	got := before.seen(now, map[netip.AddrPort]ipvs.Connections{addr: {Active: 1}, idle: {Inactive: 9}})
+	connections := map[netip.AddrPort]ipvs.Connections{addr: {Active: 1}, idle: {Inactive: 9}}
+	if got := before.seen(now, frontend.UDP, connections); got[idle].busy != now {
+		t.Error("the flows of UDP, which are all inactive, count for nothing")
+	}
+	got := before.seen(now, frontend.TCP, connections)
 	if got[addr] != (departure{since: start, busy: now, looked: now}) || got[idle] != (departure{since: start, busy: start, looked: now}) {
 		t.Errorf("have %v", got)
 	}

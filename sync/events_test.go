@@ -40,7 +40,7 @@ func (e *told) expect(t *testing.T, when string, want ...string) {
 func TestAuthorsAreToldOfNewProblemsOfTheirServicesAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		events, s := &told{}, &sockets{}
-		g := start(t, kernel, nft, func(c *Config) { c.Events, c.HealthChecks = events, s })
+		g := start(t, kernel, nft, fromNode, func(c *Config) { c.Events, c.HealthChecks = events, s })
 		bad, six := service("bad", 30081, "10.244.1.3:80"), service("six", 30082)
 		six.Families = IPv6
 		bad.Problems = []Problem{
@@ -58,6 +58,12 @@ func TestAuthorsAreToldOfNewProblemsOfTheirServicesAlone(t *testing.T) {
 		g.deliver(gone("web"))
 		g.deliver(web("10.244.1.2:80"))
 		events.expect(t, "when one is back", "default/young uid-young conflict")
+		g.deliverNode() // nobody knows the node's pods, which is the node's affair too
+		g.deliver(local("10.244.1.2:80"))
+		if all := g.Status().Problems; !slices.ContainsFunc(all, func(p Problem) bool { return p.Reason == NoPodNetwork }) {
+			t.Errorf("that is no problem: %v", all)
+		}
+		events.expect(t, "of pods that are not known")
 	})
 }
 

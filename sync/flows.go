@@ -20,7 +20,8 @@ const flowCost = 10
 //	a virtual server was made      entries from before expect the node's own answers: nothing is masqueraded, and the
 //	                               answers of the pods go astray
 //
-// What neither happened to is never looked at, so nothing is after a restart that finds everything as it was left.
+// What neither happened to is not looked at, but once after a start: the agent before may have been killed between a
+// deletion and the look that follows it.
 type flowCare struct {
 	keys keySet
 	// next is when they may be looked at.
@@ -42,6 +43,13 @@ func (f *flowCare) note(result ipvs.Result) {
 		if key.Protocol == frontend.UDP {
 			f.keys.add(key)
 		}
+	}
+}
+
+// adopt remembers a frontend that an agent before this one may have made or changed.
+func (f *flowCare) adopt(key frontend.Key) {
+	if key.Protocol == frontend.UDP {
+		f.keys.add(key)
 	}
 }
 

@@ -130,10 +130,10 @@ func TestNobodyLooksAtFlowsWhenNoneCanBeStale(t *testing.T) {
 		g := start(t, kernel, nft, knowing(flows))
 		g.serve(dns(stays), web(stays, leaves))
 		g.stop()
-		looks := flows.looked()
-		flows.with("client", toDNS, "10.9.9.9:53")
+		flows.with("client", toDNS, stays)
 		g = start(t, kernel, nft, knowing(flows), func(c *Config) { c.SyncPeriod = 30 * time.Second })
 		g.serve(dns(stays), web(stays, leaves))
+		looks := flows.looked()                      // one at the start: see below
 		g.deliver(dns(stays, leaves))                // one comes
 		g.deliver(web(stays))                        // TCP
 		g.deliver(dns(stays, leaves+" terminating")) // weight 0
@@ -141,6 +141,25 @@ func TestNobodyLooksAtFlowsWhenNoneCanBeStale(t *testing.T) {
 		g.after(10 * time.Minute)
 		if n := flows.looked() - looks; n != 0 {
 			t.Errorf("conntrack was looked at %d times", n)
+		}
+		flows.left(t, "client")
+	})
+}
+
+// It deleted the real server, and was killed before it had looked at the flows.
+func TestWhatAnAgentLeftUndoneIsDoneByTheNext(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		flows := &conntrack{}
+		g := start(t, kernel, nft, knowing(flows))
+		g.serve(dns(stays), web(stays))
+		g.stop()
+		flows.with("alive", toDNS, stays).with("gone", toDNS, leaves).with("TCP", tcp("10.1.0.10", 30080), leaves)
+		before := g.writes()
+		g = start(t, kernel, nft, knowing(flows))
+		g.serve(dns(stays), web(stays))
+		flows.left(t, "TCP", "alive")
+		if n := g.writes() - before; n != 0 {
+			t.Errorf("%d writes to IPVS and nftables", n)
 		}
 	})
 }
@@ -191,6 +210,13 @@ func TestLogTellsOnceThatFlowsCannotBeForgotten(t *testing.T) {
 	r.pass(t.Context())
 	if count("looked through again") != 1 || count(`"staleFlows"=1`) != 1 {
 		t.Errorf("the end of it is not told:\n%s", strings.Join(*lines, "\n"))
+	}
+	looks := flows.looked()
+	src.deliver(func(u *Update) { u.Services = []Service{dns(leaves)} })
+	r.flows.next = time.Time{}
+	r.pass(t.Context())
+	if flows.looked() != looks+1 || count("looked through again") != 1 {
+		t.Errorf("the end of it is told again, or nobody looked:\n%s", strings.Join(*lines, "\n"))
 	}
 }
 

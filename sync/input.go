@@ -28,6 +28,7 @@ func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
 	if r.NodePortAddresses.UsesPrimary() && len(r.primary) == 0 {
 		r.partial = true
 	}
+	r.sayWhosePodsAreKnown()
 	if r.addressesDue(now) {
 		if all, ok := r.Addresses.Addresses(); ok {
 			r.setAddresses(now, all)

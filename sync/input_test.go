@@ -114,7 +114,7 @@ func TestPrimaryAddressesAreTheFirstOfEachFamily(t *testing.T) {
 		want []netip.Addr
 	}{
 		{"internal ones", Node{InternalIPs: addrs("10.1.0.10", "10.2.0.10", "fd01::10", "fd02::10")}, addrs("10.1.0.10", "fd01::10")},
-		{"not external ones beside them", Node{InternalIPs: addrs("10.1.0.10"), ExternalIPs: addrs("192.0.2.1", "fd09::1")}, addrs("10.1.0.10")},
+		{"external ones of the family that has no internal one", Node{InternalIPs: addrs("10.1.0.10"), ExternalIPs: addrs("192.0.2.1", "fd09::1")}, addrs("10.1.0.10", "fd09::1")},
 		{"external ones alone", Node{ExternalIPs: addrs("fd09::1", "192.0.2.1", "192.0.2.2")}, addrs("fd09::1", "192.0.2.1")},
 		{"none", Node{}, nil},
 	} {

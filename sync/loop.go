@@ -94,6 +94,9 @@ func (r *Reconciler) awaitWork(ctx context.Context) {
 // nextDue is when something has to be done even if nothing changes.
 func (r *Reconciler) nextDue() time.Time {
 	due := r.nextAudit
+	if !r.adopted {
+		return due // nothing is done before the first audit
+	}
 	sooner := func(t time.Time) {
 		if t.Before(due) {
 			due = t
@@ -102,8 +105,8 @@ func (r *Reconciler) nextDue() time.Time {
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)
 	}
-	if r.adopted && r.podsDiffer() {
-		sooner(r.podsRetry.at)
+	if r.podsDiffer() {
+		sooner(r.pods.retry.at)
 	}
 	if !r.nextLook.IsZero() {
 		sooner(r.nextLook)
@@ -182,7 +185,7 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 			p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
 		default:
 			r.have.put(key, entry)
-			r.leaving[key] = r.leaving[key].seen(time.Now(), connections)
+			r.leaving[key] = r.leaving[key].seen(time.Now(), key.Protocol, connections)
 		}
 	}
 	// A long list must not keep the agent busy with nothing else.

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
@@ -52,6 +53,24 @@ func (f Families) Has(addr netip.Addr) bool {
 		return f&IPv4 != 0
 	}
 	return f&IPv6 != 0
+}
+
+// FamiliesOf are those of networks.
+func FamiliesOf(networks []netip.Prefix) Families {
+	var f Families
+	for _, p := range networks {
+		if p.Addr().Is4() {
+			f |= IPv4
+		} else {
+			f |= IPv6
+		}
+	}
+	return f
+}
+
+// String is "IPv4", "IPv6" or "IPv4 and IPv6".
+func (f Families) String() string {
+	return [...]string{"no family", "IPv4", "IPv6", "IPv4 and IPv6"}[f&(IPv4|IPv6)]
 }
 
 // TrafficPolicy is a Service's spec.externalTrafficPolicy.
@@ -131,21 +150,18 @@ type Node struct {
 	PodCIDRs []netip.Prefix
 }
 
-// Primary is the node's first InternalIP of each family, or its first ExternalIP if the node has no InternalIP at all.
+// Primary is the node's first address of each family, InternalIPs before ExternalIPs (kubernetes
+// pkg/util/node/node.go, GetNodeHostIPs).
 func (n Node) Primary() []netip.Addr {
-	from := n.InternalIPs
-	if len(from) == 0 {
-		from = n.ExternalIPs
-	}
 	var primary []netip.Addr
-	var have4, have6 bool
-	for _, a := range from {
-		seen := &have6
+	var have Families
+	for _, a := range slices.Concat(n.InternalIPs, n.ExternalIPs) {
+		family := IPv6
 		if a.Is4() {
-			seen = &have4
+			family = IPv4
 		}
-		if !*seen {
-			*seen = true
+		if have&family == 0 {
+			have |= family
 			primary = append(primary, a)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -74,11 +75,12 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 				port.NodePort, port.Protocol),
 		})
 	}
-	if s.podless && port.Policy == Local {
+	if unknown := s.podless & familiesOf(keys); unknown != 0 && port.Policy == Local {
 		found = append(found, Problem{
 			Object: object, Reason: NoPodNetwork,
-			Message: fmt.Sprintf("node port %d/%s: which pods are on this node is not known, so they count as clients from outside "+
-				"(externalTrafficPolicy: Local): its Node has no spec.podCIDRs, choose another --detect-local-mode", port.NodePort, port.Protocol),
+			Message: fmt.Sprintf("node port %d/%s: which pods are on this node is not known for %s, so they count as clients from outside "+
+				"(externalTrafficPolicy: Local): its Node object names no such network in spec.podCIDRs, choose another --detect-local-mode",
+				port.NodePort, port.Protocol, unknown),
 		})
 	}
 	for _, r := range s.rivals(svc, keys, allocator.NodePort) {
@@ -128,6 +130,14 @@ func (s *State) rivals(svc Service, keys []frontend.Key, kind allocator.Kind) []
 		}
 	}
 	return all
+}
+
+func familiesOf(keys []frontend.Key) Families {
+	var f Families
+	for _, key := range keys {
+		f |= FamiliesOf([]netip.Prefix{netip.PrefixFrom(key.Addr, 0)})
+	}
+	return f
 }
 
 func compareProblems(a, b Problem) int {

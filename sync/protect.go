@@ -118,6 +118,7 @@ func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passRepor
 	if filter.IsOutOfStep(err) {
 		whole := r.rules.Clone()
 		whole.Commit(c)
+		r.logForeignWriter()
 		err = r.Filter.Replace(ctx, whole)
 		p.drift++
 	}

@@ -3,6 +3,8 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,6 +100,48 @@ func TestTableThatIsMissingIsMadeAnewWithAllThatItHad(t *testing.T) {
 		if n := g.Counters().Drift; n != 1 || g.Status().Err != nil {
 			t.Errorf("drift counted %d times, error %v, want once and none", n, g.Status().Err)
 		}
+	})
+}
+
+func TestNothingNewIsServedWhileTheTableCannotBeMadeAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })
+		g.serve(web("10.244.1.2:8080"))
+		if err := nft.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		nft.SetFault(func(transaction string) error {
+			if strings.Contains(transaction, "delete table") {
+				return errors.New("busy")
+			}
+			return nil
+		})
+		g.deliver(service("dns", 30053, "10.244.1.3:53"))
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		nft.SetFault(nil)
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+// To look for the Services at fault is no reason to keep the others waiting when all of nft fails.
+func TestNftThatFailsSlowlyDoesNotHoldUpWhatIsProtected(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })
+		g.serve(web("10.244.1.2:8080"))
+		nft.SetFault(func(string) error {
+			time.Sleep(time.Second)
+			return errors.New("broken")
+		})
+		var others []Service
+		for i := range uint16(64) {
+			others = append(others, service(fmt.Sprintf("other-%d", i), 31000+i, "10.244.1.3:80"))
+		}
+		g.deliver(others...)
+		g.deliver(web("10.244.1.2:8080", "10.244.1.4:8080"))
+		g.after(30 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.1.4:8080*1")
 	})
 }
 

@@ -187,7 +187,7 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	}
 }
 
-// without leaves out what is not ours, and terminating real servers, which may stay at weight 0 as long as they like.
+// without leaves out what is not ours, and real servers that still serve, which may stay at weight 0 as long as they are used.
 func without(t, foreign ipvs.Table, want *State) ipvs.Table {
 	rest := ipvs.Table{}
 	for key, e := range t {
@@ -197,7 +197,7 @@ func without(t, foreign ipvs.Table, want *State) ipvs.Table {
 		e = e.Clone()
 		f, _ := want.Want(key)
 		for addr, real := range e.Reals {
-			if _, quiet := f.Quiet[addr]; quiet && real.Weight == 0 {
+			if _, quiet := f.Quiet[addr]; (quiet || f.lives(addr)) && real.Weight == 0 {
 				delete(e.Reals, addr)
 			}
 		}

@@ -81,8 +81,6 @@ type Reconciler struct {
 
 	state     *State
 	primary   []netip.Addr             // the Node's primary addresses, as last known
-	pods      []netip.Prefix           // the networks of this node's pods, as last known
-	podsRetry backoff                  // of writing them
 	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
 	local     []netip.Addr             // all addresses of the node
 	partial   bool                     // part of the input is not known: see takeIn
@@ -108,6 +106,7 @@ type Reconciler struct {
 	leaving map[frontend.Key]departures
 	retry   map[frontend.Key]backoff
 	flows   flowCare
+	pods    podCare
 
 	listeners listeners
 
@@ -119,7 +118,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 	return &Reconciler{
 		Config: c, log: log,
 		state:   NewState(c.Defaults),
-		pods:    configuredPods(c),
+		pods:    newPodCare(c),
 		grace:   map[netip.Addr]time.Time{},
 		unread:  keySet{},
 		orphans: keySet{},
@@ -156,8 +155,8 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.dueRetries(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
-		r.tendFlows(time.Now(), p)
 		r.listen()
+		r.tendFlows(time.Now(), p) // the last: a long table of connections takes its time
 	}
 	if ctx.Err() == nil { // what the end cut short has not failed
 		r.report(start, p)
@@ -281,7 +280,7 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 			delete(r.leaving, key)
 			continue
 		}
-		entry, leaving := drain(now, r.DrainTimeout, key, present, want, r.leaving[key])
+		entry, leaving := drain(now, r.drainTimeout(key), key, present, want, r.leaving[key])
 		delete(r.leaving, key)
 		if len(leaving) > 0 {
 			r.leaving[key] = leaving
@@ -291,6 +290,16 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		}
 	}
 	return have, next
+}
+
+// drainTimeout is how long the departing real servers of a frontend may take. On an address that the node has given up no
+// packet comes in, so nothing can end there; and the virtual server would keep the node itself from whoever has it now.
+func (r *Reconciler) drainTimeout(key frontend.Key) time.Duration {
+	_, inGrace := r.grace[key.Addr]
+	if inGrace || slices.Contains(r.local, key.Addr) {
+		return r.DrainTimeout
+	}
+	return 0
 }
 
 // refusedOps are the keys of operations that failed and have to wait. A scheduler that the kernel does not have is

@@ -122,6 +122,7 @@ func start(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, configur
 	}
 	c := Config{
 		Source: g.source, Addresses: g.addresses, Kernel: g.kernel, Filter: filter.New(nft, filter.Options{}), RulesetChanged: g.foreign,
+		HealthChecks: &sockets{}, PodsByInterface: true,
 		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: 30 * time.Second, DrainTimeout: 5 * time.Minute, AddressGrace: time.Minute,
 	}
 	for _, f := range configure {

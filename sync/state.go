@@ -20,7 +20,7 @@ type State struct {
 
 	services  map[ServiceID]Service
 	addresses []netip.Addr // sorted
-	podless   bool         // nobody knows which addresses are those of this node's pods
+	podless   Families     // those of which nobody knows this node's pods
 	ledger    *allocator.Ledger
 	refused   map[string]struct{} // schedulers that this kernel has not
 	source    []Problem           // problems that belong to no Service
@@ -89,12 +89,13 @@ func (s *State) SetAddresses(addrs []netip.Addr) {
 // Addresses are the addresses that serve, sorted.
 func (s *State) Addresses() []netip.Addr { return slices.Clone(s.addresses) }
 
-// SetPodsKnown says whether this node's pods can be told from everybody else. It matters to policy Local.
-func (s *State) SetPodsKnown(known bool) {
-	if s.podless == !known {
+// SetPodsKnown says of which families this node's pods can be told from other clients. It matters to policy Local.
+func (s *State) SetPodsKnown(known Families) {
+	podless := (IPv4 | IPv6) &^ known
+	if s.podless == podless {
 		return
 	}
-	s.podless = !known
+	s.podless = podless
 	for id, svc := range s.services {
 		if slices.ContainsFunc(svc.Ports, func(p ServicePort) bool { return p.Policy == Local }) {
 			s.dirty[id] = struct{}{}
@@ -150,7 +151,6 @@ func (s *State) Resolve() []frontend.Key {
 		old, was := s.want[key]
 		if wanted == was && old.Equal(f) {
 			delete(changed, key)
-			continue
 		}
 		if wanted {
 			s.want[key] = f

@@ -98,3 +98,33 @@ func TestProblemsOfTheSourceStandBesideThoseOfServices(t *testing.T) {
 		t.Errorf("after they are solved: %v", got)
 	}
 }
+
+// The frontend is the same but for its Service, which is whose problems and retries it counts to.
+func TestFrontendThatPassesToAnotherServiceBelongsToIt(t *testing.T) {
+	heir := service("heir", 30080, "10.244.1.2:8080")
+	heir.Created = heir.Created.Add(time.Hour)
+	s, _ := resolved([]Service{web("10.244.1.2:8080"), heir}, "10.1.0.10")
+	s.Update(Update{Services: []Service{gone("web")}})
+	s.Resolve()
+	if f, ok := s.Want(tcp("10.1.0.10", 30080)); !ok || f.Service != heir.ID {
+		t.Errorf("served for %v, %v, want %v", f.Service, ok, heir.ID)
+	}
+}
+
+func TestPrefixOfAllBitsIsTheWholeAddress(t *testing.T) {
+	for _, c := range []struct {
+		affinity Affinity
+		addr     string
+		want     uint8
+	}{
+		{Affinity{Prefix4: 24, Prefix6: 64}, "10.1.0.10", 24},
+		{Affinity{Prefix4: 24, Prefix6: 64}, "fd01::10", 64},
+		{Affinity{Prefix4: 32, Prefix6: 128}, "10.1.0.10", 0},
+		{Affinity{Prefix4: 32, Prefix6: 128}, "fd01::10", 0},
+		{Affinity{Prefix6: 32}, "fd01::10", 32},
+	} {
+		if got := c.affinity.prefix(netip.MustParseAddr(c.addr)); got != c.want {
+			t.Errorf("%+v on %s: %d, want %d", c.affinity, c.addr, got, c.want)
+		}
+	}
+}

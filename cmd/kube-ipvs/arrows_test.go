@@ -21,6 +21,7 @@ func floors() [][]string {
 		{"sync"},
 		{"sync/kube"},
 		{"cmd"},
+		{"deploy"},
 		{"e2e"},
 	}
 }

@@ -76,7 +76,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 
 	node, sourceItem := o.checkSource(ctx, stdin)
 	serving, local, addressItem := o.checkAddresses(ctx, node)
-	items = append(items, sourceItem, addressItem)
+	items = append(items, sourceItem, addressItem, o.checkPods(node, links()))
 	has := func(is4 bool) bool { // with no address yet, both may come
 		return len(serving) == 0 || slices.ContainsFunc(serving, func(a netip.Addr) bool { return a.Is4() == is4 })
 	}

@@ -18,15 +18,16 @@ import (
 
 func newCleanup() *cobra.Command {
 	o := &options{}
-	var wait bool
+	var wait, stay bool
 	g := newGroup("Cleanup")
 	g.flags.BoolVar(&wait, "drain", false, "first let connections end: real servers go to weight 0 and are deleted when they have none, or after --drain-timeout")
 	g.flags.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Minute, "how long --drain waits for connections at most")
+	g.flags.BoolVar(&stay, "stay", false, "when all is removed, hold the agent's lock until told to end, so that none starts: for a Pod of a DaemonSet, which is not to end by itself")
 	o.stateFlag(g.flags)
 	general := newGroup("General")
 	general.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags; flags on the command line win")
 	cmd := &cobra.Command{
-		Use:   "cleanup [--drain]",
+		Use:   "cleanup [--drain] [--stay]",
 		Short: "Remove what the agent put into the kernel, and nothing else",
 		Long: `Remove the agent's virtual servers and its nftables table, and restore the sysctls that are still
 as the agent set them. Virtual servers of others stay. The agent must not be running.`,
@@ -35,14 +36,14 @@ as the agent set them. Virtual servers of others stay. The agent must not be run
 			if err := configure(cmd, o.config); err != nil {
 				return err
 			}
-			return o.cleanup(cmd.Context(), wait, cmd.OutOrStdout())
+			return o.cleanup(cmd.Context(), wait, stay, cmd.OutOrStdout())
 		},
 	}
 	addGroups(cmd, g, general)
 	return cmd
 }
 
-func (o *options) cleanup(ctx context.Context, wait bool, out io.Writer) error {
+func (o *options) cleanup(ctx context.Context, wait, stay bool, out io.Writer) error {
 	unlock, err := host.Lock()
 	if err != nil {
 		return err
@@ -74,6 +75,10 @@ func (o *options) cleanup(ctx context.Context, wait bool, out io.Writer) error {
 			verb = "restored"
 		}
 		fmt.Fprintf(out, "sysctl %s: %s (%s)\n", r.Name, verb, r.Reason)
+	}
+	if err == nil && stay {
+		fmt.Fprintln(out, "done: no agent starts here until this process ends")
+		<-ctx.Done()
 	}
 	return err
 }

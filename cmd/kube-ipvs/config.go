@@ -38,6 +38,8 @@ func setFlag(flags *pflag.FlagSet, name string, value any) error {
 	switch {
 	case name == "config", name == "help", flag == nil && !isRunFlag(name):
 		return errors.New("there is no such flag (see kube-ipvs run --help)")
+	case name == "init-only":
+		return errors.New("it belongs on the command line: with it in a file no agent would ever serve")
 	case flag == nil:
 		return nil // of another command
 	}

@@ -47,6 +47,7 @@ type options struct {
 	stateDir string
 
 	verbosity int
+	initOnly  bool
 
 	// spec is nodePortAddresses and podNetworks clusterCIDRs, parsed by validate.
 	spec        nodeaddr.Spec

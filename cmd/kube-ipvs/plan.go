@@ -126,7 +126,7 @@ func (o *planOptions) plan(stdin io.Reader) (*plan, error) {
 		}
 	}
 	p.state.Update(update)
-	p.state.SetPodsKnown(o.podInterface() != "" || len(o.pods()) > 0 || len(object.PodCIDRs) > 0)
+	p.state.SetPodsKnown(o.podsKnown(object))
 	p.state.SetAddresses(serving)
 	p.state.Resolve()
 	p.problems = p.state.Problems()
@@ -142,9 +142,11 @@ func (o *planOptions) addressesOf(node sync.Node) ([]nodeaddr.Address, error) {
 		}
 		return addrs, nil
 	}
-	from := node.InternalIPs
-	if len(from) == 0 {
-		from = node.ExternalIPs
+	from := slices.Clone(node.InternalIPs)
+	for _, a := range node.Primary() {
+		if !slices.Contains(from, a) {
+			from = append(from, a)
+		}
 	}
 	addrs := make([]nodeaddr.Address, 0, len(from))
 	for _, a := range from {

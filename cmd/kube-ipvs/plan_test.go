@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // Each testdata/plan/NAME.yaml is manifests; its first lines "# plan FLAGS" are command lines that get it on standard
@@ -110,5 +111,13 @@ func TestPlanSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestHealthCheckWithoutAnAddressIsListedWithTheReason(t *testing.T) {
+	var b strings.Builder
+	printChecks(&b, []sync.CheckView{{Service: sync.ServiceID{Namespace: "default", Name: "web"}, Port: 32000}})
+	if text := b.String(); !strings.Contains(text, "default/web") || !strings.Contains(text, "none: no address of this node is chosen") {
+		t.Errorf("printed:\n%s", text)
 	}
 }

@@ -42,10 +42,14 @@ connections live on, and the next start takes over what is there. cleanup remove
 			if err := o.validate(); err != nil {
 				return err
 			}
-			return o.run(cmd.Context(), cmd.InOrStdin(), newLogger(cmd.ErrOrStderr(), o.verbosity))
+			log := newLogger(cmd.ErrOrStderr(), o.verbosity)
+			if o.initOnly {
+				return o.prepareNode(cmd.Context(), log)
+			}
+			return o.run(cmd.Context(), cmd.InOrStdin(), log)
 		},
 	}
-	addGroups(cmd, runGroups(o)...)
+	addGroups(cmd, append(runGroups(o), o.onceFlags())...)
 	return cmd
 }
 
@@ -162,13 +166,8 @@ func (o *options) probeScheduler(ctx context.Context, kernel ipvs.Handle) error 
 
 // tune sets sysctls and timeouts.
 func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger) error {
-	wanted := append(host.WantedSysctls(host.KernelRelease()), host.ForwardIPv4())
-	changed, err := host.Sysctls{StateDir: o.stateDir}.Set(ctx, wanted)
-	if err != nil {
+	if _, err := o.setSysctls(ctx, host.Sysctls{StateDir: o.stateDir}, log); err != nil {
 		return err
-	}
-	if changed > 0 {
-		log.Info("Set sysctls", "changed", changed, "wanted", joined(wanted))
 	}
 	now, err := kernel.Timeouts(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -68,6 +69,35 @@ func (o *options) defaults() sync.Defaults {
 	return d
 }
 
+// podsKnown says of which families the node's pods can be told, given its Node object.
+func (o *options) podsKnown(node sync.Node) sync.Families {
+	switch o.localMode() {
+	case modeBridgeInterface, modeInterfacePrefix:
+		return sync.IPv4 | sync.IPv6
+	case modeClusterCIDR:
+		return sync.FamiliesOf(o.podNetworks)
+	}
+	return sync.FamiliesOf(node.PodCIDRs)
+}
+
+// checkPods reports whether this node's pods can be told from other clients, given its Node object and its interfaces.
+func (o *options) checkPods(node sync.Node, links []string) host.Item {
+	i := host.Item{Name: "this node's pods", Status: host.OK, Detail: "told by " + o.localMode()}
+	is := func(link string) bool { return link == o.podBridge }
+	if o.localMode() == modeInterfacePrefix {
+		is = func(link string) bool { return strings.HasPrefix(link, o.podInterfacePrefix) }
+	}
+	switch device := o.podInterface(); {
+	case device != "" && !slices.ContainsFunc(links, is):
+		i.Status, i.Detail = host.Warn, "this node has no interface "+device+": until it has one, its pods count as clients from outside (externalTrafficPolicy: Local)"
+		i.Mend = "if pods run here already, ip link shows what their interfaces are called"
+	case device == "" && o.podsKnown(node) == 0:
+		i.Status, i.Detail = host.Warn, "its Node object has no spec.podCIDRs: its pods count as clients from outside (externalTrafficPolicy: Local)"
+		i.Mend = "choose another --detect-local-mode"
+	}
+	return i
+}
+
 // pods are the networks of this node's pods; nil if its Node object says them, or an interface tells them.
 func (o *options) pods() []netip.Prefix {
 	if o.localMode() == modeClusterCIDR {
@@ -79,8 +109,12 @@ func (o *options) pods() []netip.Prefix {
 // validateTraffic checks the flags of trafficFlags, and fills in podNetworks.
 func (o *options) validateTraffic() []error {
 	var errs []error
-	if o.masquerade != "all" && o.masquerade != "remote" {
+	switch {
+	case o.masquerade != "all" && o.masquerade != "remote":
 		errs = append(errs, fmt.Errorf("--masquerade: unknown %q: write all or remote", o.masquerade))
+	case o.masquerade == "remote" && o.localMode() == modeClusterCIDR:
+		errs = append(errs, fmt.Errorf("--masquerade=remote needs to know the pods of this node, and --cluster-cidr names those of all nodes: "+
+			"choose --detect-local-mode=%s, %s or %s", modeNodeCIDR, modeBridgeInterface, modeInterfacePrefix))
 	}
 	if !slices.Contains(detectLocalModes(), o.localMode()) {
 		errs = append(errs, fmt.Errorf("--detect-local-mode: unknown mode %q: write %s", o.detectLocalMode, strings.Join(detectLocalModes(), ", ")))
@@ -96,7 +130,7 @@ func (o *options) validateTraffic() []error {
 		switch {
 		case f.mode == o.localMode() && !f.given:
 			errs = append(errs, fmt.Errorf("--detect-local-mode=%s needs %s", f.mode, f.flag))
-		case f.mode != o.localMode() && f.given:
+		case f.mode != o.localMode() && f.given && f.mode != modeClusterCIDR: // kube-proxy's other modes ignore --cluster-cidr too
 			errs = append(errs, fmt.Errorf("%s is for --detect-local-mode=%s: choose that mode, or leave the flag out", f.flag, f.mode))
 		}
 	}
@@ -112,9 +146,13 @@ func (o *options) validateTraffic() []error {
 		}
 		o.podNetworks = append(o.podNetworks, p.Masked())
 	}
-	if name := o.podInterface(); strings.Trim(name, "*") != "" {
-		if err := o.filterOptions().Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("--detect-local-mode=%s: %w", o.localMode(), err))
+	for _, f := range []struct{ flag, value, star string }{
+		{"--pod-bridge-interface", o.podBridge, ""},
+		{"--pod-interface-name-prefix", o.podInterfacePrefix, "*"},
+	} {
+		name := filter.Options{PodInterface: f.value + f.star}
+		if f.value != "" && (strings.Contains(f.value, "*") || name.Validate() != nil) {
+			errs = append(errs, fmt.Errorf("%s: %q: up to 15 letters, digits and any of _ . @ -, a prefix up to 14, and no star", f.flag, f.value))
 		}
 	}
 	return errs

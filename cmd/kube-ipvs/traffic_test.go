@@ -1,11 +1,14 @@
 package main
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/host"
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 func TestThePodsOfTheNodeAreToldAsTheFlagsSay(t *testing.T) {
@@ -15,7 +18,8 @@ func TestThePodsOfTheNodeAreToldAsTheFlagsSay(t *testing.T) {
 		device string
 	}{
 		{nil, nil, ""},
-		{[]string{"--detect-local-mode=NodeCIDR"}, nil, ""},
+		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=10.244.0.0/16"}, nil, ""}, // as a kube-proxy has it that ignores it
+		{[]string{"--detect-local-mode=NodeCIDR", "--masquerade=remote"}, nil, ""},
 		{[]string{"--cluster-cidr=10.244.0.0/16, fd44::1/48"}, []string{"10.244.0.0/16", "fd44::/48"}, ""},
 		{[]string{"--detect-local-mode=ClusterCIDR", "--cluster-cidr=10.244.0.0/16"}, []string{"10.244.0.0/16"}, ""},
 		{[]string{"--detect-local-mode=BridgeInterface", "--pod-bridge-interface=cni0"}, nil, "cni0"},
@@ -49,11 +53,15 @@ func TestFlagsThatDoNotFitTheModeAreRefused(t *testing.T) {
 		{"--detect-local-mode=BridgeInterface", "needs --pod-bridge-interface"},
 		{"--detect-local-mode=InterfaceNamePrefix", "needs --pod-interface-name-prefix"},
 		{"--pod-bridge-interface=cni0", "--pod-bridge-interface is for --detect-local-mode=BridgeInterface"},
-		{"--detect-local-mode=NodeCIDR --cluster-cidr=10.0.0.0/8", "--cluster-cidr is for --detect-local-mode=ClusterCIDR"},
+		{"--masquerade=remote --cluster-cidr=10.0.0.0/8", "--cluster-cidr names those of all nodes"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=br*", "no star"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=*", "no star"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=*", "no star"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=fifteen-letters", "a prefix up to 14"},
 		{"--cluster-cidr=10.0.0.1", "is not an IPv4 or IPv6 network"},
 		{"--cluster-cidr=::ffff:10.0.0.0/104", "is not an IPv4 or IPv6 network"},
-		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=seventeen-letters", "is not the name of an interface"},
-		{`--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=a";`, "is not the name of an interface"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=seventeen-letters", "up to 15 letters, digits"},
+		{`--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=a";`, "up to 15 letters, digits"},
 	} {
 		o, err := configured(t, "", strings.Fields(c.flags)...)
 		if err != nil {
@@ -69,6 +77,35 @@ func TestMasqueradeOfTheNode(t *testing.T) {
 	for text, want := range map[string]filter.Masquerade{"all": filter.MasqueradeAll, "remote": filter.MasqueradeRemote} {
 		if got := (&options{masquerade: text}).defaults().Masquerade; got != want {
 			t.Errorf("--masquerade=%s: %s", text, got)
+		}
+	}
+}
+
+func TestCheckSaysWhetherTheNodesPodsCanBeTold(t *testing.T) {
+	known := sync.Node{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}
+	for _, c := range []struct {
+		flags  string
+		node   sync.Node
+		status host.Status
+		detail string
+	}{
+		{"", known, host.OK, "NodeCIDR"},
+		{"", sync.Node{}, host.Warn, "no spec.podCIDRs"},
+		{"--cluster-cidr=10.244.0.0/16", sync.Node{}, host.OK, "ClusterCIDR"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=cni0", sync.Node{}, host.OK, "BridgeInterface"},
+		{"--detect-local-mode=BridgeInterface --pod-bridge-interface=cni", known, host.Warn, "no interface cni:"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=cni", sync.Node{}, host.OK, "InterfaceNamePrefix"},
+		{"--detect-local-mode=InterfaceNamePrefix --pod-interface-name-prefix=cali", sync.Node{}, host.Warn, "no interface cali*:"},
+	} {
+		o, err := configured(t, "", strings.Fields(c.flags)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.validate(); err != nil {
+			t.Fatal(err)
+		}
+		if i := o.checkPods(c.node, []string{"lo", "cni0"}); i.Status != c.status || !strings.Contains(i.Detail, c.detail) {
+			t.Errorf("%s: %v %q, want %v with %q", c.flags, i.Status, i.Detail, c.status, c.detail)
 		}
 	}
 }

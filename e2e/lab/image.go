@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"github.com/kube-ipvs/kube-ipvs/deploy/image"
 )
 
 // baseVersion names the content of the base initramfs. Change it with what goes in.
@@ -67,12 +69,16 @@ func baseImage(version, modulesDir string) ([]byte, error) {
 
 // addProgram adds a program with the shared libraries it needs, which keep their paths.
 func addProgram(a *archive, source, dest string) error {
-	libs, err := libraryClosure(source, libraryDirs())
+	dirs, err := image.LibraryDirs(guestArch)
+	if err != nil {
+		return err
+	}
+	libs, err := image.Libraries("/", source, dirs)
 	if err != nil {
 		return err
 	}
 	for _, lib := range libs {
-		if err := addFile(a, lib, lib); err != nil {
+		if err := addFile(a, lib.File, lib.Path); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,9 @@ import (
 	"syscall"
 )
 
+// guestArch is the architecture of the guest, whose programs are the host's.
+const guestArch = "amd64"
+
 // Kernel is a prepared kernel: a directory with the package it came in and what was made of that.
 type Kernel struct {
 	Version string // as in uname -r
@@ -41,7 +44,7 @@ func New(progress io.Writer) (*Lab, error) {
 // Prepare installs the tools, and fetches and unpacks the kernel, as far as that is not done. A prepared lab works
 // offline: only if update is set does it look for a newer kernel, and take over the tools anew.
 func (l *Lab) Prepare(ctx context.Context, update bool) (Kernel, error) {
-	if runtime.GOARCH != "amd64" {
+	if runtime.GOARCH != guestArch {
 		return Kernel{}, errors.New("the lab's guest is an amd64 machine with programs of the host's: it needs an amd64 host")
 	}
 	if err := installTools(ctx, l.Progress); err != nil {

@@ -43,6 +43,9 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) annotations {
 			a.scheduler = scheduler(value, o.AllowedSchedulers, r)
 		case name == annotationAffinityPrefix:
 			a.prefix4, a.prefix6 = affinityPrefix(value, r)
+			if svc.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+				r.invalid("annotation %s has no effect without sessionAffinity: ClientIP", key)
+			}
 		case slices.Contains(restrictions(), name):
 			a.closed = true
 			r.add(sync.Unsupported, true, "annotation "+key+" is not enforced yet; no node port of the Service is served, "+

@@ -145,6 +145,7 @@ func TestProblemAfterTheEndIsSilent(t *testing.T) {
 		cancel()
 		must(t, <-done)
 		c.tell(problem(sync.Conflict, "too late"))
+		synctest.Wait()
 		for len(lines) > 0 {
 			if line := <-lines; strings.Contains(line, "too late") || strings.Contains(line, "event") {
 				t.Errorf("the log has %s", line)

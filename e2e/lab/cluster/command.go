@@ -38,7 +38,10 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd) error {
 	_ = syscall.Kill(group, syscall.SIGINT)
 	kill := time.AfterFunc(killAfter, func() { _ = syscall.Kill(group, syscall.SIGKILL) })
 	defer kill.Stop()
-	_ = <-wait // how it ended says nothing now
+	err = <-wait
 	_ = syscall.Kill(group, syscall.SIGKILL)
+	if err == nil {
+		return nil // it was done before it heard
+	}
 	return context.Cause(ctx)
 }

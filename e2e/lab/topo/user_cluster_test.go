@@ -59,14 +59,16 @@ func TestNodesReachTheHostsLoopbackAndTheHostReachesTheGuest(t *testing.T) {
 	}
 	said := &transcript{}
 	ended := make(chan error, 1)
+	lives, dead := context.WithCancel(t.Context()) // whom nobody hears is not waited for
 	go func() {
+		defer dead()
 		report, err := g.Run(t.Context(), lab.Job{Steps: []lab.Step{step}}, said)
 		t.Logf("our code ran after %v, all was done after %v", report.Ready, report.Total)
 		ended <- err
 	}()
 	select {
 	case at := <-forwarded:
-		if greeting, err := hear(t.Context(), &net.Dialer{}, at.String(), 2*time.Minute); err != nil || greeting != "guest" {
+		if greeting, err := hear(lives, &net.Dialer{}, at.String(), 2*time.Minute); err != nil || greeting != "guest" {
 			t.Errorf("the guest at %s said %q: %v", at, greeting, err)
 		}
 		err = <-ended

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-ipvs/kube-ipvs/host"
+)
+
+// onceFlags make run do something once instead of serving.
+func (o *options) onceFlags() group {
+	g := newGroup("Instead of serving")
+	g.flags.BoolVar(&o.initOnly, "init-only", false, "prepare the node and exit: load IPVS and the scheduler, set the sysctls and record in --state-dir what they were; for a privileged step before an agent that runs with NET_ADMIN alone")
+	return g
+}
+
+// prepareNode does what an agent with NET_ADMIN alone cannot: in a container that is not privileged /proc/sys is
+// read-only. It takes the lock, because the record of the sysctls has one writer too.
+func (o *options) prepareNode(ctx context.Context, log logr.Logger) error {
+	unlock, err := host.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unlock() }() // the process ends anyway
+	kernel, err := openKernel(ctx)
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	if err := o.probeScheduler(ctx, kernel); err != nil {
+		return err
+	}
+	changed, err := o.setSysctls(ctx, host.Sysctls{StateDir: o.stateDir}, log)
+	if err != nil {
+		return err
+	}
+	log.Info("The node is prepared", "version", version, "sysctlsChanged", changed)
+	return nil
+}
+
+// setSysctls sets those that serving needs and returns how many differed. Where all are right nothing is written, so
+// that a read-only /proc/sys is no obstacle.
+func (o *options) setSysctls(ctx context.Context, sysctls host.Sysctls, log logr.Logger) (int, error) {
+	wanted := append(host.WantedSysctls(host.KernelRelease()), host.ForwardIPv4())
+	changed, err := sysctls.Set(ctx, wanted)
+	if err != nil {
+		return changed, o.explainReadOnly(err)
+	}
+	if changed > 0 {
+		log.Info("Set sysctls", "changed", changed, "wanted", joined(wanted))
+	}
+	return changed, nil
+}
+
+// explainReadOnly says what sets sysctls where the agent itself cannot.
+func (o *options) explainReadOnly(err error) error {
+	switch {
+	case !errors.Is(err, unix.EROFS):
+		return err
+	case o.initOnly:
+		return fmt.Errorf("%w: --init-only needs a writable /proc/sys and --state-dir (in a Pod: a privileged container)", err)
+	}
+	return fmt.Errorf("%w: run kube-ipvs run --init-only first, where /proc/sys and --state-dir can be written (in a Pod: a privileged init container)", err)
+}

@@ -1,0 +1,69 @@
+#!/bin/bash
+# The agent on a kind cluster: builds the image, makes the cluster, installs with kustomize, and asks a node port of every
+# node for its Pods, from another node. Needs docker, kind and kubectl, and a kernel with IPVS.
+#
+#   deploy/kind/run.sh [with-kube-proxy|without-kube-proxy]     KEEP=1 leaves the cluster
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+variant=${1:-with-kube-proxy}
+cluster=kube-ipvs
+context=kind-$cluster
+image=kube-ipvs:dev
+port=30080
+
+say() { printf '\n== %s\n' "$*"; }
+kube() { kubectl --context "$context" "$@"; }
+
+for tool in docker kind kubectl; do
+  command -v "$tool" >/dev/null || { echo "$tool is missing: see docs/install.md" >&2; exit 1; }
+done
+[[ -f deploy/kind/$variant/cluster.yaml ]] || { echo "no variant $variant: with-kube-proxy or without-kube-proxy" >&2; exit 1; }
+if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+  echo "there is a cluster $cluster already: kind delete cluster --name $cluster" >&2
+  exit 1
+fi
+
+finish() {
+  local code=$?
+  if [[ $code != 0 ]]; then
+    say "it failed; the agents' last words"
+    kube -n kube-system logs -l app.kubernetes.io/name=kube-ipvs --all-containers --prefix --tail 20 || true
+  fi
+  if [[ -z ${KEEP:-} ]]; then kind delete cluster --name "$cluster"; fi
+  exit "$code"
+}
+
+say "building $image"
+docker build -f deploy/image/Dockerfile --build-arg VERSION="$(git describe --tags --always 2>/dev/null || echo dev)" -t "$image" .
+trap finish EXIT
+say "making cluster $cluster ($variant)"
+kind create cluster --name "$cluster" --config "deploy/kind/$variant/cluster.yaml"
+kind load docker-image --name "$cluster" "$image"
+say "installing"
+kube apply -k "deploy/kind/$variant"
+kube -n kube-system rollout status daemonset/kube-ipvs --timeout 3m
+say "smoke test"
+kube apply -f deploy/kind/smoke.yaml
+kube rollout status deployment/smoke --timeout 3m
+read -ra nodes <<<"$(kube get nodes -o 'jsonpath={.items[*].metadata.name}')"
+client=${nodes[0]}
+for node in "${nodes[@]}"; do
+  for address in $(kube get node "$node" -o 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}'); do
+    [[ $address == *:* ]] && address="[$address]"
+    answers=$(for _ in 1 2 3 4 5 6; do
+      docker exec "$client" curl -sSf --max-time 5 --retry 5 --retry-delay 1 --retry-connrefused "http://$address:$port/hostname"
+      echo
+    done | sort | uniq -c)
+    printf '%s %s\n%s\n' "$node" "$address" "$answers"
+    [[ $(wc -l <<<"$answers") == 3 ]] || { echo "not all three Pods answered on $address" >&2; exit 1; }
+  done
+done
+say "uninstalling"
+kube apply -k deploy/kustomize/uninstall
+kube -n kube-system rollout status daemonset/kube-ipvs --timeout 10m
+for node in "${nodes[@]}"; do
+  left=$(docker exec "$node" cat /proc/net/ip_vs | grep -c '^TCP' || true)
+  [[ $left == 0 ]] || { echo "$left virtual servers are left on $node" >&2; exit 1; }
+done
+kube delete -k deploy/kustomize/uninstall
+say "all is well"

@@ -1,0 +1,112 @@
+package deploy
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// The one thing that differs on purpose is how another configuration rolls the agents over: kustomize has a hash in the
+// ConfigMap's name, Helm one in an annotation of the Pods.
+func hasConfigHash(name string) bool {
+	return regexp.MustCompile(`^kube-ipvs-[a-z0-9]{10}$`).MatchString(name)
+}
+
+func normal(t *testing.T, all []object) map[string]object {
+	t.Helper()
+	byKey := map[string]object{}
+	for _, o := range all {
+		o := object(normalise(t, map[string]any(o)).(map[string]any))
+		if byKey[o.key()] != nil {
+			t.Errorf("%s is rendered twice", o.key())
+		}
+		byKey[o.key()] = o
+	}
+	return byKey
+}
+
+func normalise(t *testing.T, v any) any {
+	t.Helper()
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for key, value := range v {
+			switch {
+			case key == "checksum/config":
+			case key == "readOnly" && value == false: // what is not there
+			case key == "config.yaml":
+				var config map[string]any
+				if err := yaml.Unmarshal([]byte(value.(string)), &config); err != nil {
+					t.Fatal(err)
+				}
+				out[key] = config
+			default:
+				out[key] = normalise(t, value)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = normalise(t, item)
+		}
+		return out
+	case string:
+		if hasConfigHash(v) {
+			return "kube-ipvs"
+		}
+		return strings.TrimSpace(v)
+	}
+	return v
+}
+
+func TestKustomizeAndHelmRenderTheSameObjects(t *testing.T) {
+	for _, c := range []struct{ name, kustomization, values string }{
+		{"as they come", "kustomize/base", ""},
+		{"monitored", "test/testdata/monitored", "monitoring: {enabled: true}"},
+		{"uninstalling", "kustomize/uninstall", "cleanup: true"},
+		{"uninstalling with a kustomization of one's own", "test/testdata/cleanup", "cleanup: true\nconfig: {drain-timeout: 1m}"},
+		{"without kube-proxy", "kind/without-kube-proxy", "apiServer: {host: kube-ipvs-control-plane}"},
+		{"with a configuration of one's own", "test/testdata/own-config", `
+image: {repository: registry.example.org/kube-ipvs, tag: v1.2.3}
+config: {nodeport-addresses: [10.1.0.0/16, "iface:dmz*"], ipvs-scheduler: wlc, v: 2}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(normal(t, kustomize(t, c.kustomization)), normal(t, helm(t, c.values))); diff != "" {
+				t.Errorf("(-kustomize +helm):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Else a change of the configuration would wait for the next restart of each agent.
+func TestAnotherConfigurationRollsTheAgentsOver(t *testing.T) {
+	pods := func(all []object) string {
+		text, err := yaml.Marshal(find(t, all, "DaemonSet").at("spec", "template"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if pods(helm(t, "")) == pods(helm(t, "config: {v: 1}")) {
+		t.Error("Helm renders the same Pods for two configurations")
+	}
+	base, own := find(t, kustomize(t, "kustomize/base"), "ConfigMap"), find(t, kustomize(t, "test/testdata/own-config"), "ConfigMap")
+	if base.key() == own.key() || !hasConfigHash(base.at("metadata", "name").(string)) {
+		t.Errorf("kustomize calls two configurations %s and %s", base.key(), own.key())
+	}
+}
+
+func TestChartRefusesValuesThatNobodyKnows(t *testing.T) {
+	for _, values := range []string{
+		"config: {nodeport-address: [all]}", "config: {drain-timeout: soon}", "config: {v: much}", "config: {init-only: true}",
+		"config: {hostname-override: a}", "image: {repo: a}", "tolerance: []", "cleanup: maybe",
+	} {
+		if _, err := renderChart(t.Context(), values); err == nil {
+			t.Errorf("%s is taken", values)
+		}
+	}
+}
