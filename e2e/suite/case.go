@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
+	"sigs.k8s.io/e2e-framework/pkg/env"
 	"sigs.k8s.io/e2e-framework/pkg/envconf"
 	"sigs.k8s.io/e2e-framework/pkg/envfuncs"
 	"sigs.k8s.io/e2e-framework/pkg/features"
@@ -37,7 +38,7 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 	namespace := envconf.RandomName("case", 12)
 	feature := features.New("promise").
 		Setup(func(ctx context.Context, _ *testing.T, config *envconf.Config) context.Context {
-			return must(t, ctx)(envfuncs.CreateNamespace(namespace)(ctx, config))
+			return apply(ctx, t, config, envfuncs.CreateNamespace(namespace))
 		}).
 		Assess("holds", func(ctx context.Context, t *testing.T, config *envconf.Config) context.Context {
 			c := &Case{T: t, Provider: s.provider, Namespace: namespace, ctx: ctx, objects: config.Client().Resources(namespace)}
@@ -53,20 +54,19 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 			if err := empty(ctx, config, namespace); err != nil {
 				t.Error(err)
 			}
-			return must(t, ctx)(envfuncs.DeleteNamespace(namespace)(ctx, config))
+			return apply(ctx, t, config, envfuncs.DeleteNamespace(namespace))
 		})
 	s.Test(t, feature.Feature())
 }
 
-func must(t *testing.T, before context.Context) func(context.Context, error) context.Context {
-	return func(after context.Context, err error) context.Context {
-		t.Helper()
-		if err != nil {
-			t.Error(err)
-			return before
-		}
-		return after
+func apply(ctx context.Context, t *testing.T, config *envconf.Config, f env.Func) context.Context {
+	t.Helper()
+	after, err := f(ctx, config)
+	if err != nil {
+		t.Error(err)
+		return ctx
 	}
+	return after
 }
 
 // empty deletes the Services of a namespace, so that no node port is served with what is left of its Pods, and then the

@@ -33,4 +33,5 @@ var _ interface {
 	suite.APIServer
 	suite.Proxies
 	suite.Shell
+	suite.Stopwatch
 } = &labcluster.Cluster{}

@@ -28,6 +28,7 @@ const (
 	pathAddressRemove = "/address/remove"
 	pathRun           = "/run"
 	pathGet           = "/get"
+	pathMeasure       = "/measure"
 )
 
 // handler returns what the host drives the nodes by. It has no authentication: it is for a guest, whose only neighbour
@@ -53,6 +54,7 @@ func (n *Nodes) handler() http.Handler {
 	on(mux, pathAddressRemove, only(n.removeAddress))
 	on(mux, pathRun, n.run)
 	on(mux, pathGet, n.get)
+	on(mux, pathMeasure, n.measure)
 	return mux
 }
 
