@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -91,12 +92,13 @@ func empty(ctx context.Context, config *envconf.Config, namespace string) error 
 	return nil
 }
 
-// Need returns what a provider can do beyond every provider's duty. Cases that need it are built for such providers only.
+// Need returns what a provider can do beyond every provider's duty. On a [Partial] provider that cannot, the case is not
+// run, and counted as such; on any other it fails.
 func Need[T any](c *Case) T {
 	c.Helper()
 	t, ok := c.Provider.(T)
 	if !ok {
-		c.Fatalf("this provider is no %T", *new(T))
+		c.lack(reflect.TypeFor[T]().Name())
 	}
 	return t
 }
