@@ -36,7 +36,7 @@ type Case struct {
 func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 	t.Helper()
 	namespace := envconf.RandomName("case", 12)
-	feature := features.New(t.Name()).
+	feature := features.New("promise").
 		Setup(func(ctx context.Context, _ *testing.T, config *envconf.Config) context.Context {
 			return must(t, ctx)(envfuncs.CreateNamespace(namespace)(ctx, config))
 		}).

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 )
 
 // label is what Services of a case select their Pods by.
@@ -126,4 +127,16 @@ func (c *Case) Rolled(d *appsv1.Deployment) {
 		}
 		return nil
 	})
+}
+
+// PodsOf returns the names of the Pods of a Service.
+func (c *Case) PodsOf(service string) []string {
+	c.Helper()
+	var pods corev1.PodList
+	c.Must(c.objects.List(c.ctx, &pods, resources.WithLabelSelector(label+"="+service)))
+	var names []string
+	for _, p := range pods.Items {
+		names = append(names, p.Name)
+	}
+	return names
 }

@@ -34,6 +34,8 @@ type Provider interface {
 	Config() *rest.Config
 	// Nodes are those whose node ports are asked.
 	Nodes() []Node
+	// Clients are the addresses of who asks from Outside.
+	Clients() []netip.Addr
 	// Server is a container that answers over HTTP, TCP and UDP at port 8080 with the name of its Pod and the client.
 	Server() corev1.Container
 	// RollAgents replaces every agent, one after the other, as the update of a DaemonSet does, and returns when the new

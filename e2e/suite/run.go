@@ -21,6 +21,7 @@ type Suite struct {
 
 	mu       sync.Mutex // held by who closes
 	provider Provider
+	watch    func() bool // ends the watch for an interruption
 }
 
 // New returns a suite for flags as the command line has them.
@@ -42,7 +43,7 @@ func (s *Suite) Main(m *testing.M, start func(ctx context.Context) (Provider, er
 			return fctx, err
 		}
 		s.provider = p
-		context.AfterFunc(ctx, s.interrupted)
+		s.watch = context.AfterFunc(ctx, s.interrupted)
 		client, err := klient.New(p.Config())
 		if err != nil {
 			return fctx, errors.Join(err, s.close())
@@ -51,6 +52,10 @@ func (s *Suite) Main(m *testing.M, start func(ctx context.Context) (Provider, er
 		return fctx, nil
 	})
 	s.Finish(func(fctx context.Context, _ *envconf.Config) (context.Context, error) {
+		if s.provider == nil {
+			return fctx, nil // it did not start
+		}
+		s.watch()
 		return fctx, errors.Join(s.provider.Verdict(), s.close())
 	})
 	return s.Run(m)

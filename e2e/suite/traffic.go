@@ -100,3 +100,18 @@ func (c *Case) Silent(frontends []Frontend) {
 		})
 	}
 }
+
+// Some are four of many frontends that have every protocol, family, network and node among them.
+func Some(frontends []Frontend) []Frontend {
+	var some []Frontend
+	for i := range 4 {
+		// Each quarter is a node's family, or a network of it, with TCP and UDP in turn.
+		some = append(some, frontends[i*len(frontends)/4+i%2])
+	}
+	return some
+}
+
+// Over keeps the frontends of a protocol.
+func Over(protocol string, frontends []Frontend) []Frontend {
+	return slices.DeleteFunc(slices.Clone(frontends), func(f Frontend) bool { return f.Protocol != protocol })
+}

@@ -21,6 +21,9 @@ func (c *Cluster) Nodes() []suite.Node {
 	}
 }
 
+// Clients implements suite.Provider.
+func (c *Cluster) Clients() []netip.Addr { return addresses("2") }
+
 // addresses of both networks and families that end in these digits.
 func addresses(last string) []netip.Addr {
 	var all []netip.Addr

@@ -1,0 +1,127 @@
+//go:build cluster
+
+package suite_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/suite"
+	"github.com/kube-ipvs/kube-ipvs/e2e/suite/labcluster"
+)
+
+func TestTrafficGoesOnWhileTheAPIServerIsKilledAndChangesArriveOnceItIsBack(t *testing.T) {
+	cases.Promise(t, func(c *suite.Case) {
+		api := suite.Need[suite.APIServer](c)
+		web := c.Service("web")
+		pods := c.PodOnEach("web")
+		frontends := suite.Some(c.Frontends(web))
+		c.ServedBy(frontends, pods...)
+		load := c.Load(frontends...)
+		api.KillAPIServer()
+		c.Answered(load, 50)
+		c.Must(api.StartAPIServer(c.Context()))
+		third := c.Pod("web", c.Nodes()[0].Name, "third")
+		// Those who follow the API server try again after up to 30 s.
+		for _, f := range frontends {
+			c.Within(90*time.Second, f.String(), func() error { return c.Spreads(f, append([]string{third.Name}, pods...)...) })
+		}
+		c.Unharmed(load)
+	})
+}
+
+// outage is how long the API server does not answer.
+const outage = 40 * time.Second
+
+func TestTrafficGoesOnWhileTheAPIServerDoesNotAnswerAndChangesArriveAfterwards(t *testing.T) {
+	cases.Promise(t, func(c *suite.Case) {
+		api := suite.Need[suite.APIServer](c)
+		web := c.Service("web")
+		pods := c.PodOnEach("web")
+		frontends := suite.Some(c.Frontends(web))
+		c.ServedBy(frontends, pods...)
+		load := c.Load(frontends...)
+
+		c.Must(api.PauseAPIServer())
+		paused := time.Now()
+		changed := make(chan error, 1)
+		go func() {
+			client, err := kubernetes.NewForConfig(c.Config())
+			if err == nil { // answered after the outage
+				err = client.CoreV1().Pods(c.Namespace).Delete(c.Context(), pods[0], metav1.DeleteOptions{})
+			}
+			changed <- err
+		}()
+		for time.Since(paused) < outage {
+			c.Answered(load, 50)
+		}
+		c.Must(api.ResumeAPIServer())
+		c.Must(<-changed)
+		for _, f := range frontends {
+			c.Within(90*time.Second, f.String(), func() error { return c.Spreads(f, pods[1]) })
+		}
+		c.Unharmed(load)
+	})
+}
+
+func TestAnAgentThatIsKilledLosesNothingAndCatchesUp(t *testing.T) {
+	cases.Promise(t, func(c *suite.Case) {
+		agents := suite.Need[suite.Agents](c)
+		node := c.Nodes()[0].Name
+		web := c.Service("web")
+		pods := c.PodOnEach("web")
+		frontends := suite.Some(c.Frontends(web, node))
+		c.ServedBy(frontends, pods...)
+		held := c.Connect(suite.Over(suite.TCP, frontends)[0])
+		before := held.Ask()
+		load := c.Load(frontends...)
+		c.Must(agents.KillAgent(c.Context(), node))
+		c.Answered(load, 20)
+		third := c.Pod("web", c.Nodes()[1].Name, "third")
+		other := c.Service("other", func(s *corev1.Service) { s.Spec.Selector = web.Spec.Selector })
+		c.Must(agents.StartAgent(c.Context(), node, false))
+		c.ServedBy(frontends, append([]string{third.Name}, pods...)...)
+		c.ServedBy(suite.Some(c.Frontends(other, node)), append([]string{third.Name}, pods...)...)
+		c.Answered(load, 20)
+		c.Unharmed(load)
+		if after := held.Ask(); after != before {
+			c.Errorf("the connection moved from %s to %s", before, after)
+		}
+	})
+}
+
+func TestAnUpgradeOfTheAgentLosesNothing(t *testing.T) {
+	cases.Promise(t, func(c *suite.Case) {
+		agents := suite.Need[suite.Agents](c)
+		web := c.Service("web")
+		pods := c.PodOnEach("web")
+		frontends := suite.Some(c.Frontends(web))
+		c.ServedBy(frontends, pods...)
+		held := c.Connect(suite.Over(suite.TCP, frontends)[0])
+		before := held.Ask()
+		load := c.Load(frontends...)
+		c.Answered(load, 20)
+		for _, next := range []bool{true, false} {
+			for _, n := range c.Nodes() {
+				c.Must(agents.StopAgent(c.Context(), n.Name))
+				c.Must(agents.StartAgent(c.Context(), n.Name, next))
+				log, err := agents.AgentLog(c.Context(), n.Name)
+				c.Must(err)
+				if strings.Contains(log, `version="`+labcluster.NextVersion+`"`) != next {
+					c.Errorf("the agent of %s is not the one that was asked for:\n%s", n.Name, log)
+				}
+			}
+			c.ServedBy(frontends, pods...)
+		}
+		c.Answered(load, 20)
+		c.Unharmed(load)
+		if after := held.Ask(); after != before {
+			c.Errorf("the connection moved from %s to %s", before, after)
+		}
+	})
+}
