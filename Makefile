@@ -19,6 +19,7 @@ build: ## the agent, static
 test: lint unit test-deploy guest ## everything that CI checks
 unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	$(GO) test -race ./...
+	cd e2e/suite && $(GO) test -race ./...
 compiler: ## the race detector needs gcc, which is installed where it is missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends gcc libc6-dev
 guest: ## the kernel tests, in a guest with Debian's kernel
@@ -35,11 +36,12 @@ rootfs: ## the image's root file systems without a container engine, in out/root
 	for arch in $(ARCHS); do $(GO) run ./deploy/image/build -arch $$arch -version $(VERSION) -out out/rootfs-$$arch || exit 1; done
 test-deploy: ## manifests, chart, kind clusters, in a module of its own; -count=1 because go caches over changes outside of it
 	cd deploy/test && $(GO) test -count=1 ./...
-e2e-kind: ## the agent on a kind cluster: needs a container engine, kind and kubectl
+e2e-kind: ## the agent and the suite on a kind cluster: needs a container engine, kind and kubectl
 	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
 	cd deploy/test && $(LINT) run
+	cd e2e/suite && $(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
 fuzz: ## every parser, FUZZTIME each

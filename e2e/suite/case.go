@@ -30,18 +30,23 @@ type Case struct {
 
 	ctx     context.Context
 	objects *resources.Resources
+	lacks   *string // what the provider is not and the case needs
 }
 
 // Promise runs a case.
 func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 	t.Helper()
 	namespace := envconf.RandomName("case", 12)
+	var lacks string
 	feature := features.New("promise").
 		Setup(func(ctx context.Context, _ *testing.T, config *envconf.Config) context.Context {
 			return must(t, ctx)(envfuncs.CreateNamespace(namespace)(ctx, config))
 		}).
 		Assess("holds", func(ctx context.Context, t *testing.T, config *envconf.Config) context.Context {
-			c := &Case{T: t, Provider: s.provider, Namespace: namespace, ctx: ctx, objects: config.Client().Resources(namespace)}
+			c := &Case{
+				T: t, Provider: s.provider, Namespace: namespace,
+				ctx: ctx, objects: config.Client().Resources(namespace), lacks: &lacks,
+			}
 			c.Cleanup(func() {
 				if c.Failed() {
 					c.Log(c.Diagnosis(ctx))
@@ -57,6 +62,7 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 			return must(t, ctx)(envfuncs.DeleteNamespace(namespace)(ctx, config))
 		})
 	s.Test(t, feature.Feature())
+	notFor(t, s.provider, lacks)
 }
 
 func must(t *testing.T, before context.Context) func(context.Context, error) context.Context {

@@ -102,7 +102,7 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 // Nodes implements suite.Provider.
 func (c *Cluster) Nodes() []suite.Node { return c.nodes }
 
-// Clients are the addresses of this machine that the nodes see.
+// Clients implements suite.Provider: this machine, as the nodes see it.
 func (c *Cluster) Clients() []netip.Addr { return c.clients }
 
 // NotFor is told of a case that needs what this provider is not.

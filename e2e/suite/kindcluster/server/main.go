@@ -66,6 +66,9 @@ func ask(ctx context.Context, in io.Reader, out io.Writer) error {
 	said := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(out, there)
+		if errors.Is(err, io.ErrClosedPipe) {
+			err = nil // the end of the input
+		}
 		said <- err
 		_ = there.Close()
 	}()
