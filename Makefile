@@ -11,7 +11,7 @@ SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler guest host e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt fuzz clean
+.PHONY: all build test unit compiler guest host e2e e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt fuzz clean
 all: build
 
 build: ## the agent, static
@@ -26,6 +26,9 @@ guest: ## the kernel tests, in a guest with Debian's kernel
 	$(LAB) test -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
 	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
+e2e: ## the suite on a real cluster, whose nodes are in a guest: builds Kubernetes the first time; RUN=REGEXP chooses cases
+	$(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build -with kube-proxy
+	cd e2e/suite && $(GO) test -tags cluster -count 1 -v -timeout 20m $(if $(RUN),-run '$(RUN)') .
 e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches it: builds Kubernetes the first time
 	$(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab/cluster ./e2e/lab/topo
 demo: ## the main job, shown in a guest
@@ -40,6 +43,7 @@ e2e-kind: ## the agent and the suite on a kind cluster: needs a container engine
 	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
+	cd e2e/suite && $(LINT) run
 	cd deploy/test && $(LINT) run
 	cd e2e/suite && $(LINT) run
 fmt: $(LINT)

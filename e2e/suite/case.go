@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
+	"sigs.k8s.io/e2e-framework/pkg/env"
 	"sigs.k8s.io/e2e-framework/pkg/envconf"
 	"sigs.k8s.io/e2e-framework/pkg/envfuncs"
 	"sigs.k8s.io/e2e-framework/pkg/features"
@@ -40,7 +41,7 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 	var lacks string
 	feature := features.New("promise").
 		Setup(func(ctx context.Context, _ *testing.T, config *envconf.Config) context.Context {
-			return must(t, ctx)(envfuncs.CreateNamespace(namespace)(ctx, config))
+			return apply(ctx, t, config, envfuncs.CreateNamespace(namespace))
 		}).
 		Assess("holds", func(ctx context.Context, t *testing.T, config *envconf.Config) context.Context {
 			c := &Case{
@@ -59,21 +60,20 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 			if err := empty(ctx, config, namespace); err != nil {
 				t.Error(err)
 			}
-			return must(t, ctx)(envfuncs.DeleteNamespace(namespace)(ctx, config))
+			return apply(ctx, t, config, envfuncs.DeleteNamespace(namespace))
 		})
 	s.Test(t, feature.Feature())
 	notFor(t, s.provider, lacks)
 }
 
-func must(t *testing.T, before context.Context) func(context.Context, error) context.Context {
-	return func(after context.Context, err error) context.Context {
-		t.Helper()
-		if err != nil {
-			t.Error(err)
-			return before
-		}
-		return after
+func apply(ctx context.Context, t *testing.T, config *envconf.Config, f env.Func) context.Context {
+	t.Helper()
+	after, err := f(ctx, config)
+	if err != nil {
+		t.Error(err)
+		return ctx
 	}
+	return after
 }
 
 // empty deletes the Services of a namespace, so that no node port is served with what is left of its Pods, and then the

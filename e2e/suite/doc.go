@@ -4,7 +4,7 @@
 //	      ─► Probe: requests from clients, nodes and pods ─► who answered, and whom it saw
 //
 // A [Provider] is such a cluster. What only some of them can do has interfaces of its own ([Agents], [Addresses],
-// [APIServer], [Proxies], [Shell]), which cases name that need it. The provider lab, in package labcluster, is a real
+// [APIServer], [Proxies], [Shell], [Stopwatch]), which cases name that need it. The provider lab, in package labcluster, is a real
 // control plane on the host's loopback and a guest in which network namespaces are the nodes.
 //
 // The cases are tests: those with the tag cluster run with the provider lab. Each has a namespace of its own, and a

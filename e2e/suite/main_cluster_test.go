@@ -44,6 +44,7 @@ var _ interface {
 	suite.APIServer
 	suite.Proxies
 	suite.Shell
+	suite.Stopwatch
 } = &labcluster.Cluster{}
 
 // What kind cannot do besides, it admits.

@@ -125,6 +125,9 @@ func (c *Case) Rolled(d *appsv1.Deployment) {
 		if s.ObservedGeneration < d.Generation || s.UpdatedReplicas != want || s.ReadyReplicas != want || s.Replicas != want {
 			return fmt.Errorf("of %d replicas %d are new, %d ready, %d there", want, s.UpdatedReplicas, s.ReadyReplicas, s.Replicas)
 		}
+		if pods := c.PodsOf(d.Name); len(pods) != int(want) { // those that end are no replicas
+			return fmt.Errorf("pods are %v, want %d", pods, want)
+		}
 		return nil
 	})
 }

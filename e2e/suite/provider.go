@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
@@ -10,7 +11,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/nodes"
 )
 
-// Places to ask from. A pod is NAMESPACE/NAME, a node its name.
+// Outside is the place of a client outside of the cluster. Other places to ask from are pods, as NAMESPACE/NAME, and nodes.
 const Outside = nodes.Client
 
 // Words of the probe, which are those of the lab's nodes.
@@ -108,4 +109,10 @@ type Proxies interface {
 type Shell interface {
 	// Run returns both outputs; a program that fails is an error.
 	Run(ctx context.Context, node, stdin string, args ...string) (string, error)
+}
+
+// Stopwatch is a provider's that changes EndpointSlices and looks at the kernel of a node with one clock.
+type Stopwatch interface {
+	// Measure returns the times from the API server's answer to the programmed kernel.
+	Measure(ctx context.Context, c nodes.Changes) ([]time.Duration, error)
 }

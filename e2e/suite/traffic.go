@@ -101,12 +101,24 @@ func (c *Case) Silent(frontends []Frontend) {
 	}
 }
 
-// Some are four of many frontends that have every protocol, family, network and node among them.
+// Some are four of the frontends that have every protocol, family, network and node among them, as far as the whole has.
 func Some(frontends []Frontend) []Frontend {
+	var names []string
+	for _, f := range frontends {
+		if !slices.Contains(names, f.Node) {
+			names = append(names, f.Node)
+		}
+	}
 	var some []Frontend
-	for i := range 4 {
-		// Each quarter is a node's family, or a network of it, with TCP and UDP in turn.
-		some = append(some, frontends[i*len(frontends)/4+i%2])
+	for i := range 2 {
+		of := slices.DeleteFunc(slices.Clone(frontends), func(f Frontend) bool { return f.Node != names[i%len(names)] })
+		tcp, udp := Over(TCP, of), Over(UDP, of)
+		if len(tcp) > 0 {
+			some = append(some, tcp[i%len(tcp)]) // network A, then B: IPv4
+		}
+		if len(udp) > 0 {
+			some = append(some, udp[max(0, len(udp)-1-i)]) // network B, then A: IPv6
+		}
 	}
 	return some
 }

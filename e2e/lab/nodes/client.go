@@ -155,3 +155,8 @@ func (r *Remote) Run(ctx context.Context, c Command) (Result, error) {
 func (r *Remote) Get(ctx context.Context, g Get) (Response, error) {
 	return call[Response](ctx, r, pathGet, g)
 }
+
+// Measure changes EndpointSlices and returns how long each change took to reach the kernel.
+func (r *Remote) Measure(ctx context.Context, c Changes) ([]time.Duration, error) {
+	return call[[]time.Duration](ctx, r, pathMeasure, c)
+}

@@ -28,6 +28,7 @@ const (
 	pathAddressRemove = "/address/remove"
 	pathRun           = "/run"
 	pathGet           = "/get"
+	pathMeasure       = "/measure"
 )
 
 // handler returns what the host drives the nodes by. It has no authentication: it is for a guest, whose only neighbour
@@ -45,6 +46,7 @@ func (n *Nodes) handler() http.Handler {
 	on(mux, pathAddressAdd, only(n.addAddress))
 	on(mux, pathAddressRemove, only(n.removeAddress))
 	on(mux, pathRun, n.run)
+	on(mux, pathMeasure, n.measure)
 	return mux
 }
 

@@ -160,8 +160,7 @@ func (c *Cluster) Close() error {
 	var errs []error
 	if c.endGuest != nil {
 		c.endGuest()
-		<-c.guest
-		c.guest <- nil // for who closes twice
+		c.guest <- <-c.guest // there again for who closes twice
 	}
 	if c.plane != nil {
 		errs = append(errs, c.plane.Close())

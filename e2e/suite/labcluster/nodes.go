@@ -119,7 +119,7 @@ var proxyFlags = []string{"--proxy-mode=nftables", "--nodeport-addresses=127.0.0
 // StartProxies implements suite.Proxies.
 func (c *Cluster) StartProxies(ctx context.Context) error {
 	for _, n := range c.Nodes() {
-		if err := c.Remote.StartProxy(ctx, nodes.AgentOptions{Node: n.Name, Flags: proxyFlags}); err != nil {
+		if err := c.StartProxy(ctx, nodes.AgentOptions{Node: n.Name, Flags: proxyFlags}); err != nil {
 			return err
 		}
 	}
@@ -129,7 +129,7 @@ func (c *Cluster) StartProxies(ctx context.Context) error {
 // StopProxies implements suite.Proxies. What kube-proxy has written goes, too.
 func (c *Cluster) StopProxies(ctx context.Context) error {
 	for _, n := range c.Nodes() {
-		if err := c.Remote.StopProxy(ctx, n.Name); err != nil {
+		if err := c.StopProxy(ctx, n.Name); err != nil {
 			return err
 		}
 		for _, family := range []string{"ip", "ip6"} {
