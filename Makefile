@@ -22,8 +22,8 @@ unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	cd e2e/suite && $(GO) test -race ./...
 compiler: ## the race detector needs gcc, which is installed where it is missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends gcc libc6-dev
-guest: ## the kernel tests, in a guest with Debian's kernel
-	$(LAB) test -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
+guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system
+	$(MAKE) rootfs ARCHS=amd64 && $(LAB) test -timeout 30m -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
 	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 e2e: ## the suite on a real cluster, whose nodes are in a guest: builds Kubernetes the first time; RUN=REGEXP chooses cases
@@ -43,7 +43,6 @@ e2e-kind: ## the agent and the suite on a kind cluster: needs a container engine
 	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
-	cd e2e/suite && $(LINT) run
 	cd deploy/test && $(LINT) run
 	cd e2e/suite && $(LINT) run
 fmt: $(LINT)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -41,4 +42,27 @@ func (r *rig) foreignLines(t *testing.T) string {
 		}
 	}
 	return lines.String()
+}
+
+func TestWhatAnotherProxyLeftIsTakenOverIfThatIsAskedFor(t *testing.T) {
+	r := newRig(t)
+	before := r.addForeign(t)
+	r.serve(t, web(), r.both()...)
+	r.start(t, bothNetworks, "--adopt")
+	eventually(t, "the node port that nobody claims is gone", func() error {
+		if now := r.foreignLines(t); strings.Contains(now, ":31999") {
+			return errors.New(now)
+		}
+		return nil
+	})
+	var others []string
+	for line := range strings.Lines(before) {
+		if !strings.Contains(line, ":31999") {
+			others = append(others, line)
+		}
+	}
+	if now := r.foreignLines(t); now != strings.Join(others, "") {
+		t.Errorf("of the others there is\n%s, want\n%s", now, strings.Join(others, ""))
+	}
+	r.served(t)
 }

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,8 +15,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 )
 
-// What the manifests rely on: the agent's container can write neither sysctls nor the state directory and has one
-// capability, so `run --init-only` goes before.
+// What the manifests rely on, with the image's own files: the agent's container can write neither sysctls nor the state
+// directory and has one capability, so `run --init-only` goes before.
 func TestPreparedNodeIsServedByAnAgentWithNetAdminAlone(t *testing.T) {
 	r := newRig(t)
 	r.run(t, "", "ipvsadm", "-Ln") // loads the module, without which there are no such settings
@@ -65,16 +66,21 @@ func TestPreparedNodeIsServedByAnAgentWithNetAdminAlone(t *testing.T) {
 	})
 }
 
-// launchConfined starts the agent as its container does.
+// imageRoot is where the root file system of the image is in the guest: `make guest` builds it and puts it there.
+const imageRoot = "/rootfs"
+
+// launchConfined starts the agent of the image in the image's root file system, as its container does.
 func (r *rig) launchConfined(t *testing.T) *agent.Agent {
 	t.Helper()
 	var a *agent.Agent
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: what follows is of this thread and its children
-		err := confine("/proc/sys", r.state)
+		err := confine(r.Dir, r.state)
 		if err == nil {
-			a, err = agent.Launch(context.WithoutCancel(t.Context()), r.Node1, r.options(bothNetworks))
+			o := r.options(bothNetworks)
+			o.Root, o.Binary = imageRoot, "/usr/bin/kube-ipvs"
+			a, err = agent.Launch(context.WithoutCancel(t.Context()), r.Node1, o)
 		}
 		done <- err
 	}()
@@ -82,20 +88,42 @@ func (r *rig) launchConfined(t *testing.T) *agent.Agent {
 	return a
 }
 
-// confine makes directories read-only for the thread, and leaves NET_ADMIN alone to what it starts.
-func confine(readOnly ...string) error {
+// confine makes the image's root file system what a container sees: /proc with /proc/sys read-only, some directories of
+// the node, and all of it read-only but for /dev/null. It is seen by the thread and what it starts, which has NET_ADMIN alone.
+func confine(dirs ...string) error {
+	if _, err := os.Stat(imageRoot + "/usr/bin/kube-ipvs"); err != nil {
+		return fmt.Errorf("the image's root file system is not in the guest, make guest puts it there: %w", err)
+	}
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("new mount namespace: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
-	for _, dir := range readOnly {
-		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind %s: %w", dir, err)
+	for _, dir := range dirs {
+		if err := os.MkdirAll(imageRoot+dir, 0o755); err != nil {
+			return err
 		}
-		if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-			return fmt.Errorf("make %s read-only: %w", dir, err)
+	}
+	if err := os.WriteFile(imageRoot+os.DevNull, nil, 0o600); err != nil { // every container runtime gives it a device
+		return err
+	}
+	// Outer mounts first: what is mounted in a directory is not seen through a later mount of the directory itself.
+	mounts := [][2]string{
+		{imageRoot, imageRoot}, {"/proc", imageRoot + "/proc"}, {"/proc/sys", imageRoot + "/proc/sys"}, {os.DevNull, imageRoot + os.DevNull},
+	}
+	for _, dir := range dirs {
+		mounts = append(mounts, [2]string{dir, imageRoot + dir})
+	}
+	for _, m := range mounts {
+		if err := unix.Mount(m[0], m[1], "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind %s to %s: %w", m[0], m[1], err)
+		}
+		if m[0] == "/proc" || m[0] == os.DevNull {
+			continue
+		}
+		if err := unix.Mount("", m[1], "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("make %s read-only: %w", m[1], err)
 		}
 	}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {

@@ -52,12 +52,33 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 			lost.add(key) // a dump may miss entries: only the kernel's own answer counts
 		}
 	}
+	for _, key := range r.takeOver(ctx, table, ours, p) {
+		ours.add(key)
+		r.orphans.add(key)
+	}
 	for key, entry := range table.Only(ours.sorted()) {
 		r.have.put(key, entry)
 		r.flows.adopt(key)
 	}
 	r.reread(ctx, lost, p)
 	return ours.sorted()
+}
+
+// takeOver makes ours what a proxy before us left on node ports, if that is asked for. Nobody wants it any more, so it
+// drains and goes. It is marked as ours first: whoever starts after a crash goes on with it.
+func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, ours keySet, p *passReport) []frontend.Key {
+	if !r.Adopt {
+		return nil
+	}
+	left := Foreign(table, r.local, ours.has)
+	if err := r.transact(ctx, filter.Change{AddOwned: left}, p); err != nil {
+		p.fail(fmt.Errorf("take over %d virtual servers that are not ours: %w", len(left), err))
+		return nil
+	}
+	if len(left) > 0 {
+		r.log.Info("Took over virtual servers on node ports that no Service claims: they drain and go", "frontends", left)
+	}
+	return left
 }
 
 // graceForAbsent gives the addresses that an agent before this one served, and that the node lacks now, their grace: it

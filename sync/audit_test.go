@@ -126,3 +126,67 @@ func TestWhatIsWantedOrOwnedIsNotForeign(t *testing.T) {
 		}
 	})
 }
+
+// left is what a proxy before us left: a node port that nobody claims, one that a Service claims, and others that are
+// nobody's business.
+func left(t *testing.T, kernel *ipvsfake.Kernel) {
+	t.Helper()
+	table := ipvs.Table{}
+	for key, weight := range map[frontend.Key]uint32{
+		tcp("10.1.0.10", 31999): 1, tcp("10.1.0.10", 30080): 1, tcp("10.1.0.10", 443): 1, tcp("10.96.0.1", 31999): 1,
+	} {
+		table[key] = ipvs.Entry{
+			VirtualServer: ipvs.VirtualServer{Scheduler: "rr"},
+			Reals:         map[netip.AddrPort]ipvs.RealServer{netip.MustParseAddrPort("10.244.1.2:8080"): {Forwarding: ipvs.Masquerade, Weight: weight}},
+		}
+	}
+	if result := ipvs.Apply(t.Context(), kernel, ipvs.Diff(nil, table)); len(result.Failed) > 0 {
+		t.Fatal(result.Failed)
+	}
+}
+
+func TestWhatAnotherProxyLeftDrainsAndGoesIfThatIsAskedFor(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		left(t, kernel)
+		key, addr := tcp("10.1.0.10", 31999), netip.MustParseAddrPort("10.244.1.2:8080")
+		kernel.SetConnections(key, addr, ipvs.Connections{Active: 1})
+		g := start(t, kernel, nft, func(c *Config) { c.Adopt = true })
+		g.serve(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		others := []string{"tcp://10.1.0.10:443 rr 10.244.1.2:8080*1", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1"}
+		g.expect(append(others, "tcp://10.1.0.10:31999 rr 10.244.1.2:8080*0", "tcp://10.96.0.1:31999 rr 10.244.1.2:8080*1")...)
+		if !g.rules().Owned.Has(key) {
+			t.Error("whoever starts next does not know that it is ours")
+		}
+		if n := len(g.Status().Foreign); n != 0 {
+			t.Errorf("%d foreign virtual servers", n)
+		}
+		kernel.SetConnections(key, addr, ipvs.Connections{})
+		g.after(time.Minute)
+		g.expect(append(others, "tcp://10.96.0.1:31999 rr 10.244.1.2:8080*1")...)
+		if g.rules().Owned.Has(key) {
+			t.Error("it is still marked as ours")
+		}
+	})
+}
+
+// Its Service may be in the part that nobody could read.
+func TestWhatAnotherProxyLeftStaysWhileTheInputIsIncomplete(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		left(t, kernel)
+		g := start(t, kernel, nft, func(c *Config) { c.Adopt = true })
+		g.addresses.set("10.1.0.10")
+		incomplete := func(is bool) {
+			g.source.deliver(func(u *Update) { u.Incomplete = is })
+			g.after(10 * time.Minute)
+		}
+		incomplete(true)
+		if len(kernel.Table()) != 4 {
+			t.Errorf("the kernel has\n%s", kernel)
+		}
+		incomplete(false)
+		if _, there := kernel.Table()[tcp("10.1.0.10", 31999)]; there {
+			t.Error("it is still there")
+		}
+	})
+}

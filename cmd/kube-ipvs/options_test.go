@@ -40,7 +40,7 @@ func TestDefaultsOfRun(t *testing.T) {
 func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	got, err := configured(t, "", "--kubeconfig=a", "--manifests=b", "--hostname-override=c", "--service-proxy-name=d",
 		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--masquerade=h", "--detect-local-mode=i", "--cluster-cidr=j,k",
-		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
+		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
 		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7")
 	if err != nil {
@@ -50,7 +50,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		kubeconfig: "a", manifests: "b", nodeName: "c", serviceProxyName: "d",
 		nodePortAddresses: []string{"10.0.0.0/8", "all"}, addressGrace: time.Second,
 		masquerade: "h", detectLocalMode: "i", clusterCIDRs: []string{"j", "k"}, podBridge: "l", podInterfacePrefix: "m",
-		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second,
+		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
 		healthz:  "e", metrics: "f", stateDir: "g", verbosity: 7,
 	}

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -53,6 +54,48 @@ func TestAlertsAreAboutMetricsOfTheAgent(t *testing.T) {
 			if !strings.Contains(string(source), `desc("`+m[1]+`"`) {
 				t.Errorf("alert %s: the agent has no metric %s", r.Alert, m[0])
 			}
+		}
+	}
+}
+
+// A query of a metric that does not exist draws nothing, and nobody knows why.
+func TestTheDashboardDrawsMetricsOfTheAgent(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join("..", "..", "sync", "metrics.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := map[string]bool{}
+	var dashboard struct {
+		Title  string
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	text := find(t, kustomize(t, "test/testdata/monitored"), "ConfigMap", "kube-ipvs-dashboard").at("data", "dashboard.json").(string)
+	if err := json.Unmarshal([]byte(text), &dashboard); err != nil || dashboard.Title == "" || len(dashboard.Panels) == 0 {
+		t.Fatalf("%d panels, %v", len(dashboard.Panels), err)
+	}
+	for _, p := range dashboard.Panels {
+		if len(p.Targets) == 0 || p.Title == "" {
+			t.Errorf("panel %q draws nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			metrics := regexp.MustCompile(`kube_ipvs_(\w+)`).FindAllStringSubmatch(target.Expr, -1)
+			if len(metrics) == 0 {
+				t.Errorf("panel %q: %s names no metric of the agent", p.Title, target.Expr)
+			}
+			for _, m := range metrics {
+				drawn[m[1]] = true
+				if !strings.Contains(string(source), `desc("`+m[1]+`"`) {
+					t.Errorf("panel %q: the agent has no metric %s", p.Title, m[0])
+				}
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile(`desc\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		if !drawn[m[1]] {
+			t.Errorf("no panel draws kube_ipvs_%s", m[1])
 		}
 	}
 }

@@ -61,7 +61,7 @@ func TestEveryFieldExists(t *testing.T) {
 const everyValue = `
 image: {repository: a, tag: b, pullPolicy: Always, pullSecrets: [{name: c}]}
 apiServer: {host: d, port: 1}
-monitoring: {enabled: true, alerts: true, labels: {release: prometheus}}
+monitoring: {enabled: true, alerts: true, dashboard: true, labels: {release: prometheus}}
 priorityClassName: ""
 resources: {limits: {memory: 1Gi}}
 nodeSelector: {e: f}

@@ -101,12 +101,12 @@ func split(t *testing.T, name, text string) []object {
 	return all
 }
 
-// find is the only object of a kind.
-func find(t *testing.T, all []object, kind string) object {
+// find is the only object of a kind, or the one of a name.
+func find(t *testing.T, all []object, kind string, name ...string) object {
 	t.Helper()
 	var found []object
 	for _, o := range all {
-		if o["kind"] == kind {
+		if o["kind"] == kind && (len(name) == 0 || o.at("metadata", "name") == name[0]) {
 			found = append(found, o)
 		}
 	}

@@ -36,6 +36,7 @@ type Options struct {
 	Dir        string   // manifests
 	Kubeconfig string   // of an API server
 	Binary     string   // the agent's program; that of the package's comment if empty
+	Root       string   // what the agent takes for /, with Binary in it; / if empty
 	NodeName   string   // the host's name if empty
 	StateDir   string   // hosts and restarts of one host: the same for restarts, never shared by hosts
 	Flags      []string // more flags of run
@@ -86,6 +87,10 @@ func Launch(ctx context.Context, host *topo.Host, o Options) (*Agent, error) {
 	program := cmp.Or(o.Binary, binary())
 	a := &Agent{host: host, cmd: host.Command(ctx, program, args...), log: &log{}, ended: make(chan struct{})}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
+	if o.Root != "" {
+		a.cmd.SysProcAttr, a.cmd.Dir = &syscall.SysProcAttr{Chroot: o.Root}, "/"
+		a.cmd.Env = []string{"PATH=/usr/bin:/usr/sbin"}
+	}
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start agent on %s: %w", host.Name, err)
 	}

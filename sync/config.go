@@ -1,0 +1,72 @@
+package sync
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+)
+
+// Filter is our nftables table: which frontends are ours, whose clients are masqueraded, and who may connect.
+type Filter interface {
+	// Ensure makes the table if it is missing or of another layout, keeping what it has, and reports whether it wrote.
+	Ensure(ctx context.Context) (bool, error)
+	// Read returns what the table has, and whether it is Intact. A missing table is empty.
+	Read(ctx context.Context) (filter.State, error)
+	// Apply changes the table in one transaction: all of it or nothing. filter.IsOutOfStep(err) if the
+	// table is not what it was taken for.
+	Apply(ctx context.Context, change filter.Change) error
+	// Replace makes the table equal to the rules in one transaction, whatever it was.
+	Replace(ctx context.Context, rules filter.Rules) error
+}
+
+// Addresses are the addresses of this node, followed live.
+type Addresses interface {
+	Changed() <-chan struct{}
+	// Addresses is false until they were read once.
+	Addresses() ([]nodeaddr.Address, bool)
+}
+
+// Config is what a Reconciler works with. All fields are required but Generation, RulesetChanged, HealthChecks,
+// Events and DeleteStaleFlows.
+type Config struct {
+	Source    Source
+	Addresses Addresses
+	Kernel    ipvs.Handle
+	Filter    Filter
+	// Generation is the generation of the nftables ruleset, which rises with every write of anybody. An audit reads our
+	// table only if it rose since the last one. Without it every audit reads.
+	Generation func() (uint32, error)
+	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
+	// be closed, which leaves the audits.
+	RulesetChanged <-chan struct{}
+	// DeleteStaleFlows makes the kernel forget the UDP flows to frontends whose answers are expected from elsewhere than
+	// the given real servers, and returns how many there were. It leaves all other flows alone.
+	DeleteStaleFlows func(real map[frontend.Key][]netip.AddrPort) (int, error)
+	// HealthChecks answers load balancers; nil if nobody does.
+	HealthChecks HealthChecks
+	// Events tells authors of Services what is wrong with them; nil leaves it to the log.
+	Events Events
+
+	// NodePortAddresses chooses the addresses that serve.
+	NodePortAddresses nodeaddr.Spec
+	// Defaults serve where a Service says nothing else.
+	Defaults
+	// Pods are the networks of this node's pods; nil means those of its Node object, followed live.
+	Pods []netip.Prefix
+	// PodsByInterface: Filter tells this node's pods by their interface, and their networks do not matter.
+	PodsByInterface bool
+	// SyncPeriod is the time between two audits, which read the kernel back.
+	SyncPeriod time.Duration
+	// DrainTimeout bounds how long a departing real server keeps its connections.
+	DrainTimeout time.Duration
+	// AddressGrace is how long an address that vanished keeps its virtual servers.
+	AddressGrace time.Duration
+	// Adopt makes ours at the start what others left on node ports of this node and no Service claims (see Foreign), so that
+	// it drains and goes.
+	Adopt bool
+}
