@@ -23,7 +23,7 @@ type places struct {
 	handles map[int]handle
 }
 
-// handle is a load or a connection, by the number that its asker has for it.
+// handle is a load or a connection, by the number that its asker has for it. It stays when that has ended: its asker knows.
 type handle struct {
 	asker  *nodes.Remote
 	number int
@@ -90,15 +90,6 @@ func (p *places) handle(number int) (handle, error) {
 	return h, nil
 }
 
-// drop is the last that is heard of a number.
-func (p *places) drop(number int) (handle, error) {
-	h, err := p.handle(number)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.handles, number)
-	return h, err
-}
-
 // Ask implements suite.Probe.
 func (p *places) Ask(ctx context.Context, q suite.Question) (suite.Tally, error) {
 	a, err := p.asker(q.From)
@@ -124,7 +115,7 @@ func (p *places) LoadTally(ctx context.Context, load int) (suite.Tally, error) {
 
 // StopLoad implements suite.Probe.
 func (p *places) StopLoad(ctx context.Context, load int) (suite.Tally, error) {
-	h, err := p.drop(load)
+	h, err := p.handle(load)
 	if err != nil {
 		return suite.Tally{}, err
 	}
@@ -147,7 +138,7 @@ func (p *places) AskOn(ctx context.Context, connection int) (suite.Tally, error)
 
 // Release implements suite.Probe.
 func (p *places) Release(ctx context.Context, connection int) error {
-	h, err := p.drop(connection)
+	h, err := p.handle(connection)
 	if err != nil {
 		return err
 	}
