@@ -19,6 +19,7 @@ build: ## the agent, static
 test: lint unit test-deploy guest ## everything that CI checks
 unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	$(GO) test -race ./...
+	cd e2e/suite && $(GO) test -race ./...
 compiler: ## the race detector needs gcc, which is installed where it is missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends gcc libc6-dev
 guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system
@@ -30,6 +31,7 @@ e2e: ## the suite on a real cluster, whose nodes are in a guest: builds Kubernet
 	cd e2e/suite && $(GO) test -tags cluster -count 1 -v -timeout 20m $(if $(RUN),-run '$(RUN)') .
 e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches it: builds Kubernetes the first time
 	$(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab/cluster ./e2e/lab/topo
+	cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
 demo: ## the main job, shown in a guest
 	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
@@ -38,12 +40,12 @@ rootfs: ## the image's root file systems without a container engine, in out/root
 	for arch in $(ARCHS); do $(GO) run ./deploy/image/build -arch $$arch -version $(VERSION) -out out/rootfs-$$arch || exit 1; done
 test-deploy: ## manifests, chart, kind clusters, in a module of its own; -count=1 because go caches over changes outside of it
 	cd deploy/test && $(GO) test -count=1 ./...
-e2e-kind: ## the agent on a kind cluster: needs a container engine, kind and kubectl
+e2e-kind: ## the agent and the suite on a kind cluster: needs a container engine, kind and kubectl
 	deploy/kind/run.sh
 lint: $(LINT)
 	$(LINT) run
-	cd e2e/suite && $(LINT) run
 	cd deploy/test && $(LINT) run
+	cd e2e/suite && $(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
 fuzz: ## every parser, FUZZTIME each

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -30,18 +31,23 @@ type Case struct {
 
 	ctx     context.Context
 	objects *resources.Resources
+	lacks   *string // what the provider is not and the case needs
 }
 
 // Promise runs a case.
 func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 	t.Helper()
 	namespace := envconf.RandomName("case", 12)
+	var lacks string
 	feature := features.New("promise").
 		Setup(func(ctx context.Context, _ *testing.T, config *envconf.Config) context.Context {
 			return apply(ctx, t, config, envfuncs.CreateNamespace(namespace))
 		}).
 		Assess("holds", func(ctx context.Context, t *testing.T, config *envconf.Config) context.Context {
-			c := &Case{T: t, Provider: s.provider, Namespace: namespace, ctx: ctx, objects: config.Client().Resources(namespace)}
+			c := &Case{
+				T: t, Provider: s.provider, Namespace: namespace,
+				ctx: ctx, objects: config.Client().Resources(namespace), lacks: &lacks,
+			}
 			c.Cleanup(func() {
 				if c.Failed() {
 					c.Log(c.Diagnosis(ctx))
@@ -57,6 +63,7 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 			return apply(ctx, t, config, envfuncs.DeleteNamespace(namespace))
 		})
 	s.Test(t, feature.Feature())
+	notFor(t, s.provider, lacks)
 }
 
 func apply(ctx context.Context, t *testing.T, config *envconf.Config, f env.Func) context.Context {
@@ -91,12 +98,13 @@ func empty(ctx context.Context, config *envconf.Config, namespace string) error 
 	return nil
 }
 
-// Need returns what a provider can do beyond every provider's duty. Cases that need it are built for such providers only.
+// Need returns what a provider can do beyond every provider's duty. On a [Partial] provider that cannot, the case is not
+// run, and counted as such; on any other it fails.
 func Need[T any](c *Case) T {
 	c.Helper()
 	t, ok := c.Provider.(T)
 	if !ok {
-		c.Fatalf("this provider is no %T", *new(T))
+		c.lack(reflect.TypeFor[T]().Name())
 	}
 	return t
 }

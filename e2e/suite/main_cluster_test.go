@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/suite"
+	"github.com/kube-ipvs/kube-ipvs/e2e/suite/kindcluster"
 	"github.com/kube-ipvs/kube-ipvs/e2e/suite/labcluster"
 )
 
@@ -21,9 +22,19 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	os.Exit(cases.Main(m, func(ctx context.Context) (suite.Provider, error) {
+	os.Exit(cases.Main(m, start))
+}
+
+// start starts the cluster that SUITE_PROVIDER names.
+func start(ctx context.Context) (suite.Provider, error) {
+	switch name := os.Getenv("SUITE_PROVIDER"); name {
+	case "", "lab":
 		return labcluster.Start(ctx, os.Stderr)
-	}))
+	case "kind":
+		return kindcluster.Start(ctx, os.Stderr)
+	default:
+		return nil, fmt.Errorf("SUITE_PROVIDER: %q is neither lab nor kind", name)
+	}
 }
 
 // What the lab can do besides.
@@ -35,3 +46,9 @@ var _ interface {
 	suite.Shell
 	suite.Stopwatch
 } = &labcluster.Cluster{}
+
+// What kind cannot do besides, it admits.
+var _ interface {
+	suite.Provider
+	suite.Partial
+} = &kindcluster.Cluster{}

@@ -35,14 +35,7 @@ const (
 // is the host's loopback.
 func (n *Nodes) handler() http.Handler {
 	mux := http.NewServeMux()
-	on(mux, pathHealth, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
-	on(mux, pathAsk, n.traffic.ask)
-	on(mux, pathLoadStart, n.traffic.startLoad)
-	on(mux, pathLoadTally, n.traffic.loadTally)
-	on(mux, pathLoadStop, n.traffic.stopLoad)
-	on(mux, pathHold, n.traffic.hold)
-	on(mux, pathHoldAsk, n.traffic.askOn)
-	on(mux, pathHoldClose, only(n.traffic.release))
+	n.traffic.answer(mux)
 	on(mux, pathAgentStart, only(n.agents.start))
 	on(mux, pathAgentStop, only(n.agents.stop))
 	on(mux, pathAgentKill, only(n.agents.kill))
@@ -53,9 +46,21 @@ func (n *Nodes) handler() http.Handler {
 	on(mux, pathAddressAdd, only(n.addAddress))
 	on(mux, pathAddressRemove, only(n.removeAddress))
 	on(mux, pathRun, n.run)
-	on(mux, pathGet, n.get)
 	on(mux, pathMeasure, n.measure)
 	return mux
+}
+
+// answer serves what is about traffic alone.
+func (t *traffic) answer(mux *http.ServeMux) {
+	on(mux, pathHealth, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
+	on(mux, pathAsk, t.ask)
+	on(mux, pathLoadStart, t.startLoad)
+	on(mux, pathLoadTally, t.loadTally)
+	on(mux, pathLoadStop, t.stopLoad)
+	on(mux, pathHold, t.hold)
+	on(mux, pathHoldAsk, t.askOn)
+	on(mux, pathHoldClose, only(t.release))
+	on(mux, pathGet, t.get)
 }
 
 // on answers a path.

@@ -132,8 +132,8 @@ func (t *traffic) release(_ context.Context, number int) error {
 }
 
 // get sends a GET request on a connection of its own.
-func (n *Nodes) get(ctx context.Context, g Get) (Response, error) {
-	from, err := n.host(g.From)
+func (t *traffic) get(ctx context.Context, g Get) (Response, error) {
+	from, err := t.host(g.From)
 	if err != nil {
 		return Response{}, err
 	}

@@ -25,6 +25,7 @@ type Host struct {
 	PodCIDRs []netip.Prefix
 
 	ns      netns.NsHandle
+	here    bool // this process's own namespace, which nobody has to enter
 	links   *netlink.Handle
 	number  int // of the node
 	nextPod int
@@ -77,6 +78,9 @@ func (h *Host) close() error {
 // Do runs f on a thread in the host's namespace. Sockets that f makes belong there for good; goroutines that f starts
 // do not run there.
 func (h *Host) Do(f func() error) error {
+	if h.here {
+		return f()
+	}
 	return onThread(func() error {
 		if err := netns.Set(h.ns); err != nil {
 			return fmt.Errorf("enter namespace of %s: %w", h.Name, err)
