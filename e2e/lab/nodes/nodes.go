@@ -37,6 +37,9 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := trackMany(ctx); err != nil {
+		return err
+	}
 	network, err := topo.New(ctx)
 	if err != nil {
 		return err
