@@ -18,6 +18,7 @@ import (
 // Requests of a client, and the answers, counted at the hooks of the node that is asked and of the node of the pod.
 func TestANetworkPolicySeesRequestsAtInputAndOutputAndAnswersAtForward(t *testing.T) {
 	cases.Promise(t, func(c *suite.Case) {
+		suite.Need[suite.Shell](c)
 		here, there := c.Nodes()[0].Name, c.Nodes()[1].Name
 		web := c.Service("web")
 		c.PodOnEach("web")

@@ -122,7 +122,8 @@ func TestAServiceWithAProblemGetsAnEvent(t *testing.T) {
 		})
 		e := c.Event(web, "InvalidService")
 		c.Log(e.Message)
-		if e.Type != corev1.EventTypeWarning || !slices.Contains([]string{nodes.Node1, nodes.Node2}, e.Source.Host) {
+		ofThisCluster := func(n suite.Node) bool { return n.Name == e.Source.Host }
+		if e.Type != corev1.EventTypeWarning || !slices.ContainsFunc(c.Nodes(), ofThisCluster) {
 			c.Errorf("%+v", e)
 		}
 	})
