@@ -51,14 +51,21 @@ func (s *Suite) Main(m *testing.M, start func(ctx context.Context) (Provider, er
 		config.WithClient(client)
 		return fctx, nil
 	})
-	s.Finish(func(fctx context.Context, _ *envconf.Config) (context.Context, error) {
-		if s.provider == nil {
-			return fctx, nil // it did not start
-		}
-		s.watch()
-		return fctx, errors.Join(s.provider.Verdict(), s.close())
-	})
-	return s.Run(m)
+	code := s.Run(m)
+	if err := s.end(); err != nil { // not in Finish: what that returns is logged at best, and the run passes
+		fmt.Fprintln(os.Stderr, "suite:", err)
+		code = max(code, 1)
+	}
+	return code
+}
+
+// end judges the cluster and ends it.
+func (s *Suite) end() error {
+	if s.provider == nil {
+		return nil // it did not start
+	}
+	s.watch()
+	return errors.Join(s.provider.Verdict(), s.close())
 }
 
 // interrupted ends the process: cases have nothing left to talk to.
