@@ -3,12 +3,16 @@
 package suite_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/suite"
@@ -50,13 +54,7 @@ func TestTrafficGoesOnWhileTheAPIServerDoesNotAnswerAndChangesArriveAfterwards(t
 		c.Must(api.PauseAPIServer())
 		paused := time.Now()
 		changed := make(chan error, 1)
-		go func() {
-			client, err := kubernetes.NewForConfig(c.Config())
-			if err == nil { // answered after the outage
-				err = client.CoreV1().Pods(c.Namespace).Delete(c.Context(), pods[0], metav1.DeleteOptions{})
-			}
-			changed <- err
-		}()
+		go func() { changed <- deleteThrough(c, pods[0]) }()
 		for time.Since(paused) < outage {
 			c.Answered(load, 50)
 		}
@@ -67,6 +65,25 @@ func TestTrafficGoesOnWhileTheAPIServerDoesNotAnswerAndChangesArriveAfterwards(t
 		}
 		c.Unharmed(load)
 	})
+}
+
+// deleteThrough deletes a pod through an outage. A request that the API server
+// had no time for may come back with a timeout or a closed connection, whether
+// or not it was carried out, so it is repeated until the pod is known to go.
+func deleteThrough(c *suite.Case, pod string) error {
+	client, err := kubernetes.NewForConfig(c.Config())
+	if err != nil {
+		return err
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(c.Context(), 100*time.Millisecond, outage+time.Minute, true, func(ctx context.Context) (bool, error) {
+		last = client.CoreV1().Pods(c.Namespace).Delete(ctx, pod, metav1.DeleteOptions{})
+		return last == nil || apierrors.IsNotFound(last), nil
+	})
+	if err != nil {
+		return fmt.Errorf("deleting pod %s: %w (last answer: %w)", pod, err, last)
+	}
+	return nil
 }
 
 func TestAnAgentThatIsKilledLosesNothingAndCatchesUp(t *testing.T) {
