@@ -10,6 +10,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // auditRetry is how soon an audit that failed is tried again.
@@ -84,14 +85,15 @@ func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, ours keySet
 // graceForAbsent gives the addresses that an agent before this one served, and that the node lacks now, their grace: it
 // may have restarted in the middle of a flap.
 func (r *Reconciler) graceForAbsent(now time.Time) {
-	serving := r.state.Addresses()
+	places := slices.Clone(r.state.Places())
 	for key := range r.rules.Owned {
-		if !slices.Contains(r.local, key.Addr) && !slices.Contains(serving, key.Addr) {
+		_, known := r.grace[key.Addr]
+		if !known && !slices.Contains(r.local, key.Addr) && !slices.Contains(r.state.Addresses(), key.Addr) {
 			r.grace[key.Addr] = now.Add(r.AddressGrace)
-			serving = append(serving, key.Addr)
+			places = append(places, nodeaddr.Place{Addr: key.Addr, Primary: slices.Contains(r.primary, key.Addr)})
 		}
 	}
-	r.state.SetAddresses(serving)
+	r.state.SetPlaces(places)
 }
 
 // findDrift compares memory and kernel. A difference is confirmed by asking for the one virtual server, because a dump

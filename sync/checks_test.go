@@ -196,7 +196,7 @@ func TestHealthChecksDoNotDependOnTheHistory(t *testing.T) {
 				for _, text := range addrs[dice.IntN(len(addrs))] {
 					now = append(now, netip.MustParseAddr(text))
 				}
-				s.SetAddresses(now)
+				s.SetPlaces(at(now...))
 			default:
 				name := string(rune('a' + dice.IntN(4)))
 				svc := balanced("web", 32000+uint16(dice.IntN(4)), 32000+uint16(dice.IntN(4)), []string{"10.244.1.2", "10.244.1.3"}[:dice.IntN(3)]...)
@@ -220,7 +220,7 @@ func TestHealthChecksDoNotDependOnTheHistory(t *testing.T) {
 		for _, svc := range services {
 			fresh.Update(Update{Services: []Service{svc}})
 		}
-		fresh.SetAddresses(now)
+		fresh.SetPlaces(at(now...))
 		fresh.Resolve()
 		want, _ := fresh.Checks()
 		got, _ := s.Checks()

@@ -66,6 +66,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// AddressGrace is how long an address that vanished keeps its virtual servers.
 	AddressGrace time.Duration
+	// Seed is of this node alone: it decides in which order real servers are added to a virtual server.
+	Seed uint64
 	// Adopt makes ours at the start what others left on node ports of this node and no Service claims (see Foreign), so that
 	// it drains and goes.
 	Adopt bool

@@ -16,8 +16,8 @@ type Frontend struct {
 	Service ServiceID
 	// Entry is the virtual server with the endpoints that get new connections.
 	Entry ipvs.Entry
-	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: weight 0 where
-	// the kernel has them, never added.
+	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: they terminate and
+	// still serve, or are in maintenance. Weight 0 where the kernel has them, never added.
 	Quiet map[netip.AddrPort]struct{}
 	// endpoints are all of the port, chosen or not, sorted by address.
 	endpoints []Endpoint
@@ -25,11 +25,15 @@ type Frontend struct {
 	Masquerade filter.Masquerade
 	// Internal: new connections from outside of this node and its pods are dropped.
 	Internal bool
+	// Sources says whose new connections are taken; nil is everybody's.
+	Sources *filter.Sources
+	// SlowStart is the time over which a new real server gets its weight; 0 is at once.
+	SlowStart time.Duration
 }
 
 // Equal reports whether both ask for the same kernel state, apart from how what is not chosen leaves it.
 func (f Frontend) Equal(o Frontend) bool {
-	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Internal == o.Internal &&
+	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Internal == o.Internal && f.Sources.Equal(o.Sources) &&
 		f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
 }
 
@@ -39,22 +43,21 @@ func (f Frontend) lives(addr netip.AddrPort) bool {
 	return found && (f.endpoints[i].Ready || f.endpoints[i].Serving && f.endpoints[i].Terminating)
 }
 
-// endpointWeight is the weight of every endpoint.
-const endpointWeight = 1
-
 // desired is the frontend of one Service port on one address. It is pure; scheduler is the one in force for the port, and
 // masquerade the node's for everything but local endpoints under policy Local. There the endpoints see their clients, but
 // for the pods beside them, whose replies would take the way straight back.
-func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string, masquerade filter.Masquerade) Frontend {
+func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, masquerade filter.Masquerade) Frontend {
 	c := choose(port, key.Addr)
 	f := Frontend{
-		Service: id,
+		Service: svc.ID,
 		Entry: ipvs.Entry{
-			VirtualServer: ipvs.VirtualServer{Scheduler: scheduler, Flags: defaultFlags(scheduler)},
+			VirtualServer: ipvs.VirtualServer{Scheduler: scheduler, Flags: port.SchedulerFlags.of(scheduler)},
 			Reals:         make(map[netip.AddrPort]ipvs.RealServer, len(c.use)),
 		},
 		Masquerade: masquerade,
 		Internal:   c.internal,
+		Sources:    svc.Sources,
+		SlowStart:  port.slowStart(scheduler),
 		endpoints:  port.Endpoints,
 	}
 	if port.Policy == Local && !c.internal {
@@ -66,15 +69,30 @@ func desired(id ServiceID, port ServicePort, key frontend.Key, scheduler string,
 		f.Entry.PersistencePrefix = port.Affinity.prefix(key.Addr)
 	}
 	for _, e := range c.use {
-		f.Entry.Reals[e.Addr] = ipvs.RealServer{Forwarding: ipvs.Masquerade, Weight: endpointWeight}
-	}
-	if len(c.quiet) > 0 {
-		f.Quiet = make(map[netip.AddrPort]struct{}, len(c.quiet))
-		for _, e := range c.quiet {
-			f.Quiet[e.Addr] = struct{}{}
+		if !e.Maintenance {
+			f.Entry.Reals[e.Addr] = port.real(e, scheduler)
 		}
 	}
+	for _, e := range slices.Concat(c.quiet, c.use) {
+		if _, used := f.Entry.Reals[e.Addr]; used {
+			continue
+		}
+		if f.Quiet == nil {
+			f.Quiet = map[netip.AddrPort]struct{}{}
+		}
+		f.Quiet[e.Addr] = struct{}{}
+	}
 	return f
+}
+
+// real is an endpoint of the port as a real server under a scheduler.
+func (p ServicePort) real(e Endpoint, scheduler string) ipvs.RealServer {
+	return ipvs.RealServer{
+		Forwarding:     ipvs.Masquerade,
+		Weight:         max(1, uint32(e.Weight)) * p.steps(scheduler),
+		UpperThreshold: p.Limits.Upper,
+		LowerThreshold: p.Limits.Lower,
+	}
 }
 
 // prefix is the prefix length for the family of addr as IPVS has it: 0 is the whole address.
@@ -87,13 +105,4 @@ func (a Affinity) prefix(addr netip.Addr) uint8 {
 		return 0
 	}
 	return bits
-}
-
-// defaultFlags lets sh and mh fall back to another server. Without it they refuse the clients whose hash meets a
-// server of weight 0, which is what every departing endpoint is for a while.
-func defaultFlags(scheduler string) ipvs.Flags {
-	if scheduler == "sh" || scheduler == "mh" {
-		return ipvs.Sched1
-	}
-	return 0
 }

@@ -73,7 +73,7 @@ func (c drainCase) check(t *testing.T, now time.Time, timeout time.Duration) {
 	var want *Frontend
 	next := &gone
 	if c.want != nil {
-		f := desired(ServiceID{}, web(c.want...).Ports[0], key, c.scheduler, filter.MasqueradeAll)
+		f := desired(Service{}, web(c.want...).Ports[0], key, c.scheduler, filter.MasqueradeAll)
 		e := f.Entry.Clone()
 		if _, wanted := e.Reals[addr]; c.stays && !wanted {
 			e.Reals[addr] = server
@@ -127,7 +127,7 @@ func TestWhatLivesButIsNotChosenKeepsWhatItHas(t *testing.T) {
 			port := web(stays+" local", c.endpoint).Ports[0]
 			port.Policy, port.Protocol = Local, c.protocol
 			key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), c.protocol, 30080)
-			want := desired(ServiceID{}, port, key, c.scheduler, filter.MasqueradeAll)
+			want := desired(Service{}, port, key, c.scheduler, filter.MasqueradeAll)
 			have := ipvs.Entry{Reals: map[netip.AddrPort]ipvs.RealServer{addr: {Weight: 1}}}
 			got, _ := drain(now, timeout, key, have, &want, c.known)
 			real, is := got.Reals[addr]

@@ -94,5 +94,5 @@ func (r *Reconciler) setAddresses(now time.Time, all []nodeaddr.Address) {
 			}
 		}
 	}
-	r.state.SetAddresses(serving)
+	r.state.SetPlaces(nodeaddr.Places(serving, all, r.primary, r.state.Places()))
 }

@@ -105,6 +105,9 @@ func (r *Reconciler) nextDue() time.Time {
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)
 	}
+	for _, up := range r.rising {
+		sooner(up.next)
+	}
 	if r.podsDiffer() {
 		sooner(r.pods.retry.at)
 	}

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // ServiceID names a Service.
@@ -21,6 +23,10 @@ type Service struct {
 	Created time.Time
 	// Families are the address families that the Service is for; it is not served on addresses of another one.
 	Families Families
+	// Networks narrows the addresses that serve the Service to those that it selects; nil leaves all of them.
+	Networks *nodeaddr.Spec
+	// Sources says who may connect; nil is everybody.
+	Sources *filter.Sources
 	// Ports has the ports with a node port, in the order of the spec; none for a Service that opens no port on nodes.
 	Ports []ServicePort
 	// HealthCheckNodePort is where the Service's load balancer asks this node over HTTP whether it has endpoints; 0 if it
@@ -29,6 +35,8 @@ type Service struct {
 	// LocalReady are the addresses of the ready endpoints on this node, on whatever port, without duplicates, sorted; none
 	// unless there is a HealthCheckNodePort.
 	LocalReady []netip.Addr
+	// Settings are what its author chose beyond what Kubernetes knows: for people, they decide nothing here.
+	Settings []Setting
 	// Problems are the parts of this Service and its EndpointSlices that are not used as written.
 	Problems []Problem
 }
@@ -36,6 +44,11 @@ type Service struct {
 // Empty reports that the Service asks nothing of this node, rightly or not.
 func (s Service) Empty() bool {
 	return len(s.Ports) == 0 && s.HealthCheckNodePort == 0 && len(s.Problems) == 0
+}
+
+// servedAt reports whether the Service is served at an address that serves.
+func (s Service) servedAt(p nodeaddr.Place) bool {
+	return s.Families.Has(p.Addr) && (s.Networks == nil || s.Networks.Selects(p))
 }
 
 // Families is a set of address families (a Service's spec.ipFamilies).
@@ -102,6 +115,12 @@ type ServicePort struct {
 	Policy   TrafficPolicy
 	// Scheduler is the Service's own choice, "" for the node's default.
 	Scheduler string
+	// SchedulerFlags count if their scheduler is in force.
+	SchedulerFlags SchedulerFlags
+	// Limits are those of each real server.
+	Limits Limits
+	// SlowStart is the time over which a new endpoint gets its weight, if the scheduler in force knows how; 0 is at once.
+	SlowStart time.Duration
 	// Affinity keeps a client with one endpoint.
 	Affinity Affinity
 	// Endpoints are all endpoints of both families, usable or not, without duplicates, sorted by address.
@@ -127,6 +146,10 @@ type Endpoint struct {
 	Ready, Serving, Terminating bool
 	// NodeHint and ZoneHint say for which nodes and zones the control plane meant the endpoint (trafficDistribution).
 	NodeHint, ZoneHint Hint
+	// Weight is its share of new connections where the scheduler counts weights; 0 counts as 1.
+	Weight uint16
+	// Maintenance: it gets no new connection and keeps those it has.
+	Maintenance bool
 	// Node is the node that the endpoint is on, Target the object behind it ("Pod default/web-1"): for people.
 	Node, Target string
 }

@@ -24,7 +24,7 @@ func (s *State) Problems() []Problem {
 // general are the problems that belong to no Service.
 func (s *State) general() []Problem {
 	all := slices.Clone(s.source)
-	if len(s.addresses) == 0 && len(s.services) > 0 {
+	if len(s.places) == 0 && len(s.services) > 0 {
 		all = append(all, Problem{
 			Object: "--nodeport-addresses", Reason: NoAddress,
 			Message: "no address of this node is chosen, so no node port is served here: kube-ipvs check says what each address lacks",
@@ -68,7 +68,7 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 	var found []Problem
 	object := "Service " + id.String()
 	keys := s.keysOf(svc, port)
-	if len(keys) == 0 && len(s.addresses) > 0 { // without any address there is one problem, not one for each port
+	if len(keys) == 0 && len(s.places) > 0 && svc.Networks == nil { // networks that this node has not are a choice; without any address there is one problem, not one for each port
 		found = append(found, Problem{
 			Object: object, Reason: NoAddress,
 			Message: fmt.Sprintf("node port %d/%s is not served here: --nodeport-addresses chooses no address of its family on this node",
@@ -90,12 +90,36 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 				port.NodePort, port.Protocol, strings.Join(r.addrs, ", "), r.holder, r.why),
 		})
 	}
+	found = append(found, s.idleSettings(object, port)...)
 	if _, refused := s.refused[port.Scheduler]; refused {
 		found = append(found, Problem{
 			Object: object, Reason: KernelRefused,
 			Message: fmt.Sprintf("node port %d/%s is served with scheduler %s: this node's kernel has no scheduler %q (module ip_vs_%s)",
 				port.NodePort, port.Protocol, s.Scheduler, port.Scheduler, port.Scheduler),
 		})
+	}
+	return found
+}
+
+// idleSettings are the choices of a port that the scheduler in force makes nothing of.
+func (s *State) idleSettings(object string, port ServicePort) []Problem {
+	var found []Problem
+	scheduler := s.schedulerOf(port)
+	idle := func(what, mend string) {
+		found = append(found, Problem{
+			Object: object, Reason: Unsupported,
+			Message: fmt.Sprintf("%s no effect with scheduler %s: %s", what, scheduler, mend),
+		})
+	}
+	weighted := func(e Endpoint) bool { return e.Weight > 1 }
+	if !countsWeights(scheduler) && slices.ContainsFunc(port.Endpoints, weighted) {
+		idle("weights above 1 have", "choose one that counts weights, for example wrr or wlc")
+	}
+	if port.SlowStart > 0 && port.slowStart(scheduler) == 0 {
+		idle("slow start has", "choose wrr, wlc, sed or nq")
+	}
+	if port.SchedulerFlags.forOthers(scheduler) {
+		idle(fmt.Sprintf("scheduler flags %s have", port.SchedulerFlags), "they are for sh and mh")
 	}
 	return found
 }

@@ -15,7 +15,7 @@ import (
 const protectBudget = 3 * time.Second
 
 // protect writes what has to be in our nftables table before a frontend is served: that it is ours, whose clients are
-// masqueraded, and that nobody outside may connect. It returns the keys that may be served. If the one transaction for all fails, it is halved until the
+// masqueraded, who may connect, and that nobody outside may. It returns the keys that may be served. If the one transaction for all fails, it is halved until the
 // Services at fault stand alone, so that one bad frontend holds its own Service and nobody else's. What is protected
 // already is never held.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
@@ -74,6 +74,9 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 		if f.Internal && !r.rules.Internal.Has(key) {
 			c.AddInternal = append(c.AddInternal, key)
 		}
+		if has := r.rules.Sources[key]; f.Sources != nil && !f.Sources.Equal(has) {
+			c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: has, Is: f.Sources})
+		}
 		if has := r.rules.Masquerade[key]; f.Masquerade > has {
 			c.Masquerade = append(c.Masquerade, filter.MasqueradeChange{Key: key, Was: has, Is: f.Masquerade})
 		}
@@ -82,7 +85,7 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 }
 
 // release takes out of the table what nothing needs any more: masquerade for clients that have none from now on, the
-// drop of clients who are served again, and everything of frontends that the kernel does not serve any more. It returns the
+// drop of clients who are served again, source ranges that are no more, and everything of frontends that the kernel does not serve any more. It returns the
 // keys for which that failed. The keys are those whose kernel state is as it should be.
 func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	var c filter.Change
@@ -95,6 +98,9 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 		}
 		if (gone || wanted && !f.Internal) && r.rules.Internal.Has(key) {
 			c.DelInternal = append(c.DelInternal, key)
+		}
+		if has := r.rules.Sources[key]; has != nil && (gone || wanted && f.Sources == nil) {
+			c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: has})
 		}
 		if has := r.rules.Masquerade[key]; (gone || wanted) && f.Masquerade < has {
 			c.Masquerade = append(c.Masquerade, filter.MasqueradeChange{Key: key, Was: has, Is: f.Masquerade})
@@ -114,6 +120,7 @@ func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passRepor
 	if c.Empty() {
 		return nil
 	}
+	c = r.rules.Complete(c)
 	err := r.Filter.Apply(ctx, c)
 	if filter.IsOutOfStep(err) {
 		whole := r.rules.Clone()

@@ -82,7 +82,7 @@ func (c *chaos) wanted() *State {
 	for _, text := range c.addrs {
 		addrs = append(addrs, netip.MustParseAddr(text))
 	}
-	s.SetAddresses(addrs)
+	s.SetPlaces(at(addrs...))
 	s.Resolve()
 	return s
 }

@@ -46,6 +46,7 @@ type Reconciler struct {
 	have    memory       // our part of the kernel's table
 	rules   filter.Rules // our nftables table, as acknowledged
 	leaving map[frontend.Key]departures
+	rising  map[frontend.Key]rising
 	retry   map[frontend.Key]backoff
 	flows   flowCare
 	pods    podCare
@@ -67,6 +68,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 		refused: map[string]time.Time{},
 		have:    memory{table: ipvs.Table{}},
 		leaving: map[frontend.Key]departures{},
+		rising:  map[frontend.Key]rising{},
 		retry:   map[frontend.Key]backoff{},
 		flows:   flowCare{keys: keySet{}},
 	}
@@ -95,6 +97,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.state.Resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
+		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
 		r.listen()
@@ -115,7 +118,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 			return
 		}
 		have, next := r.tables(time.Now(), keys)
-		build, removal := ipvs.Diff(have, next).Split()
+		build, removal := ipvs.Diff(have, next).Spread(r.Seed, next).Split()
 		result := r.apply(ctx, build, p)
 		result = result.And(r.apply(ctx, r.bearable(removal, next, result), p))
 		surprised := newKeySet(result.Uncertain...)
@@ -220,6 +223,7 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		delete(r.orphans, key)
 		if !exists && want == nil {
 			delete(r.leaving, key)
+			delete(r.rising, key)
 			continue
 		}
 		entry, leaving := drain(now, r.drainTimeout(key), key, present, want, r.leaving[key])
@@ -227,6 +231,7 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		if len(leaving) > 0 {
 			r.leaving[key] = leaving
 		}
+		r.rampOf(now, key, want, present, entry)
 		if entry != nil {
 			next[key] = *entry
 		}

@@ -278,7 +278,7 @@ func TestDuplicateNodePortBelongsToTheOlderAndMovesWhenItGoes(t *testing.T) {
 
 func TestConflictNamesTheServiceThatHoldsThePortNow(t *testing.T) {
 	state := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
-	state.SetAddresses([]netip.Addr{netip.MustParseAddr("10.1.0.10")})
+	state.SetPlaces(at(netip.MustParseAddr("10.1.0.10")))
 	state.Update(Update{Services: []Service{service("a", 30080), service("b", 30080), service("c", 30080)}})
 	state.Resolve()
 	state.Update(Update{Services: []Service{gone("a")}})

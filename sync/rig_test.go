@@ -254,3 +254,6 @@ func bubble(t *testing.T, test func(t *testing.T, kernel *ipvsfake.Kernel, nft *
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, ipvsfake.New(), filtertest.New()) })
 }
+
+// at are addresses that serve, of which no more is known.
+func at(addrs ...netip.Addr) []nodeaddr.Place { return nodeaddr.Places(addrs, nil, nil, nil) }

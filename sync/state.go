@@ -8,6 +8,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // State is everything that decides what the node should serve, and what follows from it. It is pure: the agent feeds
@@ -18,12 +19,12 @@ import (
 type State struct {
 	Defaults
 
-	services  map[ServiceID]Service
-	addresses []netip.Addr // sorted
-	podless   Families     // those of which nobody knows this node's pods
-	ledger    *allocator.Ledger
-	refused   map[string]struct{} // schedulers that this kernel has not
-	source    []Problem           // problems that belong to no Service
+	services map[ServiceID]Service
+	places   []nodeaddr.Place // the addresses that serve, sorted
+	podless  Families         // those of which nobody knows this node's pods
+	ledger   *allocator.Ledger
+	refused  map[string]struct{} // schedulers that this kernel has not
+	source   []Problem           // problems that belong to no Service
 
 	want   map[frontend.Key]Frontend
 	keys   map[ServiceID][]frontend.Key // the keys of want by Service
@@ -74,20 +75,31 @@ func (s *State) Update(u Update) {
 	s.source = u.Problems
 }
 
-// SetAddresses says which addresses of the node serve. It concerns every Service, if it changes anything.
-func (s *State) SetAddresses(addrs []netip.Addr) {
-	addrs = slices.Compact(slices.SortedFunc(slices.Values(addrs), netip.Addr.Compare))
-	if slices.Equal(addrs, s.addresses) {
+// SetPlaces says which addresses of the node serve, and where they stand. It concerns every Service, if it changes anything.
+func (s *State) SetPlaces(places []nodeaddr.Place) {
+	places = slices.Clone(places)
+	slices.SortFunc(places, func(a, b nodeaddr.Place) int { return a.Addr.Compare(b.Addr) })
+	places = slices.CompactFunc(places, func(a, b nodeaddr.Place) bool { return a.Addr == b.Addr })
+	if slices.EqualFunc(places, s.places, nodeaddr.Place.Equal) {
 		return
 	}
-	s.addresses = addrs
+	s.places = places
 	for id := range s.services {
 		s.claims[id] = struct{}{}
 	}
 }
 
+// Places are the addresses that serve, sorted.
+func (s *State) Places() []nodeaddr.Place { return s.places }
+
 // Addresses are the addresses that serve, sorted.
-func (s *State) Addresses() []netip.Addr { return slices.Clone(s.addresses) }
+func (s *State) Addresses() []netip.Addr {
+	addrs := make([]netip.Addr, len(s.places))
+	for i, p := range s.places {
+		addrs[i] = p.Addr
+	}
+	return addrs
+}
 
 // SetPodsKnown says of which families this node's pods can be told from other clients. It matters to policy Local.
 func (s *State) SetPodsKnown(known Families) {
@@ -191,9 +203,9 @@ func (s *State) claimsOf(id ServiceID) []allocator.Claim {
 // keysOf are the frontends that a port asks for on this node.
 func (s *State) keysOf(svc Service, port ServicePort) []frontend.Key {
 	var keys []frontend.Key
-	for _, addr := range s.addresses {
-		if svc.Families.Has(addr) {
-			keys = append(keys, frontend.NewKey(addr, port.Protocol, port.NodePort))
+	for _, place := range s.places {
+		if svc.servedAt(place) {
+			keys = append(keys, frontend.NewKey(place.Addr, port.Protocol, port.NodePort))
 		}
 	}
 	return keys
@@ -206,7 +218,7 @@ func (s *State) frontends(id ServiceID) map[frontend.Key]Frontend {
 	for _, port := range svc.Ports {
 		for _, key := range s.keysOf(svc, port) {
 			if holder, ok := s.ledger.Holder(key); ok && holder.ID == id {
-				all[key] = desired(id, port, key, s.schedulerOf(port), s.Masquerade)
+				all[key] = desired(svc, port, key, s.schedulerOf(port), s.Masquerade)
 			}
 		}
 	}

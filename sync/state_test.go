@@ -19,7 +19,7 @@ func resolved(services []Service, addrs ...string) (*State, []string) {
 	for _, text := range addrs {
 		list = append(list, netip.MustParseAddr(text))
 	}
-	s.SetAddresses(list)
+	s.SetPlaces(at(list...))
 	s.Resolve()
 	var texts []string
 	for _, p := range s.Problems() {

@@ -9,6 +9,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // PortView says what becomes of one Service port on this node, for people and scripts.
@@ -36,9 +37,39 @@ type FrontendView struct {
 	Masquerade filter.Masquerade
 	// Internal: only this node and its pods may connect.
 	Internal bool
-	Reals    []netip.AddrPort
+	Reals    []RealView
 	// Why says in words why there are no real servers, or why nobody else may connect; empty if there are some for all.
 	Why string
+}
+
+// RealView is a real server that gets new connections.
+type RealView struct {
+	Addr   netip.AddrPort
+	Weight uint32
+}
+
+// SettingsView are the settings of one Service.
+type SettingsView struct {
+	Service  ServiceID
+	Settings []Setting
+}
+
+// ViewSettings is what the authors of Services chose beyond what Kubernetes knows, and what is in force of it on this
+// node, sorted by Service.
+func (s *State) ViewSettings() []SettingsView {
+	var views []SettingsView
+	for _, id := range slices.SortedFunc(maps.Keys(s.services), ServiceID.Compare) {
+		settings := slices.Clone(s.services[id].Settings)
+		for i, chosen := range settings {
+			if _, refused := s.refused[chosen.Scheduler]; refused {
+				settings[i].InForce, settings[i].Why = s.Scheduler, fmt.Sprintf("this node's kernel has no scheduler %q", chosen.Scheduler)
+			}
+		}
+		if len(settings) > 0 {
+			views = append(views, SettingsView{Service: id, Settings: settings})
+		}
+	}
+	return views
 }
 
 // View is every port of every Service that opens one on nodes, sorted by Service, in the order of the spec.
@@ -74,7 +105,7 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	}
 	keys := s.keysOf(svc, port)
 	if len(keys) == 0 {
-		v.NotServed = "no address of this node is chosen for its address family"
+		v.NotServed = s.unservedBecause(svc)
 	}
 	for _, key := range keys {
 		f, _ := s.want[key]
@@ -82,7 +113,9 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 		fv := FrontendView{Key: key, Holder: holder.ID, Served: holder.ID == svc.ID}
 		if fv.Served {
 			fv.Masquerade, fv.Internal = f.Masquerade, f.Internal
-			fv.Reals = f.Entry.RealKeys()
+			for _, addr := range f.Entry.RealKeys() {
+				fv.Reals = append(fv.Reals, RealView{Addr: addr, Weight: f.Entry.Reals[addr].Weight})
+			}
 			fv.Why = lackingBecause(port, key.Addr)
 		}
 		v.Frontends = append(v.Frontends, fv)
@@ -90,10 +123,22 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	return v
 }
 
+// unservedBecause says why a Service asks for no address of this node.
+func (s *State) unservedBecause(svc Service) string {
+	if svc.Networks != nil && slices.ContainsFunc(s.places, func(p nodeaddr.Place) bool { return svc.Families.Has(p.Addr) }) {
+		return "the Service's networks select no address that serves on this node"
+	}
+	return "no address of this node is chosen for its address family"
+}
+
 // lackingBecause says why a port has no endpoint to use for the family of addr, or none for clients from outside; empty if
 // it has some.
 func lackingBecause(port ServicePort, addr netip.Addr) string {
-	if c := choose(port, addr); len(c.use) > 0 && !c.internal {
+	c := choose(port, addr)
+	switch up := func(e Endpoint) bool { return !e.Maintenance }; {
+	case len(c.use) > 0 && !slices.ContainsFunc(c.use, up):
+		return fmt.Sprintf("all that could be used, %d of them, have weight 0", len(c.use))
+	case len(c.use) > 0 && !c.internal:
 		return ""
 	}
 	var family, here int

@@ -36,12 +36,15 @@ type options struct {
 	podBridge          string
 	podInterfacePrefix string
 
-	scheduler         string
+	networks          []string
+	sourceRanges      string
 	allowedSchedulers []string
-	syncPeriod        time.Duration
-	drainTimeout      time.Duration
-	adopt             bool
-	timeouts          ipvs.Timeouts
+
+	scheduler    string
+	syncPeriod   time.Duration
+	drainTimeout time.Duration
+	adopt        bool
+	timeouts     ipvs.Timeouts
 
 	healthz  string
 	metrics  string
@@ -50,8 +53,9 @@ type options struct {
 	verbosity int
 	initOnly  bool
 
-	// spec is nodePortAddresses and podNetworks clusterCIDRs, parsed by validate.
+	// spec is nodePortAddresses, named networks and podNetworks clusterCIDRs, parsed by validate.
 	spec        nodeaddr.Spec
+	named       nodeaddr.Networks
 	podNetworks []netip.Prefix
 }
 
@@ -97,7 +101,6 @@ func (o *options) graceFlags() group {
 func (o *options) schedulerFlags() group {
 	g := newGroup("IPVS")
 	g.flags.StringVar(&o.scheduler, "ipvs-scheduler", "rr", "`name` of the scheduler for Services that choose none")
-	g.flags.StringSliceVar(&o.allowedSchedulers, "allowed-schedulers", kernelSchedulers, "the schedulers that a Service may choose with the annotation kube-ipvs.io/scheduler, a `list` of names")
 	return g
 }
 
@@ -137,7 +140,7 @@ func (o *options) generalFlags() group {
 
 // runGroups are all flags of run, which check takes too.
 func runGroups(o *options) []group {
-	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
+	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.choiceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
 }
 
 // validate joins everything that is wrong with the flags of run.
@@ -193,6 +196,7 @@ func (o *options) validatePlanning() []error {
 		errs = append(errs, fmt.Errorf("--ipvs-scheduler: unknown scheduler %q: the kernel has %s; a scheduler of your own goes into --allowed-schedulers too",
 			o.scheduler, strings.Join(kernelSchedulers, ", ")))
 	}
+	errs = append(errs, o.validateChoices()...)
 	return append(errs, o.validateTraffic()...)
 }
 
@@ -215,6 +219,8 @@ func (o *options) translation(node string) kube.Options {
 		NodeNeeded:        o.spec.UsesPrimary(),
 		ServiceProxyName:  o.serviceProxyName,
 		AllowedSchedulers: o.allowedSchedulers,
+		Networks:          o.named,
+		SpecSourceRanges:  o.sourceRanges == rangesFromSpec,
 	}
 }
 

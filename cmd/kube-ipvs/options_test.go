@@ -24,7 +24,7 @@ func TestDefaultsOfRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &options{
-		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all",
+		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation",
 		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
 		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs",
 	}
@@ -40,7 +40,7 @@ func TestDefaultsOfRun(t *testing.T) {
 func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	got, err := configured(t, "", "--kubeconfig=a", "--manifests=b", "--hostname-override=c", "--service-proxy-name=d",
 		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--masquerade=h", "--detect-local-mode=i", "--cluster-cidr=j,k",
-		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
+		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
 		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7")
 	if err != nil {
@@ -50,6 +50,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		kubeconfig: "a", manifests: "b", nodeName: "c", serviceProxyName: "d",
 		nodePortAddresses: []string{"10.0.0.0/8", "all"}, addressGrace: time.Second,
 		masquerade: "h", detectLocalMode: "i", clusterCIDRs: []string{"j", "k"}, podBridge: "l", podInterfacePrefix: "m",
+		networks: []string{"n=o,p", "q=r"}, sourceRanges: "s",
 		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
 		healthz:  "e", metrics: "f", stateDir: "g", verbosity: 7,
@@ -64,7 +65,8 @@ func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 	for _, flag := range []string{
 		"--ipvs-sync-period=999ms", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
 		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
-		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=",
+		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=", "--network=dmz", "--network=all=10.0.0.0/8", "--network=dmz=10.0.0.1",
+		"--nodeport-source-ranges=both",
 	} {
 		o, err := configured(t, "", flag)
 		if err != nil {
@@ -94,14 +96,22 @@ func TestWhatIsUnusualIsValid(t *testing.T) {
 }
 
 func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
-	o, err := configured(t, "", "--service-proxy-name=ours", "--allowed-schedulers=sh", "--nodeport-addresses=primary,10.0.0.0/8")
+	o, err := configured(t, "", "--service-proxy-name=ours", "--allowed-schedulers=sh", "--nodeport-addresses=primary,10.0.0.0/8",
+		"--network=dmz=iface:eth1", "--nodeport-source-ranges=spec")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := o.validate(); err != nil {
 		t.Fatal(err)
 	}
-	want := kube.Options{NodeName: "node1", NodeNeeded: true, ServiceProxyName: "ours", AllowedSchedulers: []string{"sh"}}
+	dmz, err := nodeaddr.ParseSpec([]string{"iface:eth1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := kube.Options{
+		NodeName: "node1", NodeNeeded: true, ServiceProxyName: "ours", AllowedSchedulers: []string{"sh"},
+		Networks: nodeaddr.Networks{"dmz": dmz}, SpecSourceRanges: true,
+	}
 	if diff := cmp.Diff(want, o.translation("node1")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

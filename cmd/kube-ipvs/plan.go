@@ -53,7 +53,7 @@ is 0 if everything could be planned, 2 if some objects were skipped, 1 if the in
 			return o.run(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.schedulerFlags(), out, general)
+	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), out, general)
 	return cmd
 }
 
@@ -127,7 +127,7 @@ func (o *planOptions) plan(stdin io.Reader) (*plan, error) {
 	}
 	p.state.Update(update)
 	p.state.SetPodsKnown(o.podsKnown(object))
-	p.state.SetAddresses(serving)
+	p.state.SetPlaces(nodeaddr.Places(serving, all, object.Primary(), nil))
 	p.state.Resolve()
 	p.problems = p.state.Problems()
 	return p, nil

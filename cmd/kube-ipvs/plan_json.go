@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"net/netip"
 	"strings"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -17,6 +16,7 @@ type (
 		NotServing   []addressJSON `json:"notServing"`
 		ServicePorts []portJSON    `json:"servicePorts"`
 		HealthChecks []checkJSON   `json:"healthChecks"`
+		Settings     []settingJSON `json:"settings"`
 		Problems     []problemJSON `json:"problems"`
 	}
 	addressJSON struct {
@@ -43,7 +43,16 @@ type (
 		Masquerade  string   `json:"masquerade"` // none, pods, remote or all
 		Internal    bool     `json:"internal"`   // only the node and its pods may connect
 		RealServers []string `json:"realServers"`
+		Weights     []uint32 `json:"weights"` // of the real servers, in their order
 		Reason      string   `json:"reason,omitempty"`
+	}
+	settingJSON struct {
+		Namespace string `json:"namespace"`
+		Service   string `json:"service"`
+		Name      string `json:"name"` // the annotation, or the field
+		Written   string `json:"written"`
+		InForce   string `json:"inForce"`
+		Reason    string `json:"reason,omitempty"` // why not all of it is
 	}
 	checkJSON struct {
 		Namespace string             `json:"namespace"`
@@ -67,7 +76,7 @@ type (
 
 func printJSON(w io.Writer, p *plan) error {
 	out := planJSON{
-		Node: p.node, Addresses: []addressJSON{}, NotServing: []addressJSON{}, ServicePorts: []portJSON{}, HealthChecks: []checkJSON{}, Problems: []problemJSON{},
+		Node: p.node, Addresses: []addressJSON{}, NotServing: []addressJSON{}, ServicePorts: []portJSON{}, HealthChecks: []checkJSON{}, Settings: []settingJSON{}, Problems: []problemJSON{},
 	}
 	for _, a := range p.addresses {
 		out.Addresses = append(out.Addresses, addressJSON{Address: a.Addr.String(), Interface: a.Interface})
@@ -80,6 +89,13 @@ func printJSON(w io.Writer, p *plan) error {
 	}
 	for _, v := range p.state.ViewChecks() {
 		out.HealthChecks = append(out.HealthChecks, checkToJSON(v))
+	}
+	for _, v := range p.state.ViewSettings() {
+		for _, s := range v.Settings {
+			out.Settings = append(out.Settings, settingJSON{
+				Namespace: v.Service.Namespace, Service: v.Service.Name, Name: s.Name, Written: s.Written, InForce: s.InForce, Reason: s.Why,
+			})
+		}
 	}
 	for _, problem := range p.problems {
 		out.Problems = append(out.Problems, problemJSON{
@@ -102,7 +118,10 @@ func portToJSON(v sync.PortView) portJSON {
 		Frontends: []frontendJSON{},
 	}
 	for _, f := range v.Frontends {
-		fj := frontendJSON{Address: f.Key.Addr.String(), Served: f.Served, Masquerade: f.Masquerade.String(), Internal: f.Internal, RealServers: texts(f.Reals), Reason: f.Why}
+		fj := frontendJSON{Address: f.Key.Addr.String(), Served: f.Served, Masquerade: f.Masquerade.String(), Internal: f.Internal, RealServers: []string{}, Weights: []uint32{}, Reason: f.Why}
+		for _, r := range f.Reals {
+			fj.RealServers, fj.Weights = append(fj.RealServers, r.Addr.String()), append(fj.Weights, r.Weight)
+		}
 		if !f.Served {
 			fj.Holder = f.Holder.String()
 			fj.Reason = "another Service holds the port"
@@ -122,12 +141,4 @@ func checkToJSON(v sync.CheckView) checkJSON {
 		check.Addresses = append(check.Addresses, aj)
 	}
 	return check
-}
-
-func texts(addrs []netip.AddrPort) []string {
-	out := make([]string, len(addrs))
-	for i, a := range addrs {
-		out[i] = a.String()
-	}
-	return out
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -28,6 +30,7 @@ func printTable(w io.Writer, p *plan) error {
 	b.WriteByte('\n')
 	printPorts(&b, p.state.View())
 	printChecks(&b, p.state.ViewChecks())
+	printSettings(&b, p.state.ViewSettings())
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -78,6 +81,59 @@ func checkAnswer(a sync.CheckAddressView) string {
 	return fmt.Sprintf("200: %d ready endpoints on this node", a.LocalEndpoints)
 }
 
+// realTexts are real servers, with their weights where those say something.
+func realTexts(reals []sync.RealView) []string {
+	weighted := slices.ContainsFunc(reals, func(r sync.RealView) bool { return r.Weight != 1 })
+	texts := make([]string, len(reals))
+	for i, r := range reals {
+		texts[i] = r.Addr.String()
+		if weighted {
+			texts[i] += fmt.Sprintf(" weight %d", r.Weight)
+		}
+	}
+	return texts
+}
+
+// printSettings says what authors of Services chose, and what of it is in force.
+func printSettings(b *strings.Builder, views []sync.SettingsView) {
+	if len(views) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tSETTING\tWRITTEN\tIN FORCE")
+	for _, v := range views {
+		service := v.Service.String()
+		for _, s := range v.Settings {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", service, s.Name, shortened(s.Written), inForce(s))
+			service = ""
+		}
+	}
+	_ = t.Flush() // into b
+}
+
+func inForce(s sync.Setting) string {
+	switch {
+	case s.Why == "":
+		return s.InForce
+	case s.InForce == "":
+		return "not in force: " + s.Why
+	}
+	return s.InForce + "; " + s.Why
+}
+
+// shownValue is how much of a value is shown to people: it may be a list of thousands, and have any character in it.
+const shownValue = 60
+
+func shortened(value string) string {
+	quoted := strconv.Quote(value)
+	text := quoted[1 : len(quoted)-1]
+	if runes := []rune(text); len(runes) > shownValue {
+		text = string(runes[:shownValue]) + "..."
+	}
+	return text
+}
+
 func describe(a nodeaddr.Address) string {
 	if a.Interface == "" {
 		return a.Addr.String()
@@ -104,9 +160,7 @@ func printPort(t io.Writer, v sync.PortView) {
 		case len(f.Reals) == 0:
 			lines = []string{"none, connections are refused: " + f.Why}
 		default:
-			for _, r := range f.Reals {
-				lines = append(lines, r.String())
-			}
+			lines = append(lines, realTexts(f.Reals)...)
 		}
 		if f.Internal {
 			lines = append(lines, "for this node and its pods; connections from elsewhere are dropped: "+f.Why)

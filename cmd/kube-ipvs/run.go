@@ -98,7 +98,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
 		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
-		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt,
+		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
 	})
 	endpoints, err := o.endpoints(ctx, reconciler)
 	if err != nil {

@@ -55,7 +55,7 @@ func used(t *testing.T) []string {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}}
 		client := fake.NewClientset(node)
-		source := kube.NewInformers(client, kube.Options{NodeName: "node1"}, logr.Discard())
+		source := kube.NewInformers(kube.Client{Kubernetes: client}, kube.Options{NodeName: "node1"}, logr.Discard())
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- source.Run(ctx) }()

@@ -1,62 +1,237 @@
 package kube
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // annotationPrefix is that of every annotation of ours.
 const annotationPrefix = "kube-ipvs.io/"
 
+// kubeRouterPrefix is that of kube-router's annotations of Services.
+const kubeRouterPrefix = "kube-router.io/service."
+
+// The annotations that somebody asks for by name.
 const (
-	annotationScheduler      = "scheduler"
-	annotationAffinityPrefix = "affinity-prefix"
+	annotationNetworks       = annotationPrefix + "networks"
+	annotationSourceRanges   = annotationPrefix + "source-ranges"
+	annotationScheduler      = annotationPrefix + "scheduler"
+	annotationSchedulerFlags = annotationPrefix + "scheduler-flags"
+	annotationWeights        = annotationPrefix + "weights"
+	annotationLowerThreshold = annotationPrefix + "lower-threshold"
+	annotationAffinityPrefix = annotationPrefix + "affinity-prefix"
 )
 
-// annotations is what a Service asks for by annotation.
-type annotations struct {
+// annotation is one that Services may carry.
+type annotation struct {
+	// key is its whole name.
+	key string
+	// values and meaning are for people: what may be written, and what it does. Example is a value.
+	values, example, meaning string
+	// otherwise is what counts where the value cannot be read. A restriction closes its Service then: no node port of it
+	// is served, since it must not be open wider than its author asked for.
+	otherwise string
+	restricts bool
+	// chooses: it is the scheduler.
+	chooses bool
+	// insteadOf is the annotation of ours that makes this one go unread.
+	insteadOf string
+	// read takes the value in and says what is in force by it, in canonical form. It is nil for what later versions read.
+	read func(value string, o Options, w *wanted) (inForce string, err error)
+}
+
+// wanted is what a Service asks for by annotation.
+type wanted struct {
+	// networks is nil for all addresses that serve.
+	networks *nodeaddr.Spec
+	// allow and deny are whose new connections are taken and dropped; none of both is everybody.
+	allow, deny []netip.Prefix
 	// scheduler is "" for the node's default.
 	scheduler string
+	flags     sync.SchedulerFlags
+	weights   weights
+	limits    sync.Limits
+	slowStart time.Duration
 	// prefix4 and prefix6 group clients for session affinity; 0 is each client by itself.
 	prefix4, prefix6 uint8
-	// closed: the Service restricts who reaches it in a way that is not enforced, so nobody does.
+	// closed: the Service restricts who reaches it in a way that cannot be read, so nobody does.
 	closed bool
+	// settings are the annotations that it has, in the order of the table.
+	settings []sync.Setting
+}
+
+// annotations is the one table of them: what is read, documented, checked and shown is what stands here.
+func annotations() []annotation {
+	return []annotation{
+		{
+			key: annotationNetworks, restricts: true, read: readNetworks,
+			values:  "names of `--network`, CIDRs, `iface:NAME` (globs allowed), `primary`, `all`; separated by commas",
+			example: "internal,10.9.0.0/16",
+			meaning: "narrows the node addresses that serve the Service to those that an entry selects. It never widens `--nodeport-addresses`. A name that is not defined on a node selects nothing there",
+		},
+		{
+			key: annotationSourceRanges, restricts: true, read: readAllowed,
+			values:  "CIDRs and addresses of both families, separated by commas",
+			example: "10.0.0.0/8,fd00::/8",
+			meaning: "only clients in these ranges may connect; without a range of a family, nobody of that family. Others are dropped. It is decided for new connections, by the client's address as this node sees it, pods and the node itself included",
+		},
+		{
+			key: annotationPrefix + "deny-source-ranges", restricts: true, read: readDenied,
+			values:  "CIDRs and addresses of both families, separated by commas",
+			example: "10.66.0.0/16",
+			meaning: "clients in these ranges are dropped, also where `source-ranges` allows them",
+		},
+		{
+			key: annotationScheduler, chooses: true, read: readScheduler, otherwise: "the node's default is used",
+			values:  "a name that `--allowed-schedulers` has",
+			example: "wlc",
+			meaning: "the scheduler of the Service's virtual servers. One that the node's kernel lacks falls back to `--ipvs-scheduler`, with an Event. A change loses new connections for a moment",
+		},
+		{
+			key: annotationSchedulerFlags, read: readSchedulerFlags, otherwise: "the scheduler's defaults are used",
+			values:  "`sh-port`, `sh-fallback`, `sh-no-fallback`, `mh-port`, `mh-fallback`, `mh-no-fallback`; separated by commas",
+			example: "mh-port",
+			meaning: "`sh` and `mh` choose by the client's address, with `-port` by its port too. They fall back to another real server where the chosen one takes no new connection; `-no-fallback` refuses those clients, also while real servers are drained",
+		},
+		{
+			key: annotationWeights, read: readWeights, otherwise: "all endpoints have weight 1",
+			values:  "`zone:NAME=WEIGHT`, `node:NAME=WEIGHT`, `label:KEY=WEIGHT`, `label:KEY=VALUE=WEIGHT`, `*=WEIGHT`; separated by commas, WEIGHT from 0 to 65535",
+			example: "node:worker-7=0,zone:eu-1a=3",
+			meaning: "the weight of an endpoint is that of the first entry that fits its zone, its node or a label of its node; 1 where none fits. With 0 it gets no new connection and keeps those it has. Other weights count with wrr, wlc, lblc, lblcr, sed, nq, sh, mh, fo, ovf and twos",
+		},
+		{
+			key: annotationPrefix + "upper-threshold", read: readUpperThreshold, otherwise: "there is no limit",
+			values:  "a number from 1 to 2147483647",
+			example: "1000",
+			meaning: "an endpoint that has this many connections through one virtual server of a node gets no further one from it. Where all have, new connections are refused. Each node and each of its addresses counts for itself",
+		},
+		{
+			key: annotationLowerThreshold, read: readLowerThreshold, otherwise: "it is three quarters of the upper one, as the kernel has it",
+			values:  "a number from 1 to the upper threshold",
+			example: "800",
+			meaning: "an endpoint that has reached its upper threshold gets connections again once it has fewer than this",
+		},
+		{
+			key: annotationPrefix + "slow-start", read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
+			values:  "a duration from 1s to 1h",
+			example: "30s",
+			meaning: "an endpoint that is new beside others gets its weight in ten steps over this time. It counts with wrr, wlc, sed and nq",
+		},
+		{
+			key: annotationAffinityPrefix, read: readAffinityPrefix, otherwise: "each client counts by itself",
+			values:  "prefix lengths, for example `/24,/64`: up to /32 for IPv4, above for IPv6",
+			example: "/24,/64",
+			meaning: "clients of one network count as one for `sessionAffinity: ClientIP`",
+		},
+		{key: annotationPrefix + "drain-timeout"},
+		{key: annotationPrefix + "extra-ports"},
+		{
+			key: kubeRouterPrefix + "scheduler", insteadOf: annotationScheduler, chooses: true, read: readScheduler, otherwise: "the node's default is used",
+			values:  "a name that `--allowed-schedulers` has",
+			example: "lc",
+			meaning: "as `kube-ipvs.io/scheduler`, for Services that kube-router served",
+		},
+		{
+			key: kubeRouterPrefix + "schedflags", insteadOf: annotationSchedulerFlags, read: readKubeRouterFlags, otherwise: "the scheduler's defaults are used",
+			values:  "`flag-1`, `flag-2`, `flag-3`; separated by commas",
+			example: "flag-1,flag-2",
+			meaning: "as kube-router reads it, which is for `mh` alone: `flag-2` is `mh-port`; `flag-1` is `mh-fallback`, which is on anyway; `flag-3` means nothing",
+		},
+	}
 }
 
 // readAnnotations reports what is unknown or not in force. A bad value counts as absent, except that a restriction
-// closes its Service, also one that is misspelt: it must not be open wider than its author asked for.
-func readAnnotations(svc *corev1.Service, o Options, r *report) annotations {
-	var a annotations
-	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
-		name, ours := strings.CutPrefix(key, annotationPrefix)
-		if !ours {
+// closes its Service, also one that is misspelt.
+func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
+	var w wanted
+	rangesOfSpec(svc, o, &w, r)
+	if only(svc.Annotations, isRead) == nil {
+		return w
+	}
+	for _, a := range annotations() {
+		value, there := svc.Annotations[a.key]
+		if !there {
 			continue
 		}
-		switch value := svc.Annotations[key]; {
-		case name == annotationScheduler:
-			a.scheduler = scheduler(value, o.AllowedSchedulers, r)
-		case name == annotationAffinityPrefix:
-			a.prefix4, a.prefix6 = affinityPrefix(value, r)
-			if svc.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
-				r.invalid("annotation %s has no effect without sessionAffinity: ClientIP", key)
-			}
-		case slices.Contains(restrictions(), name):
-			a.closed = true
-			r.add(sync.Unsupported, true, "annotation "+key+" is not enforced yet; no node port of the Service is served, "+
-				"since it would be open wider than it asks")
-		case slices.Contains(laterAnnotations(), name):
-			r.unsupported("annotation %s has no effect yet", key)
+		setting := sync.Setting{Name: a.key, Written: value}
+		switch _, instead := svc.Annotations[a.insteadOf]; {
+		case a.read == nil:
+			setting.Why = "has no effect yet"
+			r.unsupported("annotation %s has no effect yet", a.key)
+		case instead:
+			setting.Why = "not read, since " + a.insteadOf + " is there"
 		default:
-			a.closed = unknown(name, r) || a.closed
+			setting.InForce, setting.Why = a.take(value, o, &w, r)
+			if a.chooses {
+				setting.Scheduler = w.scheduler
+			}
+		}
+		w.settings = append(w.settings, setting)
+	}
+	w.checkTogether(svc, r)
+	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
+		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(knownAnnotations(), name) {
+			w.closed = unknown(name, r) || w.closed
 		}
 	}
-	return a
+	return w
+}
+
+// take reads one value, and says what is in force or why it is not.
+func (a annotation) take(value string, o Options, w *wanted, r *report) (inForce, why string) {
+	inForce, err := a.read(value, o, w)
+	var note noteError
+	switch {
+	case err == nil:
+		return inForce, ""
+	case asNote(err, &note): // it is in force, but for what the note says
+		r.invalid("annotation %s: %s", a.key, note)
+		return inForce, note.Error()
+	case a.restricts:
+		w.closed = true
+		r.skipped("annotation %s: %v; no node port of the Service is served until it is mended, since it would be open wider than it asks", a.key, err)
+		return "", fmt.Sprintf("%v; the Service is not served", err)
+	}
+	r.invalid("annotation %s: %v; %s", a.key, err, a.otherwise)
+	return "", fmt.Sprintf("%v; %s", err, a.otherwise)
+}
+
+// checkTogether reports what makes no sense beside the rest of the Service.
+func (w *wanted) checkTogether(svc *corev1.Service, r *report) {
+	if w.prefix4+w.prefix6 > 0 && svc.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+		w.withdraw(annotationAffinityPrefix, "has no effect without sessionAffinity: ClientIP", r)
+	}
+	switch upper, lower := w.limits.Upper, w.limits.Lower; {
+	case lower > 0 && upper == 0:
+		w.limits.Lower = 0
+		w.withdraw(annotationLowerThreshold, "has no effect without upper-threshold", r)
+	case lower > upper:
+		w.limits.Lower = 0
+		w.withdraw(annotationLowerThreshold, fmt.Sprintf("%d is above the upper threshold %d; three quarters of that are used, as the kernel has it", lower, upper), r)
+	}
+	if most := w.weights.most(); w.slowStart > 0 && most > maxSlowStartWeight {
+		w.weights = nil
+		w.withdraw(annotationWeights, fmt.Sprintf("weight %d is above %d, which is the most with slow-start; all endpoints have weight 1", most, maxSlowStartWeight), r)
+	}
+}
+
+// withdraw says that an annotation that could be read is not in force.
+func (w *wanted) withdraw(key, why string, r *report) {
+	r.invalid("annotation %s: %s", key, why)
+	for i := range w.settings {
+		if w.settings[i].Name == key {
+			w.settings[i].InForce, w.settings[i].Why = "", why
+		}
+	}
 }
 
 // unknown reports an annotation that does not exist, and whether it was probably meant to be a restriction.
@@ -76,77 +251,27 @@ func unknown(name string, r *report) (restricts bool) {
 	return false
 }
 
-func scheduler(value string, allowed []string, r *report) string {
-	if slices.Contains(allowed, value) {
-		return value
-	}
-	r.invalid("annotation %s: scheduler %q is not one of those allowed (%s); the node's default is used",
-		annotationPrefix+annotationScheduler, value, strings.Join(slices.Sorted(slices.Values(allowed)), ", "))
-	return ""
-}
-
-// affinityPrefix reads a list of prefix lengths such as "/24,/64": up to /32 for IPv4, above for IPv6. With anything
-// wrong in it all of it counts as absent.
-func affinityPrefix(value string, r *report) (prefix4, prefix6 uint8) {
-	for entry := range strings.SplitSeq(value, ",") {
-		bits, slash := strings.CutPrefix(strings.TrimSpace(entry), "/")
-		n, err := strconv.ParseUint(bits, 10, 8)
-		length := uint8(n)
-		switch {
-		case !slash || err != nil || length == 0 || length > 128:
-		case length <= 32 && prefix4 == 0:
-			prefix4 = length
-			continue
-		case length > 32 && prefix6 == 0:
-			prefix6 = length
-			continue
-		}
-		r.invalid("annotation %s: %q: write a prefix length of each family, for example /24,/64 (up to /32 is for IPv4, above for IPv6); "+
-			"each client counts by itself", annotationPrefix+annotationAffinityPrefix, entry)
-		return 0, 0
-	}
-	return prefix4, prefix6
+// isRead reports whether an annotation is looked at, known or not.
+func isRead(key string) bool {
+	return strings.HasPrefix(key, annotationPrefix) || strings.HasPrefix(key, kubeRouterPrefix)
 }
 
 // restrictions narrow who reaches a Service.
-func restrictions() []string { return []string{"networks", "source-ranges", "deny-source-ranges"} }
-
-// laterAnnotations are the names that later versions read, apart from the restrictions.
-func laterAnnotations() []string {
-	return []string{"scheduler-flags", "drain-timeout", "weights", "extra-ports"}
+func restrictions() []string {
+	return names(func(a annotation) bool { return a.restricts })
 }
 
+// knownAnnotations are those of ours, without the prefix.
 func knownAnnotations() []string {
-	return slices.Concat([]string{annotationScheduler, annotationAffinityPrefix}, restrictions(), laterAnnotations())
+	return names(func(annotation) bool { return true })
 }
 
-// probablyMeant is the known annotation that the fewest edits make of name. It is "" where half of it had to be written
-// anew: nothing is probable then.
-func probablyMeant(name string) string {
-	meant := slices.MinFunc(knownAnnotations(), func(a, b string) int { return edits(name, a) - edits(name, b) })
-	if edits(name, meant) > len(meant)/2 {
-		return ""
-	}
-	return meant
-}
-
-// edits is the Levenshtein distance: letters added, left out or changed.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+func names(of func(annotation) bool) []string {
+	var all []string
+	for _, a := range annotations() {
+		if name, ours := strings.CutPrefix(a.key, annotationPrefix); ours && of(a) {
+			all = append(all, name)
 		}
 	}
-	return row[len(b)]
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -14,21 +15,30 @@ const (
 	clientBurst = 40
 )
 
+// Client talks to an API server.
+type Client struct {
+	Kubernetes kubernetes.Interface
+	// Metadata reads objects without what is in them.
+	Metadata metadata.Interface
+}
+
 // NewClient is a client for the API server that the kubeconfig file names, or for the one whose cluster the agent runs
 // in if kubeconfig is "". It reads files and the environment and connects to nobody. host is the server's URL.
-func NewClient(kubeconfig, version string) (client kubernetes.Interface, host string, err error) {
+func NewClient(kubeconfig, version string) (client Client, host string, err error) {
 	config, err := clientConfig(kubeconfig)
 	if err != nil {
-		return nil, "", err
+		return Client{}, "", err
 	}
 	config.UserAgent = "kube-ipvs/" + version
 	config.QPS, config.Burst = clientQPS, clientBurst
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	wrapTransport(config)
-	client, err = kubernetes.NewForConfig(config)
+	if client.Kubernetes, err = kubernetes.NewForConfig(config); err == nil {
+		client.Metadata, err = metadata.NewForConfig(config)
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("client for %s: %w", config.Host, err)
+		return Client{}, "", fmt.Errorf("client for %s: %w", config.Host, err)
 	}
 	return client, config.Host, nil
 }

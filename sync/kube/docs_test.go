@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"reflect"
@@ -48,8 +49,8 @@ func TestEveryLabelAndAnnotationIsDocumented(t *testing.T) {
 			`metadata.labels["` + corev1.IsHeadlessService + `"]`,
 		},
 	}
-	for _, name := range knownAnnotations() {
-		read["Service"] = append(read["Service"], `metadata.annotations["`+annotationPrefix+name+`"]`)
+	for _, a := range annotations() {
+		read["Service"] = append(read["Service"], `metadata.annotations["`+a.key+`"]`)
 	}
 	for title, want := range read {
 		var got []string
@@ -116,4 +117,44 @@ func documentedFields(t *testing.T, title string) []string {
 		}
 	}
 	return names
+}
+
+// docs/annotations.md is what the table says. UPDATE_GOLDEN=1 writes it.
+func TestAnnotationsAreDocumentedFromTheirTable(t *testing.T) {
+	const path = "../../docs/annotations.md"
+	want := annotationsPage()
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		must(t, os.WriteFile(path, []byte(want), 0o644))
+	}
+	got, err := os.ReadFile(path)
+	must(t, err)
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("%s (-table +file), UPDATE_GOLDEN=1 writes it:\n%s", path, diff)
+	}
+}
+
+func annotationsPage() string {
+	var b strings.Builder
+	b.WriteString(`# Annotations of Services
+
+<!-- written by go test ./sync/kube from the table in sync/kube/annotations.go -->
+
+What the author of a Service may choose. ` + "`kube-ipvs plan`" + ` prints for each Service what is written and what of it is in force on a
+node. A value that cannot be read counts as absent, with an Event; but one that restricts who reaches the Service closes it, since
+it must not be open wider than its author asked for. No value touches another Service, and none is remembered: without its
+annotations a Service is served as if it never had any.
+
+`)
+	for _, a := range annotations() {
+		if a.read == nil {
+			continue
+		}
+		otherwise := "no node port of the Service is served"
+		if !a.restricts {
+			otherwise = a.otherwise
+		}
+		fmt.Fprintf(&b, "## %s\n\n%s%s.\n\n- Written as: %s\n- Example: `%s: %q`\n- If it cannot be read: %s\n\n",
+			a.key, strings.ToUpper(a.meaning[:1]), a.meaning[1:], a.values, a.key, a.example, otherwise)
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
 }

@@ -16,13 +16,13 @@ import (
 
 // addEndpoints gives each port the endpoints of the slices' ports of the same name and protocol. What a slice has for
 // none of the ports is nobody's business here.
-func addEndpoints(ports []sync.ServicePort, endpointSlices []*discoveryv1.EndpointSlice, o Options) []sync.Problem {
+func addEndpoints(ports []sync.ServicePort, endpointSlices []*discoveryv1.EndpointSlice, w weights, o Options) []sync.Problem {
 	if len(ports) == 0 {
 		return nil
 	}
 	var problems []sync.Problem
 	for _, slice := range endpointSlices {
-		problems = append(problems, addSlice(ports, slice, o)...)
+		problems = append(problems, addSlice(ports, slice, w, o)...)
 	}
 	for i := range ports {
 		ports[i].Endpoints = unique(ports[i].Endpoints)
@@ -30,7 +30,7 @@ func addEndpoints(ports []sync.ServicePort, endpointSlices []*discoveryv1.Endpoi
 	return problems
 }
 
-func addSlice(ports []sync.ServicePort, slice *discoveryv1.EndpointSlice, o Options) []sync.Problem {
+func addSlice(ports []sync.ServicePort, slice *discoveryv1.EndpointSlice, w weights, o Options) []sync.Problem {
 	if _, headless := slice.Labels[corev1.IsHeadlessService]; headless {
 		return nil
 	}
@@ -49,7 +49,7 @@ func addSlice(ports []sync.ServicePort, slice *discoveryv1.EndpointSlice, o Opti
 	for _, p := range slice.Ports {
 		number, wantedBy := match(ports, p, r)
 		if len(wantedBy) > 0 && endpoints == nil {
-			endpoints = readEndpoints(slice, o, r)
+			endpoints = readEndpoints(slice, w, o, r)
 		}
 		for _, port := range wantedBy {
 			port.Endpoints = slices.Grow(port.Endpoints, len(endpoints))
@@ -100,7 +100,7 @@ func match(ports []sync.ServicePort, p discoveryv1.EndpointPort, r *report) (uin
 }
 
 // readEndpoints reads the slice's endpoints that can be used; their ports are still 0.
-func readEndpoints(slice *discoveryv1.EndpointSlice, o Options, r *report) []sync.Endpoint {
+func readEndpoints(slice *discoveryv1.EndpointSlice, w weights, o Options, r *report) []sync.Endpoint {
 	endpoints := make([]sync.Endpoint, 0, len(slice.Endpoints))
 	faults := tally{}
 	for i := range slice.Endpoints {
@@ -115,13 +115,13 @@ func readEndpoints(slice *discoveryv1.EndpointSlice, o Options, r *report) []syn
 			faults.add(fault, text)
 			continue
 		}
-		endpoints = append(endpoints, endpoint(e, addr, slice.Namespace, o))
+		endpoints = append(endpoints, endpoint(e, addr, slice.Namespace, w, o))
 	}
 	faults.reportTo(r)
 	return endpoints
 }
 
-func endpoint(e *discoveryv1.Endpoint, addr netip.Addr, namespace string, o Options) sync.Endpoint {
+func endpoint(e *discoveryv1.Endpoint, addr netip.Addr, namespace string, w weights, o Options) sync.Endpoint {
 	node := ""
 	if e.NodeName != nil {
 		node = *e.NodeName
@@ -134,6 +134,14 @@ func endpoint(e *discoveryv1.Endpoint, addr netip.Addr, namespace string, o Opti
 		Terminating: isTrue(e.Conditions.Terminating, false),
 		Node:        node,
 		Target:      target(e.TargetRef, namespace),
+	}
+	if len(w) > 0 {
+		zone := ""
+		if e.Zone != nil {
+			zone = *e.Zone
+		}
+		result.Weight = w.of(zone, node, o.NodeLabels[node])
+		result.Maintenance = result.Weight == 0
 	}
 	if h := e.Hints; h != nil {
 		for _, n := range h.ForNodes {
@@ -212,7 +220,8 @@ func unique(endpoints []sync.Endpoint) []sync.Endpoint {
 			cmp.Compare(a.NodeHint, b.NodeHint),
 			cmp.Compare(a.ZoneHint, b.ZoneHint),
 			cmp.Compare(a.Node, b.Node),
-			cmp.Compare(a.Target, b.Target))
+			cmp.Compare(a.Target, b.Target),
+			cmp.Compare(a.Weight, b.Weight))
 	})
 	return slices.CompactFunc(endpoints, func(a, b sync.Endpoint) bool { return a.Addr == b.Addr })
 }

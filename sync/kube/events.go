@@ -28,7 +28,7 @@ var _ sync.Events = (*Informers)(nil)
 // storm. Those of core/v1 are used: the ones of events.k8s.io take problems of one Reason for the same, whatever they say.
 func (i *Informers) recordEvents(ctx context.Context) {
 	broadcaster := record.NewBroadcaster(record.WithContext(logr.NewContext(ctx, i.log)))
-	broadcaster.StartRecordingToSink(eventSink{ctx, i.client})
+	broadcaster.StartRecordingToSink(eventSink{ctx, i.client.Kubernetes})
 	source := corev1.EventSource{Component: eventSource, Host: i.options.NodeName}
 	recorder := broadcaster.NewRecorder(scheme.Scheme, source).WithLogger(i.log)
 	i.tell.Store(new(func(about *corev1.ObjectReference, reason, message string) {

@@ -17,6 +17,7 @@ const (
 	kindServices       = "Services"
 	kindEndpointSlices = "EndpointSlices"
 	kindThisNode       = "Node"
+	kindNodeLabels     = "labels of Nodes"
 )
 
 // feed is an informer that hands what it sees to State.

@@ -40,16 +40,16 @@ func healthCheck(svc *corev1.Service, ports []sync.ServicePort, r *report) uint1
 	return port
 }
 
-// localReady are the addresses of the ready endpoints on this node. As with kube-proxy all ports of the slices count,
+// localReady are the addresses of the ready endpoints on this node, but for those in maintenance. As with kube-proxy all ports of the slices count,
 // also those that no port of the Service is for, and of duplicates the same one as for traffic. What is wrong with an
 // address is reported where it is used.
-func localReady(endpointSlices []*discoveryv1.EndpointSlice, o Options) []netip.Addr {
+func localReady(endpointSlices []*discoveryv1.EndpointSlice, w weights, o Options) []netip.Addr {
 	var all []sync.Endpoint
 	for _, slice := range endpointSlices {
 		if !hasPorts(slice) {
 			continue
 		}
-		endpoints := readEndpoints(slice, o, &report{})
+		endpoints := readEndpoints(slice, w, o, &report{})
 		for _, p := range slice.Ports {
 			if p.Port == nil || !validPort(*p.Port) {
 				continue
@@ -62,7 +62,7 @@ func localReady(endpointSlices []*discoveryv1.EndpointSlice, o Options) []netip.
 	}
 	var ready []netip.Addr
 	for _, e := range unique(all) {
-		if e.Local && e.Ready {
+		if e.Local && e.Ready && !e.Maintenance {
 			ready = append(ready, e.Addr.Addr())
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -29,7 +28,7 @@ const (
 // no Update at all; when it cannot be reached later, what it said last stays.
 type Informers struct {
 	*State
-	client kubernetes.Interface
+	client Client
 	log    logr.Logger
 	// selectAll: the API server does not know the field selectors of Services, which came with Kubernetes 1.31.
 	selectAll atomic.Bool
@@ -41,7 +40,7 @@ var _ sync.Source = (*Informers)(nil)
 
 // NewInformers makes the source. The Node is always needed here: if there is none of that name, no endpoint is local
 // and no Event finds its way, whatever chooses the addresses.
-func NewInformers(client kubernetes.Interface, o Options, log logr.Logger) *Informers {
+func NewInformers(client Client, o Options, log logr.Logger) *Informers {
 	o.NodeNeeded = true
 	return &Informers{
 		State:  newState(o, "it is not known to the API server; is --hostname-override right?"),
@@ -62,28 +61,33 @@ func (i *Informers) Run(ctx context.Context) error {
 	for _, f := range feeds {
 		running.Go(func() { f.informer.RunWithContext(logr.NewContext(ctx, i.log)) })
 	}
+	labelsListed := make(chan struct{})
+	var labels error
+	running.Go(func() { labels = i.followLabels(logr.NewContext(ctx, i.log), labelsListed) })
 	if i.waitForLists(ctx, feeds) {
+		i.awaitLabels(ctx, labelsListed)
 		i.change(i.setSynced)
 	}
 	<-ctx.Done()
-	return nil
+	running.Wait()
+	return labels
 }
 
 func (i *Informers) feeds() ([]feed, error) {
 	services, err := newFeed(kindServices, i,
-		coreinformers.NewTypedFilteredServiceInformer(i.client, metav1.NamespaceAll, noResync, nil, i.selectServices),
+		coreinformers.NewTypedFilteredServiceInformer(i.client.Kubernetes, metav1.NamespaceAll, noResync, nil, i.selectServices),
 		i.setService, i.deleteService)
 	if err != nil {
 		return nil, err
 	}
 	endpointSlices, err := newFeed(kindEndpointSlices, i,
-		discoveryinformers.NewTypedFilteredEndpointSliceInformer(i.client, metav1.NamespaceAll, noResync, nil, selectSlices),
+		discoveryinformers.NewTypedFilteredEndpointSliceInformer(i.client.Kubernetes, metav1.NamespaceAll, noResync, nil, selectSlices),
 		i.setSlice, i.deleteSlice)
 	if err != nil {
 		return nil, err
 	}
 	node, err := newFeed(kindThisNode, i,
-		coreinformers.NewTypedFilteredNodeInformer(i.client, noResync, nil, i.selectNode),
+		coreinformers.NewTypedFilteredNodeInformer(i.client.Kubernetes, noResync, nil, i.selectNode),
 		i.setNode, i.deleteNode)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -27,6 +28,7 @@ import (
 type cluster struct {
 	*testing.T
 	client     *fake.Clientset
+	nodes      *metadatafake.FakeMetadataClient
 	source     *Informers
 	translated *[]string
 	version    int
@@ -39,7 +41,8 @@ func newCluster(t *testing.T, o Options, log logr.Logger, objects ...runtime.Obj
 		c.touch(o.(metav1.Object))
 	}
 	c.client = fake.NewClientset(objects...)
-	c.source = NewInformers(c.client, o, log)
+	c.nodes = metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
+	c.source = NewInformers(Client{Kubernetes: c.client, Metadata: c.nodes}, o, log)
 	counting, names := counted(c.source.options)
 	counting.nodeMissing = c.source.nodeMissing
 	c.source.State, c.translated = counting, names
@@ -319,7 +322,7 @@ func (w *watches) expire(t *testing.T) {
 
 // Whatever chooses the addresses: without the Node no endpoint is local.
 func TestTheAPIServersNodeIsAlwaysNeeded(t *testing.T) {
-	i := NewInformers(fake.NewClientset(), Options{NodeName: "node-a"}, logr.Discard())
+	i := NewInformers(Client{Kubernetes: fake.NewClientset()}, Options{NodeName: "node-a"}, logr.Discard())
 	i.change(i.setSynced)
 	expectUpdate(t, i.State, "problem [invalid, skipped] Node node-a: it is not known to the API server; is --hostname-override right?\n")
 }

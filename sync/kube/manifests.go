@@ -236,6 +236,7 @@ func (m *Manifests) set(o object) {
 		m.setSlice(value)
 	case *corev1.Node:
 		m.setNode(value)
+		m.setNodeLabels(value.Name, value.Labels)
 	}
 }
 
@@ -248,5 +249,6 @@ func (m *Manifests) remove(key objectKey) {
 		m.deleteSlice(name)
 	case kindNode:
 		m.deleteNode(name)
+		m.deleteNodeLabels(name.Name)
 	}
 }

@@ -38,7 +38,7 @@ func TestAPIServerThatRefusesIsNamedAndDoesNotDelayTheEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- NewInformers(client, testOptions(), log).Run(ctx) }()
+	go func() { ended <- NewInformers(Client{Kubernetes: client}, testOptions(), log).Run(ctx) }()
 	deadline := time.After(10 * time.Second)
 	for named := false; !named; {
 		select {

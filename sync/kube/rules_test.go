@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -59,7 +60,7 @@ func ruleOptions(t *testing.T, content []byte) Options {
 func serve(addrs []netip.Addr, update sync.Update) *sync.State {
 	s := sync.NewState(sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	s.Update(update)
-	s.SetAddresses(addrs)
+	s.SetPlaces(nodeaddr.Places(addrs, nil, nil, nil))
 	s.Resolve()
 	return s
 }
@@ -102,8 +103,8 @@ func renderFrontend(b *strings.Builder, s *sync.State, f sync.FrontendView) {
 	}
 	frontend, _ := s.Want(f.Key)
 	fmt.Fprintf(b, "  %s %s, masquerades %s\n", f.Key, frontend.Entry.VirtualServer, f.Masquerade)
-	for _, addr := range f.Reals {
-		fmt.Fprintf(b, "    %s %s\n", addr, frontend.Entry.Reals[addr])
+	for _, real := range f.Reals {
+		fmt.Fprintf(b, "    %s %s\n", real.Addr, frontend.Entry.Reals[real.Addr])
 	}
 	var quiet []netip.AddrPort
 	for addr := range frontend.Quiet {

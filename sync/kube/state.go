@@ -34,6 +34,8 @@ type State struct {
 	// delivered is what the consumer knows of each Service that is not Empty.
 	delivered map[sync.ServiceID]sync.Service
 
+	labels nodeLabels
+
 	node         sync.Node
 	nodeProblems []sync.Problem
 	// nodeKnown: node is, or was, the Node; nodePresent: it is there now; nodeDirty: the consumer does not know it.
@@ -45,8 +47,11 @@ type State struct {
 
 // newState is an empty State. nodeMissing is the message of the problem that there is no Node o.NodeName.
 func newState(o Options, nodeMissing string) *State {
+	labels := nodeLabels{byNode: map[string]map[string]string{}, wanted: make(chan struct{})}
+	o.NodeLabels = labels.byNode
 	return &State{
 		options:     o,
+		labels:      labels,
 		nodeMissing: nodeMissing,
 		translate:   Translate,
 		changed:     make(chan struct{}, 1),
@@ -154,6 +159,9 @@ func (s *State) change(f func()) {
 func (s *State) setService(svc *corev1.Service) {
 	id := serviceID(svc)
 	s.services[id] = svc
+	if weighsByLabels(svc) {
+		s.wantLabels()
+	}
 	s.mark(id)
 }
 

@@ -1,15 +1,13 @@
 package kube
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // strip keeps the fields that Translate reads, so that a node remembers no more of the cluster than it needs. Anything
-// but the three kinds passes unchanged (the informer's mark for an object that was deleted unseen).
+// but the kinds below passes unchanged (the informer's mark for an object that was deleted unseen).
 func strip(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Service:
@@ -18,6 +16,8 @@ func strip(obj any) (any, error) {
 		return stripSlice(o), nil
 	case *corev1.Node:
 		return stripNode(o), nil
+	case *metav1.PartialObjectMetadata:
+		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: o.Name, ResourceVersion: o.ResourceVersion, Labels: o.Labels}}, nil
 	}
 	return obj, nil
 }
@@ -46,10 +46,12 @@ func stripService(svc *corev1.Service) *corev1.Service {
 			SessionAffinity:       svc.Spec.SessionAffinity,
 			SessionAffinityConfig: svc.Spec.SessionAffinityConfig,
 			HealthCheckNodePort:   svc.Spec.HealthCheckNodePort,
+
+			LoadBalancerSourceRanges: svc.Spec.LoadBalancerSourceRanges,
 		},
 	}
 	stripped.Labels = only(svc.Labels, func(key string) bool { return key == labelServiceProxyName })
-	stripped.Annotations = only(svc.Annotations, func(key string) bool { return strings.HasPrefix(key, annotationPrefix) })
+	stripped.Annotations = only(svc.Annotations, isRead)
 	return stripped
 }
 
@@ -65,7 +67,7 @@ func stripSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	})
 	for i, e := range slice.Endpoints {
 		kept := &stripped.Endpoints[i]
-		kept.Conditions, kept.NodeName, kept.Hints = e.Conditions, e.NodeName, e.Hints
+		kept.Conditions, kept.NodeName, kept.Zone, kept.Hints = e.Conditions, e.NodeName, e.Zone, e.Hints
 		if len(e.Addresses) > 0 {
 			kept.Addresses = e.Addresses[:1]
 		}

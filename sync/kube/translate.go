@@ -8,7 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -28,6 +30,12 @@ type Options struct {
 	ServiceProxyName string
 	// AllowedSchedulers are the scheduler names that a Service may choose; none of them means that no Service may.
 	AllowedSchedulers []string
+	// Networks are the names that Services may choose addresses by.
+	Networks nodeaddr.Networks
+	// SpecSourceRanges: spec.loadBalancerSourceRanges counts for node ports too.
+	SpecSourceRanges bool
+	// NodeLabels are the labels of nodes by their name, as far as weights need them. State fills it in.
+	NodeLabels map[string]map[string]string
 }
 
 // Translate says what svc asks of the node, given the EndpointSlices that belong to it (State keeps them by their label
@@ -43,13 +51,16 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		return result
 	}
 	r := &report{object: "Service " + result.ID.String()}
-	if wanted := readAnnotations(svc, o, r); typeOpensNodePorts(svc, r) && !wanted.closed {
+	w := readAnnotations(svc, o, r)
+	result.Settings = w.settings
+	if typeOpensNodePorts(svc, r) && !w.closed {
 		result.Families = families(svc, endpointSlices, r)
-		result.Ports = nodePorts(svc, wanted, r)
-		sliceProblems := addEndpoints(result.Ports, endpointSlices, o)
+		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
+		result.Ports = nodePorts(svc, w, r)
+		sliceProblems := addEndpoints(result.Ports, endpointSlices, w.weights, o)
 		r.problems = append(r.problems, sliceProblems...)
 		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
-			result.LocalReady = localReady(endpointSlices, o)
+			result.LocalReady = localReady(endpointSlices, w.weights, o)
 		}
 	}
 	sortProblems(r.problems)
@@ -93,13 +104,13 @@ func typeOpensNodePorts(svc *corev1.Service, r *report) bool {
 }
 
 // nodePorts are the ports of svc that are open on nodes, still without endpoints.
-func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.ServicePort {
+func nodePorts(svc *corev1.Service, w wanted, r *report) []sync.ServicePort {
 	if svc.Name == "" {
 		r.skipped("the Service has no name; give it one in metadata.name")
 		return nil
 	}
 	policy := trafficPolicy(svc, r)
-	sticky := affinity(svc, wanted, r)
+	sticky := affinity(svc, w, r)
 	type opened struct {
 		nodePort uint16
 		protocol frontend.Protocol
@@ -136,7 +147,9 @@ func nodePorts(svc *corev1.Service, wanted annotations, r *report) []sync.Servic
 		if port.Name == "" && len(svc.Spec.Ports) > 1 {
 			r.invalid("%s has no name beside other ports; it is served by endpoint ports without a name, name it", portLabel(p))
 		}
-		port.Policy, port.Scheduler, port.Affinity = policy, wanted.scheduler, sticky
+		port.Policy, port.Affinity = policy, sticky
+		port.Scheduler, port.SchedulerFlags = w.scheduler, w.flags
+		port.Limits, port.SlowStart = w.limits, w.slowStart
 		ports = append(ports, port)
 	}
 	return ports
@@ -186,7 +199,7 @@ const (
 	maxAffinity     = 24 * time.Hour
 )
 
-func affinity(svc *corev1.Service, wanted annotations, r *report) sync.Affinity {
+func affinity(svc *corev1.Service, w wanted, r *report) sync.Affinity {
 	switch a := svc.Spec.SessionAffinity; a {
 	case "", corev1.ServiceAffinityNone:
 		return sync.Affinity{}
@@ -203,5 +216,5 @@ func affinity(svc *corev1.Service, wanted annotations, r *report) sync.Affinity 
 		r.invalid("sessionAffinityConfig: a timeout of %s is not between 1 and 86400 seconds; %s is used", timeout, defaultAffinity)
 		timeout = defaultAffinity
 	}
-	return sync.Affinity{Timeout: timeout, Prefix4: wanted.prefix4, Prefix6: wanted.prefix6}
+	return sync.Affinity{Timeout: timeout, Prefix4: w.prefix4, Prefix6: w.prefix6}
 }
