@@ -27,6 +27,8 @@ type Frontend struct {
 	Internal bool
 	// Sources says whose new connections are taken; nil is everybody's.
 	Sources *filter.Sources
+	// Extra: nobody but the Service's author says that the port is ours.
+	Extra bool
 	// SlowStart is the time over which a new real server gets its weight; 0 is at once.
 	SlowStart time.Duration
 }
@@ -57,6 +59,7 @@ func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, 
 		Masquerade: masquerade,
 		Internal:   c.internal,
 		Sources:    svc.Sources,
+		Extra:      port.Extra,
 		SlowStart:  port.slowStart(scheduler),
 		endpoints:  port.Endpoints,
 	}

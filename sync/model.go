@@ -111,6 +111,8 @@ type ServicePort struct {
 	// Port is the port inside the cluster: for people, it decides nothing here.
 	Port     uint16
 	NodePort uint16
+	// Extra: NodePort is not one that the API server allocated, but asked for by the Service's author beside it.
+	Extra    bool
 	Protocol frontend.Protocol
 	Policy   TrafficPolicy
 	// Scheduler is the Service's own choice, "" for the node's default.
@@ -210,11 +212,15 @@ const (
 	KernelRefused Reason = "kernel-refused"
 	// ListenFailed: a health check port cannot be listened on.
 	ListenFailed Reason = "listen-failed"
+	// PortInUse: a program of the node, or a virtual server of somebody else, is on the port.
+	PortInUse Reason = "port-in-use"
+	// OutOfRange: the node port lies outside of the API server's range, which may give it to nobody else one day.
+	OutOfRange Reason = "out-of-range"
 )
 
 // Reasons lists all of them.
 func Reasons() []Reason {
-	return []Reason{Invalid, Unsupported, Conflict, NoAddress, NoPodNetwork, KernelRefused, ListenFailed}
+	return []Reason{Invalid, Unsupported, Conflict, NoAddress, NoPodNetwork, KernelRefused, ListenFailed, PortInUse, OutOfRange}
 }
 
 // Problem is something that a user wrote and that is not, or not entirely, in force.

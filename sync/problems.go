@@ -71,8 +71,8 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 	if len(keys) == 0 && len(s.places) > 0 && svc.Networks == nil { // networks that this node has not are a choice; without any address there is one problem, not one for each port
 		found = append(found, Problem{
 			Object: object, Reason: NoAddress,
-			Message: fmt.Sprintf("node port %d/%s is not served here: --nodeport-addresses chooses no address of its family on this node",
-				port.NodePort, port.Protocol),
+			Message: fmt.Sprintf("%s %d/%s is not served here: --nodeport-addresses chooses no address of its family on this node",
+				portWord(port), port.NodePort, port.Protocol),
 		})
 	}
 	if unknown := s.podless & familiesOf(keys); unknown != 0 && port.Policy == Local {
@@ -83,11 +83,19 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 				port.NodePort, port.Protocol, unknown),
 		})
 	}
-	for _, r := range s.rivals(svc, keys, allocator.NodePort) {
+	for _, r := range s.rivals(svc, keys, port.kind()) {
 		found = append(found, Problem{
 			Object: object, Reason: Conflict, Skipped: true,
-			Message: fmt.Sprintf("node port %d/%s on %s belongs to Service %s, %s: give one of the two another nodePort",
-				port.NodePort, port.Protocol, strings.Join(r.addrs, ", "), r.holder, r.why),
+			Message: fmt.Sprintf("%s %d/%s on %s belongs to Service %s, %s: give one of the two another port",
+				portWord(port), port.NodePort, port.Protocol, strings.Join(r.addrs, ", "), r.holder, r.why),
+		})
+	}
+	found = append(found, s.inTheWay(object, svc, port, keys)...)
+	if !port.Extra && s.NodePortRange.Size() > 0 && !s.NodePortRange.Contains(port.NodePort) {
+		found = append(found, Problem{
+			Object: object, Reason: OutOfRange,
+			Message: fmt.Sprintf("node port %d/%s is outside of the API server's range %s (--service-node-port-range): it is served all the same, but nobody keeps it from being used twice",
+				port.NodePort, port.Protocol, s.NodePortRange),
 		})
 	}
 	found = append(found, s.idleSettings(object, port)...)
@@ -97,6 +105,21 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 			Message: fmt.Sprintf("node port %d/%s is served with scheduler %s: this node's kernel has no scheduler %q (module ip_vs_%s)",
 				port.NodePort, port.Protocol, s.Scheduler, port.Scheduler, port.Scheduler),
 		})
+	}
+	return found
+}
+
+// inTheWay are the obstacles to those frontends of a port that its Service holds, one problem for each kind of them.
+func (s *State) inTheWay(object string, svc Service, port ServicePort, keys []frontend.Key) []Problem {
+	addrs := map[obstacle][]string{}
+	for _, key := range keys {
+		if o := s.obstacleTo(port, key); o.what != "" && s.ledger.Holds(svc.ID, allocator.Claim{Key: key, Kind: port.kind()}) {
+			addrs[o] = append(addrs[o], key.Addr.String())
+		}
+	}
+	var found []Problem
+	for o, list := range addrs {
+		found = append(found, obstacleProblem(object, port, o.what, o.blocks, strings.Join(list, ", ")))
 	}
 	return found
 }
@@ -146,7 +169,7 @@ func (s *State) rivals(svc Service, keys []frontend.Key, kind allocator.Kind) []
 		all[i].addrs = append(all[i].addrs, key.Addr.String())
 		switch {
 		case !s.ledger.Holds(holder.ID, allocator.Claim{Key: key, Kind: kind}):
-			all[i].why = "which has it as a node port"
+			all[i].why = "which has it as a " + s.ledger.Claimants(key)[0].Kind.String()
 		case holder.Created.Before(svc.Created):
 			all[i].why = "which is older"
 		default:

@@ -31,7 +31,8 @@ type State struct {
 	claims map[ServiceID]struct{}       // Services whose claims have to be entered anew
 	dirty  map[ServiceID]struct{}       // Services whose frontends have to be computed anew
 
-	checks checks
+	checks    checks
+	obstacles obstacles
 
 	problems map[ServiceID][]Problem // by Service, sorted
 	news     map[ServiceID]struct{}  // Services whose problems may have changed since they were asked for
@@ -43,6 +44,10 @@ type Defaults struct {
 	Scheduler string
 	// Masquerade is MasqueradeAll, as in kube-proxy, or MasqueradeRemote: endpoints on this node see their clients.
 	Masquerade filter.Masquerade
+	// PortConflict says what becomes of node ports on which programs of the node listen.
+	PortConflict PortConflict
+	// NodePortRange is the API server's --service-node-port-range.
+	NodePortRange allocator.Range
 }
 
 // NewState is an empty state.
@@ -194,7 +199,7 @@ func (s *State) claimsOf(id ServiceID) []allocator.Claim {
 	var claims []allocator.Claim
 	for _, port := range svc.Ports {
 		for _, key := range s.keysOf(svc, port) {
-			claims = append(claims, allocator.Claim{Key: key, Kind: allocator.NodePort})
+			claims = append(claims, allocator.Claim{Key: key, Kind: port.kind()})
 		}
 	}
 	return append(claims, s.checkClaims(svc)...)
@@ -211,13 +216,21 @@ func (s *State) keysOf(svc Service, port ServicePort) []frontend.Key {
 	return keys
 }
 
-// frontends are those of a Service that it also holds.
+// kind is that of the claims of a port.
+func (p ServicePort) kind() allocator.Kind {
+	if p.Extra {
+		return allocator.ExtraPort
+	}
+	return allocator.NodePort
+}
+
+// frontends are those of a Service that it also holds, and that nobody else is in the way of.
 func (s *State) frontends(id ServiceID) map[frontend.Key]Frontend {
 	svc := s.services[id]
 	all := map[frontend.Key]Frontend{}
 	for _, port := range svc.Ports {
 		for _, key := range s.keysOf(svc, port) {
-			if holder, ok := s.ledger.Holder(key); ok && holder.ID == id {
+			if s.ledger.Holds(id, allocator.Claim{Key: key, Kind: port.kind()}) && !s.obstacleTo(port, key).blocks {
 				all[key] = desired(svc, port, key, s.schedulerOf(port), s.Masquerade)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -18,6 +19,7 @@ type PortView struct {
 	Name      string // the port's name, may be empty
 	Port      uint16
 	NodePort  uint16
+	Extra     bool // asked for beside the node ports
 	Protocol  frontend.Protocol
 	Policy    TrafficPolicy
 	Scheduler string // in force
@@ -30,8 +32,10 @@ type PortView struct {
 // FrontendView is one address of a PortView.
 type FrontendView struct {
 	Key frontend.Key
-	// Served is false if another Service holds the frontend.
+	// Served is false if another Service holds the frontend, or if Obstacle is not empty.
 	Served bool
+	// Obstacle says who else is on the port, so that it is not served.
+	Obstacle string
 	// Holder is the Service that holds it.
 	Holder     ServiceID
 	Masquerade filter.Masquerade
@@ -100,7 +104,7 @@ func (s *State) Table() ipvs.Table {
 
 func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	v := PortView{
-		Service: svc.ID, Name: port.Name, Port: port.Port, NodePort: port.NodePort, Protocol: port.Protocol,
+		Service: svc.ID, Name: port.Name, Port: port.Port, NodePort: port.NodePort, Extra: port.Extra, Protocol: port.Protocol,
 		Policy: port.Policy, Scheduler: s.schedulerOf(port),
 	}
 	keys := s.keysOf(svc, port)
@@ -110,7 +114,10 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	for _, key := range keys {
 		f, _ := s.want[key]
 		holder, _ := s.ledger.Holder(key)
-		fv := FrontendView{Key: key, Holder: holder.ID, Served: holder.ID == svc.ID}
+		fv := FrontendView{Key: key, Holder: holder.ID, Served: s.ledger.Holds(svc.ID, allocator.Claim{Key: key, Kind: port.kind()})}
+		if o := s.obstacleTo(port, key); fv.Served && o.blocks {
+			fv.Served, fv.Obstacle = false, o.what
+		}
 		if fv.Served {
 			fv.Masquerade, fv.Internal = f.Masquerade, f.Internal
 			for _, addr := range f.Entry.RealKeys() {

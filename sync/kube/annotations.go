@@ -29,6 +29,7 @@ const (
 	annotationWeights        = annotationPrefix + "weights"
 	annotationLowerThreshold = annotationPrefix + "lower-threshold"
 	annotationAffinityPrefix = annotationPrefix + "affinity-prefix"
+	annotationExtraPorts     = annotationPrefix + "extra-ports"
 )
 
 // annotation is one that Services may carry.
@@ -60,6 +61,8 @@ type wanted struct {
 	flags     sync.SchedulerFlags
 	weights   weights
 	limits    sync.Limits
+	// extraPorts are those that this node allows.
+	extraPorts []extraPort
 	slowStart time.Duration
 	// prefix4 and prefix6 group clients for session affinity; 0 is each client by itself.
 	prefix4, prefix6 uint8
@@ -133,7 +136,12 @@ func annotations() []annotation {
 			meaning: "clients of one network count as one for `sessionAffinity: ClientIP`",
 		},
 		{key: annotationPrefix + "drain-timeout"},
-		{key: annotationPrefix + "extra-ports"},
+		{
+			key: annotationExtraPorts, read: readExtraPorts, otherwise: "no extra port is opened",
+			values:  "`PORT=NAME`, NAME being the name or the number of a port of the Service; separated by commas",
+			example: "443=https,80=http",
+			meaning: "opens ports beside the node port, on the addresses that serve the Service: only those in `--extra-port-range`, never one that is protected (SSH, the kubelet, the agent itself), that the node itself listens on, or that is another Service's node port. Protocols are those of the Service's ports",
+		},
 		{
 			key: kubeRouterPrefix + "scheduler", insteadOf: annotationScheduler, chooses: true, read: readScheduler, otherwise: "the node's default is used",
 			values:  "a name that `--allowed-schedulers` has",

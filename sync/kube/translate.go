@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
@@ -32,6 +33,8 @@ type Options struct {
 	AllowedSchedulers []string
 	// Networks are the names that Services may choose addresses by.
 	Networks nodeaddr.Networks
+	// ExtraPorts are the ports that Services may open beside their node ports.
+	ExtraPorts allocator.Ports
 	// SpecSourceRanges: spec.loadBalancerSourceRanges counts for node ports too.
 	SpecSourceRanges bool
 	// NodeLabels are the labels of nodes by their name, as far as weights need them. State fills it in.
@@ -57,6 +60,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		result.Families = families(svc, endpointSlices, r)
 		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
 		result.Ports = nodePorts(svc, w, r)
+		result.Ports = w.equip(append(result.Ports, extraPorts(svc, w, result.Ports, r)...), svc, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, w.weights, o)
 		r.problems = append(r.problems, sliceProblems...)
 		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
@@ -83,7 +87,7 @@ func concerns(svc *corev1.Service, o Options) bool {
 		return false
 	}
 	opens := func(p corev1.ServicePort) bool { return hasNodePort(p) || needsNodePort(svc) }
-	return svc.Spec.ClusterIP != corev1.ClusterIPNone && (slices.ContainsFunc(svc.Spec.Ports, opens) || asksHealth(svc))
+	return svc.Spec.ClusterIP != corev1.ClusterIPNone && (slices.ContainsFunc(svc.Spec.Ports, opens) || asksHealth(svc) || asksExtra(svc))
 }
 
 // hasNodePort is false for a port of a LoadBalancer with allocateLoadBalancerNodePorts: false, and for one of a manifest
@@ -109,8 +113,6 @@ func nodePorts(svc *corev1.Service, w wanted, r *report) []sync.ServicePort {
 		r.skipped("the Service has no name; give it one in metadata.name")
 		return nil
 	}
-	policy := trafficPolicy(svc, r)
-	sticky := affinity(svc, w, r)
 	type opened struct {
 		nodePort uint16
 		protocol frontend.Protocol
@@ -147,10 +149,19 @@ func nodePorts(svc *corev1.Service, w wanted, r *report) []sync.ServicePort {
 		if port.Name == "" && len(svc.Spec.Ports) > 1 {
 			r.invalid("%s has no name beside other ports; it is served by endpoint ports without a name, name it", portLabel(p))
 		}
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+// equip gives ports what holds for all ports of a Service.
+func (w *wanted) equip(ports []sync.ServicePort, svc *corev1.Service, r *report) []sync.ServicePort {
+	policy, sticky := trafficPolicy(svc, r), affinity(svc, *w, r)
+	for i := range ports {
+		port := &ports[i]
 		port.Policy, port.Affinity = policy, sticky
 		port.Scheduler, port.SchedulerFlags = w.scheduler, w.flags
 		port.Limits, port.SlowStart = w.limits, w.slowStart
-		ports = append(ports, port)
 	}
 	return ports
 }
@@ -164,18 +175,28 @@ func nodePort(p corev1.ServicePort, r *report) (sync.ServicePort, bool) {
 		r.skipped("%s: node port %d is outside 1-65535; it is not served", portLabel(p), p.NodePort)
 		return sync.ServicePort{}, false
 	}
-	protocol, err := frontend.ParseProtocol(cmp.Or(string(p.Protocol), string(corev1.ProtocolTCP)))
+	port, err := readPort(p, uint16(p.NodePort))
 	if err != nil {
 		r.skipped("%s: %v; node port %d is not served", portLabel(p), err, p.NodePort)
 		return sync.ServicePort{}, false
 	}
-	port := sync.ServicePort{Name: p.Name, NodePort: uint16(p.NodePort), Protocol: protocol}
-	if validPort(p.Port) {
-		port.Port = uint16(p.Port)
-	} else {
+	if !validPort(p.Port) {
 		r.invalid("Service port %d is outside 1-65535; its node port %d is served nevertheless", p.Port, p.NodePort)
 	}
 	return port, true
+}
+
+// readPort is a port of a Service as it is open on nodes under a number.
+func readPort(p corev1.ServicePort, number uint16) (sync.ServicePort, error) {
+	protocol, err := frontend.ParseProtocol(cmp.Or(string(p.Protocol), string(corev1.ProtocolTCP)))
+	if err != nil {
+		return sync.ServicePort{}, err
+	}
+	port := sync.ServicePort{Name: p.Name, NodePort: number, Protocol: protocol}
+	if validPort(p.Port) {
+		port.Port = uint16(p.Port)
+	}
+	return port, nil
 }
 
 func validPort(n int32) bool { return n >= 1 && n <= 65535 }
