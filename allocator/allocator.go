@@ -5,15 +5,17 @@
 // range; kubernetes pkg/registry/core/service/portallocator/controller/repair.go reports them). The Ledger arbitrates.
 //
 //	claims ─► Ledger.Set ─► owners whose grants changed
-//	                └─────► Holder(frontend)
+//	                ├─────► Holder(frontend), Claimants(frontend), Claims()
+//	                └─────► Ports() ─► Count, Free (which ports of a band are used, which can be had)
 //
 // The order of claims decides alone, never who came first to this process: the same claims give the same owners on
-// every node, after every restart and in every order of events. The package is pure and knows nothing of Kubernetes.
+// every node, after every restart and in every order of events. The package is pure and knows nothing of Kubernetes,
+// except how its API server divides a Range of node ports into bands.
 package allocator
 
 import (
 	"cmp"
-	"slices"
+	"strconv"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -43,11 +45,26 @@ type Owner struct {
 // Kind says what a claim is for. A lower kind beats a higher one whatever the owners' age.
 type Kind uint8
 
-// NodePort is a port of a Service's spec, HealthCheck the port on which its load balancer asks.
+// NodePort is a port of a Service's spec, HealthCheck the port on which its load balancer asks, ExtraPort one that its
+// annotation asks for beside these.
 const (
 	NodePort Kind = iota
 	HealthCheck
+	ExtraPort
 )
+
+// String is what a person calls it, for example "node port"; "kind-N" for a number without a name here.
+func (k Kind) String() string {
+	switch k {
+	case NodePort:
+		return "node port"
+	case HealthCheck:
+		return "health check"
+	case ExtraPort:
+		return "extra port"
+	}
+	return "kind-" + strconv.Itoa(int(k))
+}
 
 // Claim is an owner's wish for one frontend.
 type Claim struct {
@@ -55,117 +72,18 @@ type Claim struct {
 	Kind Kind
 }
 
-// claimant is one claim on a frontend with its owner.
-type claimant struct {
-	owner Owner
-	kind  Kind
+// Claimant is an owner with the kind of its claim on one frontend.
+type Claimant struct {
+	Owner
+	Kind Kind
 }
 
-// compare orders claimants of one frontend, the holder first: kind, then age, then namespace and name, then UID.
-func (c claimant) compare(o claimant) int {
+// order sorts claimants of one frontend, the holder first: kind, then age, then namespace and name, then UID.
+func (c Claimant) order(o Claimant) int {
 	return cmp.Or(
-		cmp.Compare(c.kind, o.kind),
-		c.owner.Created.Compare(o.owner.Created),
-		c.owner.Compare(o.owner.ID),
-		cmp.Compare(c.owner.UID, o.owner.UID),
+		cmp.Compare(c.Kind, o.Kind),
+		c.Created.Compare(o.Created),
+		c.Compare(o.ID),
+		cmp.Compare(c.UID, o.UID),
 	)
-}
-
-// Ledger knows all claims and, for each frontend, who holds it. The zero value is not usable; see New. It is not safe
-// for concurrent use.
-type Ledger struct {
-	claims map[frontend.Key][]claimant // sorted, the holder first
-	keys   map[ID][]frontend.Key       // what each owner claims
-}
-
-// New is a ledger without claims.
-func New() *Ledger {
-	return &Ledger{claims: map[frontend.Key][]claimant{}, keys: map[ID][]frontend.Key{}}
-}
-
-// Set replaces all claims of owner, none meaning that it is gone, and returns the other owners, sorted, who claim a
-// frontend that has another holder by it: they gained it, lost it, or lose it to somebody else than before, or for
-// another reason (the holder's age, the kind of its claim). It costs as much as owner has claims. A frontend claimed
-// twice by one owner counts once, by its lower kind.
-func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
-	affected := map[ID]struct{}{}
-	concerns := func(rivals []claimant) {
-		for _, c := range rivals {
-			affected[c.owner.ID] = struct{}{}
-		}
-	}
-	before := l.heldBy(owner.ID)
-	for _, key := range l.keys[owner.ID] {
-		l.withdraw(owner.ID, key)
-	}
-	delete(l.keys, owner.ID)
-	for _, c := range claims {
-		l.enter(owner, c)
-	}
-	for _, key := range l.keys[owner.ID] {
-		rivals := l.claims[key]
-		if was, held := before[key]; rivals[0].owner.ID == owner.ID && (!held || was.compare(rivals[0]) != 0) {
-			concerns(rivals[1:])
-		}
-	}
-	for key := range before {
-		if rivals := l.claims[key]; len(rivals) > 0 && rivals[0].owner.ID != owner.ID {
-			concerns(rivals)
-		}
-	}
-	delete(affected, owner.ID)
-	ids := make([]ID, 0, len(affected))
-	for id := range affected {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, ID.Compare)
-	return ids
-}
-
-// Holder is who owns the frontend now; false if nobody claims it.
-func (l *Ledger) Holder(key frontend.Key) (Owner, bool) {
-	if c := l.claims[key]; len(c) > 0 {
-		return c[0].owner, true
-	}
-	return Owner{}, false
-}
-
-// Holds reports whether an owner holds a frontend, and by a claim of this kind.
-func (l *Ledger) Holds(id ID, c Claim) bool {
-	rivals := l.claims[c.Key]
-	return len(rivals) > 0 && rivals[0].owner.ID == id && rivals[0].kind == c.Kind
-}
-
-func (l *Ledger) heldBy(id ID) map[frontend.Key]claimant {
-	held := map[frontend.Key]claimant{}
-	for _, key := range l.keys[id] {
-		if first := l.claims[key][0]; first.owner.ID == id {
-			held[key] = first
-		}
-	}
-	return held
-}
-
-func (l *Ledger) withdraw(id ID, key frontend.Key) {
-	rest := slices.DeleteFunc(l.claims[key], func(c claimant) bool { return c.owner.ID == id })
-	if len(rest) == 0 {
-		delete(l.claims, key)
-		return
-	}
-	l.claims[key] = rest
-}
-
-func (l *Ledger) enter(owner Owner, c Claim) {
-	rivals := l.claims[c.Key]
-	entry := claimant{owner: owner, kind: c.Kind}
-	if i := slices.IndexFunc(rivals, func(r claimant) bool { return r.owner.ID == owner.ID }); i >= 0 {
-		if rivals[i].kind <= c.Kind {
-			return
-		}
-		rivals = slices.Delete(rivals, i, i+1)
-	} else {
-		l.keys[owner.ID] = append(l.keys[owner.ID], c.Key)
-	}
-	at, _ := slices.BinarySearchFunc(rivals, entry, claimant.compare)
-	l.claims[c.Key] = slices.Insert(rivals, at, entry)
 }

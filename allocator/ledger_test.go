@@ -1,14 +1,12 @@
 package allocator_test
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -193,62 +191,94 @@ func TestRivalsAreToldOfAHolderThatHoldsForAnotherReason(t *testing.T) {
 	}
 }
 
-// The reference model keeps all claims in a list and asks for the first in order, each time anew.
-func TestLedgerEqualsASortOfAllClaims(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		l := allocator.New()
-		model := map[string][]uint16{}
-		ages := map[string]int{}
-		type holder struct {
-			name string
-			age  int
+func TestClaimantsStandInTheOrderInWhichTheyWouldTakeOver(t *testing.T) {
+	extra := []allocator.Claim{{Key: key(30080), Kind: allocator.ExtraPort}}
+	check := []allocator.Claim{{Key: key(30080), Kind: allocator.HealthCheck}}
+	l := allocator.New()
+	l.Set(owner("extra", 1), extra)
+	l.Set(owner("young", 4), claims(30080))
+	l.Set(owner("check", 2), check)
+	l.Set(owner("old", 3), claims(30080))
+	want := []allocator.Claimant{
+		{Owner: owner("old", 3)},
+		{Owner: owner("young", 4)},
+		{Owner: owner("check", 2), Kind: allocator.HealthCheck},
+		{Owner: owner("extra", 1), Kind: allocator.ExtraPort},
+	}
+	if diff := cmp.Diff(want, l.Claimants(key(30080))); diff != "" {
+		t.Errorf("claimants (-want +got):\n%s", diff)
+	}
+	for _, c := range want {
+		if first := l.Claimants(key(30080))[0]; first != c {
+			t.Errorf("%s holds it, want %s", first.Name, c.Name)
 		}
-		held := func() map[uint16]holder {
-			h := map[uint16]holder{}
-			for port := uint16(1); port <= 4; port++ {
-				var names []string
-				for name, ports := range model {
-					if slices.Contains(ports, port) {
-						names = append(names, name)
-					}
-				}
-				slices.SortFunc(names, func(a, b string) int {
-					if ages[a] != ages[b] {
-						return ages[a] - ages[b]
-					}
-					if a < b {
-						return -1
-					}
-					return 1
-				})
-				if len(names) > 0 {
-					h[port] = holder{names[0], ages[names[0]]}
-				}
-			}
-			return h
-		}
-		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			name := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name")
-			before := held()
-			ages[name] = rapid.IntRange(1, 3).Draw(t, "age")
-			model[name] = rapid.SliceOfN(rapid.Uint16Range(1, 4), 0, 5).Draw(t, "ports")
-			changed := l.Set(owner(name, ages[name]), claims(model[name]...))
-			after := held()
-			affected := map[allocator.ID]struct{}{}
-			for port := uint16(1); port <= 4; port++ {
-				if got, _ := l.Holder(key(port)); got.Name != after[port].name {
-					t.Fatalf("port %d: %q holds it, want %q", port, got.Name, after[port].name)
-				}
-				for n, ports := range model {
-					if before[port] != after[port] && n != name && slices.Contains(ports, port) {
-						affected[allocator.ID{Namespace: "default", Name: n}] = struct{}{}
-					}
-				}
-			}
-			want := slices.SortedFunc(maps.Keys(affected), allocator.ID.Compare)
-			if !slices.Equal(want, changed) {
-				t.Fatalf("changed %v, want %v", changed, want)
+		l.Set(c.Owner, nil)
+	}
+	if left := l.Claimants(key(30080)); left != nil {
+		t.Errorf("%v claim it after all are gone", left)
+	}
+}
+
+func TestWhatAReaderDoesWithItsClaimantsIsItsOwnAffair(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("old", 1), claims(30080))
+	l.Set(owner("young", 2), claims(30080))
+	before := l.Claimants(key(30080))
+	slices.Reverse(l.Claimants(key(30080)))
+	for _, of := range l.Claims() {
+		clear(of)
+	}
+	l.Set(owner("old", 1), nil)
+	if want := []allocator.Claimant{{Owner: owner("old", 1)}, {Owner: owner("young", 2)}}; !slices.Equal(before, want) {
+		t.Errorf("what was read became %v, want %v", before, want)
+	}
+	if got := holder(t, l, 30080); got != "young" {
+		t.Errorf("%q holds the port, want young", got)
+	}
+}
+
+func TestClaimsAreSortedAndMayBeLeftEarly(t *testing.T) {
+	l := allocator.New()
+	l.Set(owner("a", 1), claims(30082, 30080, 30081))
+	for _, want := range [][]uint16{{30080}, {30080, 30081, 30082}} {
+		var got []uint16
+		for key := range l.Claims() {
+			if got = append(got, key.Port); len(got) == len(want) {
+				break
 			}
 		}
-	})
+		if !slices.Equal(got, want) {
+			t.Errorf("ports %v, want %v", got, want)
+		}
+	}
+}
+
+func TestPortIsClaimedOnceOnWhateverAddressAndForWhateverProtocol(t *testing.T) {
+	dns := []allocator.Claim{
+		{Key: frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30053)},
+		{Key: frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.UDP, 30053)},
+		{Key: frontend.NewKey(netip.MustParseAddr("fd01::10"), frontend.UDP, 30053)},
+		{Key: frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 32000), Kind: allocator.HealthCheck},
+		{Key: frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 443), Kind: allocator.ExtraPort},
+	}
+	l := allocator.New()
+	for _, c := range []struct {
+		claims []allocator.Claim
+		want   string
+	}{{dns, "443,30053,32000"}, {dns[2:], "443,30053,32000"}, {dns[3:], "443,32000"}, {nil, ""}} {
+		l.Set(owner("dns", 1), c.claims)
+		if got := l.Ports().String(); got != c.want {
+			t.Errorf("ports %q, want %q", got, c.want)
+		}
+	}
+}
+
+func TestKindsHaveNames(t *testing.T) {
+	for kind, want := range map[allocator.Kind]string{
+		allocator.NodePort: "node port", allocator.HealthCheck: "health check", allocator.ExtraPort: "extra port", 9: "kind-9",
+	} {
+		if got := kind.String(); got != want {
+			t.Errorf("kind %d is called %q, want %q", uint8(kind), got, want)
+		}
+	}
 }
