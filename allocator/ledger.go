@@ -16,6 +16,7 @@ type Ledger struct {
 	claimants map[frontend.Key][]Claimant // in order, the holder first; no key without any
 	accounts  map[ID]account              // no owner without claims
 	ports     map[uint16]int              // how many keys of claimants have the port
+	changes   uint64
 }
 
 // account is an owner with its claims as normalised makes them.
@@ -38,6 +39,7 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	if sameOwner(was.Owner, owner) && slices.Equal(was.claims, is.claims) {
 		return nil // the most frequent case: of a Service only the endpoints have changed
 	}
+	l.changes++
 	before := make(map[frontend.Key]Claimant, len(is.claims))
 	for _, claims := range [][]Claim{was.claims, is.claims} {
 		for _, c := range claims {
@@ -56,6 +58,9 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	}
 	return l.concerned(owner.ID, before)
 }
+
+// Changes counts the calls of Set that changed any claim or owner: as long as it stays, so does everything else here.
+func (l *Ledger) Changes() uint64 { return l.changes }
 
 // Holder is who owns the frontend now; false if nobody claims it.
 func (l *Ledger) Holder(key frontend.Key) (Owner, bool) {

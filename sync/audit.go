@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -32,6 +33,8 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
 	defer r.noteForeign(table) // when it is known what is wanted
 	if r.adopted {
+		r.noteForeignExtra(table)
+		r.lookForListeners()
 		return r.findDrift(ctx, table, p)
 	}
 	r.adopted = true
@@ -41,6 +44,10 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 // adopt takes over what is there at the start: connections, weights and all.
 func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
 	r.graceForAbsent(time.Now())
+	r.state.SetKept(r.rules.Owned)
+	r.lookForListeners()
+	r.state.Resolve()
+	r.noteForeignExtra(table)
 	r.state.Resolve()
 	ours := newKeySet(r.state.Keys()...)
 	lost := newKeySet()
@@ -71,7 +78,7 @@ func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, ours keySet
 	if !r.Adopt {
 		return nil
 	}
-	left := Foreign(table, r.local, ours.has)
+	left := Foreign(table, r.local, r.NodePortRange, ours.has)
 	if err := r.transact(ctx, filter.Change{AddOwned: left}, p); err != nil {
 		p.fail(fmt.Errorf("take over %d virtual servers that are not ours: %w", len(left), err))
 		return nil
@@ -211,7 +218,7 @@ func (r *Reconciler) logForeignWriter() {
 
 // noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.
 func (r *Reconciler) noteForeign(table ipvs.Table) {
-	r.foreign = Foreign(table, r.local, func(key frontend.Key) bool {
+	r.foreign = Foreign(table, r.local, r.NodePortRange, func(key frontend.Key) bool {
 		_, wanted := r.state.Want(key)
 		return wanted || r.rules.Owned.Has(key)
 	})
@@ -219,15 +226,12 @@ func (r *Reconciler) noteForeign(table ipvs.Table) {
 
 // Foreign lists the virtual servers of a kernel table that stand on a node port of an address of the node and are not
 // ours: each keeps a port open that nobody here knows of.
-func Foreign(table ipvs.Table, local []netip.Addr, ours func(frontend.Key) bool) []frontend.Key {
+func Foreign(table ipvs.Table, local []netip.Addr, nodePorts allocator.Range, ours func(frontend.Key) bool) []frontend.Key {
 	var foreign []frontend.Key
 	for _, key := range table.Keys() {
-		if !ours(key) && inNodePortRange(key.Port) && slices.Contains(local, key.Addr) {
+		if !ours(key) && nodePorts.Contains(key.Port) && slices.Contains(local, key.Addr) {
 			foreign = append(foreign, key)
 		}
 	}
 	return foreign
 }
-
-// inNodePortRange reports whether a port lies in the default --service-node-port-range of the API server.
-func inNodePortRange(port uint16) bool { return port >= 30000 && port <= 32767 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -47,6 +48,11 @@ type Config struct {
 	// DeleteStaleFlows makes the kernel forget the UDP flows to frontends whose answers are expected from elsewhere than
 	// the given real servers, and returns how many there were. It leaves all other flows alone.
 	DeleteStaleFlows func(real map[frontend.Key][]netip.AddrPort) (int, error)
+	// Listeners are the programs that listen on ports of this node, the agent's own left out; nil if nobody looks.
+	Listeners func() ([]Listener, error)
+	// Reserve keeps ports from being given to programs that ask for any; nil if nobody does. It is told of all node ports and extra
+	// ports that Services claim here, whenever they change.
+	Reserve func(ports *allocator.Ports) error
 	// HealthChecks answers load balancers; nil if nobody does.
 	HealthChecks HealthChecks
 	// Events tells authors of Services what is wrong with them; nil leaves it to the log.

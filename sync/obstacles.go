@@ -1,13 +1,17 @@
 package sync
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 // PortConflict says what becomes of a node port on which a program of the node listens.
@@ -20,6 +24,13 @@ const (
 	PortConflictSkip
 )
 
+// Listener is a program that listens on a port of this node.
+type Listener struct {
+	host.Listener
+	// Process says which one, "nginx (process 123)"; "" if nobody knows.
+	Process string
+}
+
 // socket is what programs listen on: every address, or one.
 type socket struct {
 	protocol frontend.Protocol
@@ -28,7 +39,7 @@ type socket struct {
 
 // obstacles are what others than Services have on ports of this node.
 type obstacles struct {
-	listeners map[socket][]host.Listener
+	listeners map[socket][]Listener
 	// foreign are virtual servers that are not ours, as far as an extra port is asked for there.
 	foreign map[frontend.Key]struct{}
 	// kept are frontends that an agent before this one served: nobody takes them away by listening.
@@ -36,15 +47,15 @@ type obstacles struct {
 }
 
 // SetListeners says which programs listen on ports of this node. It concerns the Services that claim such a port.
-func (s *State) SetListeners(listeners []host.Listener) {
-	now := map[socket][]host.Listener{}
+func (s *State) SetListeners(listeners []Listener) {
+	now := map[socket][]Listener{}
 	for _, l := range listeners {
 		at := socket{l.Protocol, l.Port}
 		now[at] = append(now[at], l)
 	}
 	before := s.obstacles.listeners
 	s.obstacles.listeners = now
-	for _, all := range []map[socket][]host.Listener{before, now} {
+	for _, all := range []map[socket][]Listener{before, now} {
 		for at := range all {
 			if !slices.Equal(before[at], now[at]) {
 				s.concernClaimants(at)
@@ -82,6 +93,11 @@ func (s *State) SetForeign(keys []frontend.Key) {
 	}
 }
 
+// AddForeign says of one more virtual server that it is not ours.
+func (s *State) AddForeign(key frontend.Key) {
+	s.SetForeign(append(slices.Collect(maps.Keys(s.obstacles.foreign)), key))
+}
+
 // SetKept names the frontends that an agent before this one served.
 func (s *State) SetKept(keys map[frontend.Key]struct{}) { s.obstacles.kept = maps.Clone(keys) }
 
@@ -103,18 +119,15 @@ func (s *State) obstacleTo(port ServicePort, key frontend.Key) obstacle {
 		return obstacle{"a virtual server that is not ours is there already", true}
 	}
 	listeners := s.obstacles.listeners[socket{key.Protocol, key.Port}]
-	i := slices.IndexFunc(listeners, func(l host.Listener) bool { return l.Takes(key.Addr) })
+	i := slices.IndexFunc(listeners, func(l Listener) bool { return l.Takes(key.Addr) })
 	if i < 0 {
 		return obstacle{}
 	}
 	return obstacle{listenerText(listeners[i]), !serving && (port.Extra || s.PortConflict == PortConflictSkip)}
 }
 
-func listenerText(l host.Listener) string {
-	if l.Process.PID == 0 {
-		return "a program listens there"
-	}
-	return fmt.Sprintf("%s (process %d) listens there", l.Process.Name, l.Process.PID)
+func listenerText(l Listener) string {
+	return cmp.Or(l.Process, "a program") + " listens there"
 }
 
 // obstacleProblem is that of a port with programs or others' virtual servers in its way, on the addresses given.
@@ -139,4 +152,99 @@ func portWord(port ServicePort) string {
 		return "extra port"
 	}
 	return "node port"
+}
+
+// lookForListeners asks who listens, and tells the state.
+func (r *Reconciler) lookForListeners() {
+	if r.Listeners == nil {
+		return
+	}
+	listeners, err := r.Listeners()
+	if err != nil {
+		// Nothing is concluded from it: what was known of them stays.
+		r.log.Error(err, "Programs that listen on ports of this node cannot be listed")
+		return
+	}
+	r.state.SetListeners(listeners)
+}
+
+// resolve brings the state up to date. A port that is claimed anew is looked at first: whether a program listens on it.
+func (r *Reconciler) resolve() []frontend.Key {
+	changed := r.state.Resolve()
+	isNew := func(key frontend.Key) bool {
+		_, wanted := r.state.Want(key)
+		_, served := r.have.table[key]
+		return wanted && !served
+	}
+	if slices.ContainsFunc(changed, isNew) {
+		r.lookForListeners()
+		changed = append(changed, r.state.Resolve()...)
+	}
+	return changed
+}
+
+// noteForeignExtra looks for virtual servers of others where extra ports are asked for.
+func (r *Reconciler) noteForeignExtra(table ipvs.Table) {
+	var foreign []frontend.Key
+	for key := range table {
+		if !r.rules.Owned.Has(key) {
+			foreign = append(foreign, key)
+		}
+	}
+	r.state.SetForeign(foreign)
+}
+
+// unclaimed leaves out the extra ports that are about to be served and on which somebody else's virtual server stands:
+// nobody but the Service's author says that they are ours.
+func (r *Reconciler) unclaimed(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
+	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
+		f, wanted := r.state.Want(key)
+		_, served := r.have.table[key]
+		if !wanted || !f.Extra || served || r.rules.Owned.Has(key) {
+			return false
+		}
+		_, _, err := r.Kernel.Get(ctx, key)
+		switch {
+		case ipvs.IsGone(err):
+			return false
+		case err != nil:
+			r.hold([]frontend.Key{key}, fmt.Errorf("look for a virtual server of somebody else on %s: %w", key, err), p)
+		default:
+			r.state.AddForeign(key)
+		}
+		return true
+	})
+}
+
+// reservation is what is kept of ports for us.
+type reservation struct {
+	ports *allocator.Ports
+	// changes is the ledger's count of when ports was looked at.
+	changes uint64
+	// failed: it could not be written, and that was told.
+	failed bool
+	next   time.Time
+}
+
+// reserve keeps the ports that Services claim from being given to somebody else. What cannot be written is told once and
+// tried again with the audits: a container without the right to write sysctls has an init container that did it.
+func (r *Reconciler) reserve(now time.Time) {
+	if r.Reserve == nil {
+		return
+	}
+	again := r.reserved.failed && !now.Before(r.reserved.next)
+	changes := r.state.ledger.Changes()
+	if r.reserved.ports != nil && changes == r.reserved.changes && !again {
+		return
+	}
+	r.reserved.changes = changes
+	ports := r.state.ledger.Ports()
+	if r.reserved.ports != nil && ports.Equal(r.reserved.ports) && !again {
+		return
+	}
+	err := r.Reserve(ports)
+	if err != nil && !r.reserved.failed {
+		r.log.Error(err, "Ports of Services are not reserved: programs that ask for any port may be given one of them")
+	}
+	r.reserved = reservation{ports: ports, changes: changes, failed: err != nil, next: now.Add(r.SyncPeriod)}
 }

@@ -52,6 +52,7 @@ type Reconciler struct {
 	pods    podCare
 
 	listeners listeners
+	reserved  reservation
 
 	board statusBoard
 }
@@ -94,13 +95,14 @@ func (r *Reconciler) pass(ctx context.Context) {
 	if r.adopted {
 		r.forgetRefusals(ctx, start)
 		r.state.SetAbsent(slices.Collect(maps.Keys(r.grace)))
-		due.add(r.state.Resolve()...)
+		due.add(r.resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
 		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
 		r.listen()
+		r.reserve(time.Now())
 		r.tendFlows(time.Now(), p) // the last: a long table of connections takes its time
 	}
 	if ctx.Err() == nil { // what the end cut short has not failed
@@ -113,6 +115,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passReport) {
 	for range maxRounds {
 		keys = r.known(ctx, r.workable(keys), p)
+		keys = r.unclaimed(ctx, keys, p)
 		keys = r.protect(ctx, keys, p)
 		if len(keys) == 0 {
 			return
@@ -135,7 +138,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 			}
 		}
 		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
-		keys = append(surprised.minus(failed).sorted(), r.state.Resolve()...)
+		keys = append(surprised.minus(failed).sorted(), r.resolve()...)
 	}
 	if len(keys) > 0 {
 		r.hold(keys, fmt.Errorf("%s was read %d times and is still not as read: somebody else may be writing it too", keys[0], maxRounds), p)
