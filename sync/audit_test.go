@@ -99,7 +99,7 @@ tcp://10.9.0.10:31001 rr
 		t.Fatal(err)
 	}
 	local := []netip.Addr{netip.MustParseAddr("10.1.0.10")}
-	got := Foreign(table, local, func(key frontend.Key) bool { return key.Port == 31000 })
+	got := Foreign(table, local, nodePorts, func(key frontend.Key) bool { return key.Port == 31000 })
 	want := []frontend.Key{tcp("10.1.0.10", 30000), frontend.NewKey(local[0], frontend.UDP, 32767)}
 	if !slices.Equal(got, want) {
 		t.Errorf("have %v, want %v", got, want)

@@ -72,8 +72,17 @@ func (r *Reconciler) awaitInput(ctx context.Context) error {
 func (r *Reconciler) awaitWork(ctx context.Context) {
 	timer := time.NewTimer(time.Until(r.nextDue()))
 	defer timer.Stop()
+	for r.answered(ctx, timer) {
+	}
+}
+
+// answered waits for work; true if a question came instead, which is answered by then.
+func (r *Reconciler) answered(ctx context.Context, timer *time.Timer) bool {
 	select {
 	case <-ctx.Done():
+	case answer := <-r.questions:
+		answer()
+		return true
 	case <-timer.C:
 	case <-r.Source.Changed():
 	case <-r.Addresses.Changed():
@@ -89,6 +98,7 @@ func (r *Reconciler) awaitWork(ctx context.Context) {
 			r.nextLook = time.Now().Add(rulesetPeriod)
 		}
 	}
+	return false
 }
 
 // nextDue is when something has to be done even if nothing changes.

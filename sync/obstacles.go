@@ -146,6 +146,14 @@ func obstacleProblem(object string, port ServicePort, what string, blocks bool, 
 	return p
 }
 
+// portField is where the number of a port is written.
+func portField(port ServicePort) string {
+	if port.Extra {
+		return "extra port"
+	}
+	return "nodePort"
+}
+
 // portWord is what a port of a Service is called on a node.
 func portWord(port ServicePort) string {
 	if port.Extra {

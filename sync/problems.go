@@ -86,12 +86,12 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 	for _, r := range s.rivals(svc, keys, port.kind()) {
 		found = append(found, Problem{
 			Object: object, Reason: Conflict, Skipped: true,
-			Message: fmt.Sprintf("%s %d/%s on %s belongs to Service %s, %s: give one of the two another port",
-				portWord(port), port.NodePort, port.Protocol, strings.Join(r.addrs, ", "), r.holder, r.why),
+			Message: fmt.Sprintf("%s %d/%s on %s belongs to Service %s, %s: give one of the two another %s",
+				portWord(port), port.NodePort, port.Protocol, strings.Join(r.addrs, ", "), r.holder, r.why, portField(port)),
 		})
 	}
 	found = append(found, s.inTheWay(object, svc, port, keys)...)
-	if !port.Extra && s.NodePortRange.Size() > 0 && !s.NodePortRange.Contains(port.NodePort) {
+	if !port.Extra && s.NodePortRange != (allocator.Range{}) && !s.NodePortRange.Contains(port.NodePort) {
 		found = append(found, Problem{
 			Object: object, Reason: OutOfRange,
 			Message: fmt.Sprintf("node port %d/%s is outside of the API server's range %s (--service-node-port-range): it is served all the same, but nobody keeps it from being used twice",

@@ -51,6 +51,8 @@ type Reconciler struct {
 	flows   flowCare
 	pods    podCare
 
+	questions chan func()
+
 	listeners listeners
 	reserved  reservation
 
@@ -72,6 +74,8 @@ func New(log logr.Logger, c Config) *Reconciler {
 		rising:  map[frontend.Key]rising{},
 		retry:   map[frontend.Key]backoff{},
 		flows:   flowCare{keys: keySet{}},
+
+		questions: make(chan func()),
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -123,7 +124,7 @@ func start(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, configur
 	c := Config{
 		Source: g.source, Addresses: g.addresses, Kernel: g.kernel, Filter: filter.New(nft, filter.Options{}), RulesetChanged: g.foreign,
 		HealthChecks: &sockets{}, PodsByInterface: true,
-		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: 30 * time.Second, DrainTimeout: 5 * time.Minute, AddressGrace: time.Minute,
+		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll, NodePortRange: nodePorts}, SyncPeriod: 30 * time.Second, DrainTimeout: 5 * time.Minute, AddressGrace: time.Minute,
 	}
 	for _, f := range configure {
 		f(&c)
@@ -254,6 +255,9 @@ func bubble(t *testing.T, test func(t *testing.T, kernel *ipvsfake.Kernel, nft *
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, ipvsfake.New(), filtertest.New()) })
 }
+
+// nodePorts is the API server's default range.
+var nodePorts = allocator.Range{First: 30000, Last: 32767}
 
 // at are addresses that serve, of which no more is known.
 func at(addrs ...netip.Addr) []nodeaddr.Place { return nodeaddr.Places(addrs, nil, nil, nil) }

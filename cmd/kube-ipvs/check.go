@@ -16,6 +16,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
@@ -84,7 +85,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 	items = append(items, host.CheckProxies(os.DirFS("/proc"), links(), serving)...)
 	items = append(items, host.CheckFirewalls(ctx, host.Run, os.DirFS("/proc"), string(filter.Family)+" "+filter.Name, serving)...)
 	if err == nil {
-		items = append(items, checkForeign(ctx, kernel, local))
+		items = append(items, checkForeign(ctx, kernel, local, o.nodePorts))
 	}
 	return items
 }
@@ -220,9 +221,9 @@ func localAddresses(ctx context.Context) ([]nodeaddr.Address, error) {
 }
 
 // checkForeign looks for virtual servers that keep a node port open and that our nftables table does not claim.
-func checkForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr) host.Item {
+func checkForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr, nodePorts allocator.Range) host.Item {
 	item := host.Item{Name: "foreign node ports", Status: host.OK, Detail: "none"}
-	foreign, err := listForeign(ctx, kernel, local)
+	foreign, err := listForeign(ctx, kernel, local, nodePorts)
 	switch {
 	case err != nil:
 		item.Status, item.Detail = host.Warn, err.Error()
@@ -234,7 +235,7 @@ func checkForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr) h
 	return item
 }
 
-func listForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr) ([]frontend.Key, error) {
+func listForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr, nodePorts allocator.Range) ([]frontend.Key, error) {
 	table, err := kernel.List(ctx)
 	if err != nil {
 		return nil, err
@@ -247,7 +248,7 @@ func listForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr) ([
 	if err != nil {
 		return nil, err
 	}
-	return sync.Foreign(table, local, ours.Rules.Owned.Has), nil
+	return sync.Foreign(table, local, nodePorts, ours.Rules.Owned.Has), nil
 }
 
 // joined is a list for people, cut where it gets long.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync/kube"
@@ -40,6 +41,10 @@ type options struct {
 	sourceRanges      string
 	allowedSchedulers []string
 
+	nodePortRange string
+	extraPorts    []string
+	portConflict  string
+
 	scheduler    string
 	syncPeriod   time.Duration
 	drainTimeout time.Duration
@@ -53,9 +58,11 @@ type options struct {
 	verbosity int
 	initOnly  bool
 
-	// spec is nodePortAddresses, named networks and podNetworks clusterCIDRs, parsed by validate.
+	// spec is nodePortAddresses, and so on: the flags as validate parsed them.
 	spec        nodeaddr.Spec
 	named       nodeaddr.Networks
+	nodePorts   allocator.Range
+	extra       *allocator.Ports
 	podNetworks []netip.Prefix
 }
 
@@ -140,7 +147,7 @@ func (o *options) generalFlags() group {
 
 // runGroups are all flags of run, which check takes too.
 func runGroups(o *options) []group {
-	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.choiceFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
+	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.choiceFlags(), o.portFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
 }
 
 // validate joins everything that is wrong with the flags of run.
@@ -197,6 +204,7 @@ func (o *options) validatePlanning() []error {
 			o.scheduler, strings.Join(kernelSchedulers, ", ")))
 	}
 	errs = append(errs, o.validateChoices()...)
+	errs = append(errs, o.validatePorts()...)
 	return append(errs, o.validateTraffic()...)
 }
 
@@ -220,6 +228,7 @@ func (o *options) translation(node string) kube.Options {
 		ServiceProxyName:  o.serviceProxyName,
 		AllowedSchedulers: o.allowedSchedulers,
 		Networks:          o.named,
+		ExtraPorts:        o.extra,
 		SpecSourceRanges:  o.sourceRanges == rangesFromSpec,
 	}
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
@@ -50,14 +53,14 @@ is 0 if everything could be planned, 2 if some objects were skipped, 1 if the in
 			if err := configure(cmd, o.config); err != nil {
 				return err
 			}
-			return o.run(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), out, general)
+	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), out, general)
 	return cmd
 }
 
-func (o *planOptions) run(stdin io.Reader, stdout, stderr io.Writer) error {
+func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	printer, known := map[string]func(io.Writer, *plan) error{"table": printTable, "json": printJSON, "ipvsadm": printSave}[o.output]
 	var errs []error
 	if !known {
@@ -73,7 +76,7 @@ func (o *planOptions) run(stdin io.Reader, stdout, stderr io.Writer) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	p, err := o.plan(stdin)
+	p, err := o.plan(ctx, stdin)
 	if err != nil {
 		return err
 	}
@@ -100,13 +103,13 @@ type plan struct {
 	problems  []sync.Problem
 }
 
-func (o *planOptions) plan(stdin io.Reader) (*plan, error) {
+func (o *planOptions) plan(ctx context.Context, stdin io.Reader) (*plan, error) {
 	node, err := o.node()
 	if err != nil {
 		return nil, err
 	}
 	p := &plan{node: node, state: sync.NewState(o.defaults())}
-	update, err := kube.ReadManifests(o.manifests, stdin, o.translation(node))
+	update, err := o.read(ctx, node, stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +135,36 @@ func (o *planOptions) plan(stdin io.Reader) (*plan, error) {
 	p.problems = p.state.Problems()
 	return p, nil
 }
+
+// read takes everything in, once.
+func (o *planOptions) read(ctx context.Context, node string, stdin io.Reader) (sync.Update, error) {
+	if o.manifests != "" {
+		return kube.ReadManifests(o.manifests, stdin, o.translation(node))
+	}
+	client, host, err := kube.NewClient(o.kubeconfig, version)
+	if err != nil {
+		return sync.Update{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	source := kube.NewInformers(client, o.translation(node), logr.Discard())
+	ended := make(chan error, 1)
+	go func() { ended <- source.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for {
+		if u, ok := source.Next(); ok {
+			return u, nil
+		}
+		select {
+		case <-source.Changed():
+		case <-ctx.Done():
+			return sync.Update{}, fmt.Errorf("%s did not list Services, EndpointSlices and Nodes within %s: may this user list them?", host, readTimeout)
+		}
+	}
+}
+
+// readTimeout bounds reading an API server once.
+const readTimeout = 30 * time.Second
 
 // addressesOf are the addresses that the node has: those given, or else what its Node object says.
 func (o *planOptions) addressesOf(node sync.Node) ([]nodeaddr.Address, error) {

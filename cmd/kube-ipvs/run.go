@@ -99,8 +99,9 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
+		Listeners: listeners, Reserve: o.reserve(ctx),
 	})
-	endpoints, err := o.endpoints(ctx, reconciler)
+	endpoints, err := o.endpoints(ctx, node, reconciler)
 	if err != nil {
 		return err
 	}
@@ -192,7 +193,7 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 }
 
 // endpoints binds the HTTP endpoints, so that a port in use is known before anything is written.
-func (o *options) endpoints(ctx context.Context, r *sync.Reconciler) ([]*listener, error) {
+func (o *options) endpoints(ctx context.Context, node string, r *sync.Reconciler) ([]*listener, error) {
 	metrics, err := metricsHandler(r.Collector())
 	if err != nil {
 		return nil, err
@@ -206,5 +207,11 @@ func (o *options) endpoints(ctx context.Context, r *sync.Reconciler) ([]*listene
 		health.close()
 		return nil, err
 	}
-	return []*listener{health, measures}, nil
+	local, err := listenLocally(ctx, o.stateDir, socketHandler(node, r.Ask))
+	if err != nil {
+		health.close()
+		measures.close()
+		return nil, err
+	}
+	return []*listener{health, measures, local}, nil
 }

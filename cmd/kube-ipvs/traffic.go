@@ -66,6 +66,10 @@ func (o *options) defaults() sync.Defaults {
 	if o.masquerade == "remote" {
 		d.Masquerade = filter.MasqueradeRemote
 	}
+	d.NodePortRange = o.nodePorts
+	if o.portConflict == conflictSkip {
+		d.PortConflict = sync.PortConflictSkip
+	}
 	return d
 }
 

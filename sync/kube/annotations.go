@@ -63,8 +63,8 @@ type wanted struct {
 	limits    sync.Limits
 	// extraPorts are those that this node allows.
 	extraPorts []extraPort
-	slowStart time.Duration
-	onePacket bool
+	slowStart  time.Duration
+	onePacket  bool
 	// prefix4 and prefix6 group clients for session affinity; 0 is each client by itself.
 	prefix4, prefix6 uint8
 	// closed: the Service restricts who reaches it in a way that cannot be read, so nobody does.

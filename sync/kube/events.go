@@ -67,6 +67,10 @@ func eventReason(r sync.Reason) string {
 		return "SchedulerRefused"
 	case sync.ListenFailed:
 		return "FailedToStartServiceHealthcheck" // kube-proxy's
+	case sync.PortInUse:
+		return "NodePortInUse"
+	case sync.OutOfRange:
+		return "PortOutOfRange" // the API server's repair loop's
 	}
 	return "ServiceProblem"
 }

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -33,6 +34,9 @@ func readExtraPorts(value string, o Options, w *wanted) (string, error) {
 			return "", fmt.Errorf("%q is there twice", text)
 		}
 		list = append(list, extraPort{uint16(port), of})
+	}
+	if o.ExtraPorts == nil {
+		o.ExtraPorts = new(allocator.Ports)
 	}
 	var closed []string
 	w.extraPorts = slices.DeleteFunc(list, func(e extraPort) bool {
@@ -88,4 +92,3 @@ func asksExtra(svc *corev1.Service) bool {
 	_, asks := svc.Annotations[annotationExtraPorts]
 	return asks
 }
-

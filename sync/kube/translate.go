@@ -33,8 +33,8 @@ type Options struct {
 	AllowedSchedulers []string
 	// Networks are the names that Services may choose addresses by.
 	Networks nodeaddr.Networks
-	// ExtraPorts are the ports that Services may open beside their node ports.
-	ExtraPorts allocator.Ports
+	// ExtraPorts are the ports that Services may open beside their node ports; nil is none.
+	ExtraPorts *allocator.Ports
 	// SpecSourceRanges: spec.loadBalancerSourceRanges counts for node ports too.
 	SpecSourceRanges bool
 	// NodeLabels are the labels of nodes by their name, as far as weights need them. State fills it in.

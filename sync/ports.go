@@ -1,0 +1,144 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// PortUse says who has a port of this node, and by what right: one row for each holder, kind of claim and set of rivals.
+type PortUse struct {
+	Port     uint16
+	Protocol frontend.Protocol
+	Kind     allocator.Kind
+	Band     allocator.Band
+	Owner    ServiceID
+	// Addresses are those on which the owner holds the port.
+	Addresses []netip.Addr
+	// Rivals claim the port too and would take it over one after the other.
+	Rivals []Rival
+	// Others is what else is on the port: programs of the node, virtual servers that are not ours.
+	Others []string
+	// Served is false where Others keep the owner from being served.
+	Served bool
+}
+
+// Rival is a Service whose claim lost.
+type Rival struct {
+	Service ServiceID
+	Kind    allocator.Kind
+}
+
+// BandUse says how much of a band of node ports is taken.
+type BandUse struct {
+	Band  allocator.Band
+	Range allocator.Range
+	// Taken counts the ports of the band that a Service has, whether or not it is served on this node.
+	Taken int
+}
+
+// PortsView is who has which port of this node.
+type PortsView struct {
+	Ports []PortUse
+	// Bands are those of the API server's range that have ports.
+	Bands []BandUse
+	// taken are the ports that Services have, on any node.
+	taken *allocator.Ports
+}
+
+// Suggest lists up to n ports of the static band that no Service has, lowest first.
+func (v PortsView) Suggest(n int) []uint16 {
+	for _, b := range v.Bands {
+		if b.Band == allocator.Static {
+			return v.taken.Free(b.Range, n)
+		}
+	}
+	return nil
+}
+
+// ViewPorts is who has which port, sorted by port, protocol and kind.
+func (s *State) ViewPorts() PortsView {
+	v := PortsView{taken: s.takenPorts()}
+	rows := map[string]int{}
+	for key, claimants := range s.ledger.Claims() {
+		use := s.portUse(key, claimants)
+		row := use.row()
+		if i, known := rows[row]; known {
+			v.Ports[i].Addresses = append(v.Ports[i].Addresses, key.Addr)
+			continue
+		}
+		rows[row] = len(v.Ports)
+		v.Ports = append(v.Ports, use)
+	}
+	slices.SortStableFunc(v.Ports, func(a, b PortUse) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Kind, b.Kind))
+	})
+	static, dynamic := s.NodePortRange.Bands()
+	for band, r := range map[allocator.Band]allocator.Range{allocator.Static: static, allocator.Dynamic: dynamic} {
+		if r.Size() > 0 {
+			v.Bands = append(v.Bands, BandUse{Band: band, Range: r, Taken: v.taken.Count(r)})
+		}
+	}
+	slices.SortFunc(v.Bands, func(a, b BandUse) int { return cmp.Compare(a.Range.First, b.Range.First) })
+	return v
+}
+
+// takenPorts are the ports of all Services that the state knows, those included that no address of this node serves: the
+// API server gives out each number once in the cluster.
+func (s *State) takenPorts() *allocator.Ports {
+	taken := s.ledger.Ports()
+	for _, svc := range s.services {
+		for _, p := range svc.Ports {
+			taken.Add(p.NodePort)
+		}
+		if svc.HealthCheckNodePort != 0 {
+			taken.Add(svc.HealthCheckNodePort)
+		}
+	}
+	return taken
+}
+
+func (s *State) portUse(key frontend.Key, claimants []allocator.Claimant) PortUse {
+	holder := claimants[0]
+	use := PortUse{
+		Port: key.Port, Protocol: key.Protocol, Kind: holder.Kind, Band: s.NodePortRange.Band(key.Port),
+		Owner: holder.ID, Addresses: []netip.Addr{key.Addr}, Served: true,
+	}
+	for _, c := range claimants[1:] {
+		use.Rivals = append(use.Rivals, Rival{Service: c.ID, Kind: c.Kind})
+	}
+	if holder.Kind != allocator.HealthCheck {
+		if o := s.obstacleTo(ServicePort{Extra: holder.Kind == allocator.ExtraPort}, key); o.what != "" {
+			use.Others, use.Served = []string{o.what}, !o.blocks
+		}
+	}
+	return use
+}
+
+// row is the same for uses that differ in their addresses alone.
+func (u PortUse) row() string {
+	u.Addresses = nil
+	return fmt.Sprint(u)
+}
+
+// Ask calls f with the state between two passes: it is to be read, not written, and not to be kept. It waits for the
+// pass under way.
+func (r *Reconciler) Ask(ctx context.Context, f func(*State)) error {
+	done := make(chan struct{})
+	select {
+	case r.questions <- func() { f(r.state); close(done) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
