@@ -48,8 +48,8 @@ type Config struct {
 	// DeleteStaleFlows makes the kernel forget the UDP flows to frontends whose answers are expected from elsewhere than
 	// the given real servers, and returns how many there were. It leaves all other flows alone.
 	DeleteStaleFlows func(real map[frontend.Key][]netip.AddrPort) (int, error)
-	// Listeners are the programs that listen on ports of this node, the agent's own left out; nil if nobody looks.
-	Listeners func() ([]Listener, error)
+	// Listeners are the programs of this node that listen on claimed ports, the agent itself left out; nil if nobody looks.
+	Listeners func(claimed func(frontend.Protocol, uint16) bool) ([]Listener, error)
 	// Reserve keeps ports from being given to programs that ask for any; nil if nobody does. It is told of all node ports and extra
 	// ports that Services claim here, whenever they change.
 	Reserve func(ports *allocator.Ports) error

@@ -12,6 +12,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // PortConflict says what becomes of a node port on which a program of the node listens.
@@ -70,6 +71,15 @@ func (s *State) concernClaimants(at socket) {
 			s.dirty[c.ID] = struct{}{}
 		}
 	}
+}
+
+// claimsPort reports whether a Service claims a port to be served at some address: health checks find out by listening.
+func (s *State) claimsPort(protocol frontend.Protocol, port uint16) bool {
+	return slices.ContainsFunc(s.places, func(p nodeaddr.Place) bool {
+		return slices.ContainsFunc(s.ledger.Claimants(frontend.NewKey(p.Addr, protocol, port)), func(c allocator.Claimant) bool {
+			return c.Kind != allocator.HealthCheck
+		})
+	})
 }
 
 // SetForeign says which virtual servers of the kernel are not ours. It matters where an extra port is asked for: a node port
@@ -167,7 +177,7 @@ func (r *Reconciler) lookForListeners() {
 	if r.Listeners == nil {
 		return
 	}
-	listeners, err := r.Listeners()
+	listeners, err := r.Listeners(r.state.claimsPort)
 	if err != nil {
 		// Nothing is concluded from it: what was known of them stays.
 		r.log.Error(err, "Programs that listen on ports of this node cannot be listed")

@@ -76,6 +76,11 @@ func (o *options) cleanup(ctx context.Context, wait, stay bool, out io.Writer) e
 		}
 		fmt.Fprintf(out, "sysctl %s: %s (%s)\n", r.Name, verb, r.Reason)
 	}
+	removed, errPorts := host.ReservedPorts{StateDir: o.stateDir}.Restore()
+	if len(removed) > 0 {
+		fmt.Fprintf(out, "sysctl net.ipv4.ip_local_reserved_ports: %s are given back\n", joined(removed))
+	}
+	err = errors.Join(err, errPorts)
 	if err == nil && stay {
 		fmt.Fprintln(out, "done: no agent starts here until this process ends")
 		<-ctx.Done()

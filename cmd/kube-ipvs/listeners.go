@@ -2,11 +2,105 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-func listeners() ([]sync.Listener, error) { return nil, nil }
+// listeners finds the programs of this node, the agent itself left out, that listen on claimed ports. Who holds a socket
+// is looked up once: it takes a walk through /proc.
+func listeners(ctx context.Context) func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
+	known := map[uint32]host.Process{}
+	return func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
+		all, err := host.Listeners(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var found []host.Listener
+		var unknown []uint32
+		for _, l := range all {
+			if !claimed(l.Protocol, l.Port) {
+				continue
+			}
+			found = append(found, l)
+			if _, ok := known[l.Inode]; !ok {
+				unknown = append(unknown, l.Inode)
+			}
+		}
+		now := make(map[uint32]host.Process, len(found))
+		owners := map[uint32]host.Process{}
+		if len(unknown) > 0 {
+			owners = host.Owners(os.DirFS("/proc"), unknown)
+		}
+		var others []sync.Listener
+		for _, l := range found {
+			process, seen := known[l.Inode]
+			if !seen {
+				process = owners[l.Inode]
+			}
+			now[l.Inode] = process
+			if process.PID == os.Getpid() {
+				continue
+			}
+			others = append(others, sync.Listener{Listener: l, Process: processText(process)})
+		}
+		known = now
+		return others, nil
+	}
+}
 
-func (o *options) reserve(ctx context.Context) func(*allocator.Ports) error { return nil }
+// processText names a process for people; "" if it cannot be seen.
+func processText(p host.Process) string {
+	if p.PID == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s (process %d)", p.Name, p.PID)
+}
+
+// reserve keeps ports from programs that ask for any: the API server's whole range, so that none of it is taken before a
+// Service comes, and what Services claim outside of it.
+func (o *options) reserve(claimed *allocator.Ports) error {
+	wanted := new(allocator.Ports).Union(claimed)
+	wanted.AddRange(o.rangeToReserve())
+	ranges := wanted.Ranges()
+	list := make([]frontend.PortRange, len(ranges))
+	for i, r := range ranges {
+		list[i] = frontend.PortRange{First: r.First, Last: r.Last}
+	}
+	_, err := host.ReservedPorts{StateDir: o.stateDir}.Set(list)
+	if err != nil {
+		return o.explainReadOnly(err)
+	}
+	return nil
+}
+
+// rangeToReserve is the API server's range, unless that would leave programs fewer than half of the ports that they are
+// given from: then only what is claimed is reserved.
+func (o *options) rangeToReserve() allocator.Range {
+	ephemeral, err := host.ReservedPorts{}.EphemeralRange()
+	if err != nil {
+		return o.nodePorts
+	}
+	first, last := max(ephemeral.First, o.nodePorts.First), min(ephemeral.Last, o.nodePorts.Last)
+	if first <= last && 2*(int(last)-int(first)+1) > int(ephemeral.Last)-int(ephemeral.First)+1 {
+		return allocator.Range{First: 1, Last: 0}
+	}
+	return o.nodePorts
+}
+
+// overlap says that programs may be given node ports.
+func (o *options) overlap() string {
+	ephemeral, err := host.ReservedPorts{}.EphemeralRange()
+	if err != nil {
+		return ""
+	}
+	common, overlap := ephemeral.Overlap(frontend.PortRange{First: o.nodePorts.First, Last: o.nodePorts.Last})
+	if !overlap {
+		return ""
+	}
+	return fmt.Sprintf("node ports %s are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range %s)", common, ephemeral)
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync/kube"
@@ -15,7 +16,7 @@ import (
 
 // sameOptions compares all fields; the parsed spec is compared by what it says.
 func sameOptions(want, got *options) string {
-	return cmp.Diff(want, got, cmp.AllowUnexported(options{}), cmp.Comparer(nodeaddr.Spec.Equal))
+	return cmp.Diff(want, got, cmp.AllowUnexported(options{}), cmp.Comparer(nodeaddr.Spec.Equal), cmp.Comparer(samePorts))
 }
 
 func TestDefaultsOfRun(t *testing.T) {
@@ -24,7 +25,7 @@ func TestDefaultsOfRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &options{
-		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation",
+		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation", nodePortRange: "30000-32767", portConflict: "warn",
 		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
 		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs",
 	}
@@ -40,7 +41,8 @@ func TestDefaultsOfRun(t *testing.T) {
 func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	got, err := configured(t, "", "--kubeconfig=a", "--manifests=b", "--hostname-override=c", "--service-proxy-name=d",
 		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--masquerade=h", "--detect-local-mode=i", "--cluster-cidr=j,k",
-		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
+		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s",
+		"--service-node-port-range=t", "--extra-port-range=u,v", "--port-conflict=w", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
 		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7")
 	if err != nil {
@@ -51,6 +53,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		nodePortAddresses: []string{"10.0.0.0/8", "all"}, addressGrace: time.Second,
 		masquerade: "h", detectLocalMode: "i", clusterCIDRs: []string{"j", "k"}, podBridge: "l", podInterfacePrefix: "m",
 		networks: []string{"n=o,p", "q=r"}, sourceRanges: "s",
+		nodePortRange: "t", extraPorts: []string{"u", "v"}, portConflict: "w",
 		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
 		healthz:  "e", metrics: "f", stateDir: "g", verbosity: 7,
@@ -66,7 +69,7 @@ func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 		"--ipvs-sync-period=999ms", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
 		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
 		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=", "--network=dmz", "--network=all=10.0.0.0/8", "--network=dmz=10.0.0.1",
-		"--nodeport-source-ranges=both",
+		"--nodeport-source-ranges=both", "--service-node-port-range=x", "--extra-port-range=0-x", "--port-conflict=drop",
 	} {
 		o, err := configured(t, "", flag)
 		if err != nil {
@@ -97,7 +100,7 @@ func TestWhatIsUnusualIsValid(t *testing.T) {
 
 func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
 	o, err := configured(t, "", "--service-proxy-name=ours", "--allowed-schedulers=sh", "--nodeport-addresses=primary,10.0.0.0/8",
-		"--network=dmz=iface:eth1", "--nodeport-source-ranges=spec")
+		"--network=dmz=iface:eth1", "--nodeport-source-ranges=spec", "--extra-port-range=20-23,443,10356")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +114,7 @@ func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
 	want := kube.Options{
 		NodeName: "node1", NodeNeeded: true, ServiceProxyName: "ours", AllowedSchedulers: []string{"sh"},
 		Networks: nodeaddr.Networks{"dmz": dmz}, SpecSourceRanges: true,
+		ExtraPorts: ports(20, 21, 23, 443), // neither SSH nor the agent's own
 	}
 	if diff := cmp.Diff(want, o.translation("node1")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -150,4 +154,14 @@ func TestTimeoutsThatNoFlagNamesStayTheKernels(t *testing.T) {
 			t.Errorf("flags %+v: want %+v, got %+v", c.flags, c.want, got)
 		}
 	}
+}
+
+func ports(list ...uint16) *allocator.Ports {
+	p := new(allocator.Ports)
+	p.Add(list...)
+	return p
+}
+
+func samePorts(a, b *allocator.Ports) bool {
+	return (a == nil) == (b == nil) && (a == nil || a.Equal(b))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/host"
 )
 
@@ -36,6 +37,9 @@ func (o *options) prepareNode(ctx context.Context, log logr.Logger) error {
 	}
 	changed, err := o.setSysctls(ctx, host.Sysctls{StateDir: o.stateDir}, log)
 	if err != nil {
+		return err
+	}
+	if err := o.reserve(new(allocator.Ports)); err != nil {
 		return err
 	}
 	log.Info("The node is prepared", "version", version, "sysctlsChanged", changed)

@@ -99,11 +99,14 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
-		Listeners: listeners, Reserve: o.reserve(ctx),
+		Listeners: listeners(ctx), Reserve: o.reserve,
 	})
 	endpoints, err := o.endpoints(ctx, node, reconciler)
 	if err != nil {
 		return err
+	}
+	if text := o.overlap(); text != "" {
+		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
 	}
 	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
 	for _, e := range endpoints {
