@@ -20,7 +20,7 @@ const (
 func (o *options) choiceFlags() group {
 	g := newGroup("What Services may choose")
 	g.flags.StringArrayVar(&o.networks, "network", nil, "a `name=list` that Services may choose their addresses by (annotation kube-ipvs.io/networks), for example internal=10.0.0.0/8,iface:eth1; entries as in --nodeport-addresses, one flag for each name")
-	g.flags.StringVar(&o.sourceRanges, "nodeport-source-ranges", rangesFromAnnotation, "where the clients that may reach node ports are read: `annotation` (kube-ipvs.io/source-ranges), or spec for the annotation and, where it is absent, spec.loadBalancerSourceRanges")
+	g.flags.StringVar(&o.sourceRanges, "nodeport-source-ranges", rangesFromAnnotation, "the `source` of the clients that may reach node ports: annotation (kube-ipvs.io/source-ranges), or spec for the annotation and, where it is absent, spec.loadBalancerSourceRanges")
 	g.flags.StringSliceVar(&o.allowedSchedulers, "allowed-schedulers", kernelSchedulers, "the schedulers that a Service may choose with the annotation kube-ipvs.io/scheduler, a `list` of names")
 	return g
 }
@@ -50,7 +50,7 @@ func (o *options) portFlags() group {
 	g := newGroup("Ports")
 	g.flags.StringVar(&o.nodePortRange, "service-node-port-range", "30000-32767", "the API server's `range` of node ports, as in its flag; node ports outside of it are served, and reported")
 	g.flags.StringSliceVar(&o.extraPorts, "extra-port-range", nil, "the ports that Services may open beside their node ports (annotation kube-ipvs.io/extra-ports), a `list` such as 80,443,8000-8099; those of SSH, the kubelet, the control plane and the agent never (default: none)")
-	g.flags.StringVar(&o.portConflict, "port-conflict", conflictWarn, "what becomes of a node port on which a program of the node listens: `warn` serves it, as Kubernetes does, and skip leaves it to the program; either is reported")
+	g.flags.StringVar(&o.portConflict, "port-conflict", conflictWarn, "`policy` for a node port on which a program of the node listens: warn serves it, as Kubernetes does, skip leaves it to the program; either is reported")
 	return g
 }
 

@@ -30,6 +30,7 @@ type (
 		PortName  string         `json:"portName,omitempty"`
 		Port      uint16         `json:"port"`
 		NodePort  uint16         `json:"nodePort"`
+		Extra     bool           `json:"extra"` // asked for beside the node ports
 		Protocol  string         `json:"protocol"`
 		Policy    string         `json:"externalTrafficPolicy"`
 		Scheduler string         `json:"scheduler"`
@@ -113,7 +114,7 @@ func portToJSON(v sync.PortView) portJSON {
 		return portJSON{Namespace: v.Service.Namespace, Service: v.Service.Name, NotServed: v.NotServed, Frontends: []frontendJSON{}}
 	}
 	port := portJSON{
-		Namespace: v.Service.Namespace, Service: v.Service.Name, PortName: v.Name, Port: v.Port, NodePort: v.NodePort,
+		Namespace: v.Service.Namespace, Service: v.Service.Name, PortName: v.Name, Port: v.Port, NodePort: v.NodePort, Extra: v.Extra,
 		Protocol: strings.ToUpper(v.Protocol.String()), Policy: v.Policy.String(), Scheduler: v.Scheduler, NotServed: v.NotServed,
 		Frontends: []frontendJSON{},
 	}
@@ -122,7 +123,10 @@ func portToJSON(v sync.PortView) portJSON {
 		for _, r := range f.Reals {
 			fj.RealServers, fj.Weights = append(fj.RealServers, r.Addr.String()), append(fj.Weights, r.Weight)
 		}
-		if !f.Served {
+		switch {
+		case f.Obstacle != "":
+			fj.Reason = f.Obstacle
+		case !f.Served:
 			fj.Holder = f.Holder.String()
 			fj.Reason = "another Service holds the port"
 		}

@@ -147,7 +147,11 @@ func printPort(t io.Writer, v sync.PortView) {
 		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\tnot served: %s\n", v.Service, v.NotServed)
 		return
 	}
-	head := fmt.Sprintf("%s\t%s\t%d/%s\t%s\t%s", v.Service, cmp.Or(v.Name, fmt.Sprint(v.Port)), v.NodePort, v.Protocol, v.Scheduler, v.Policy)
+	extra := ""
+	if v.Extra {
+		extra = " extra"
+	}
+	head := fmt.Sprintf("%s\t%s\t%d/%s%s\t%s\t%s", v.Service, cmp.Or(v.Name, fmt.Sprint(v.Port)), v.NodePort, v.Protocol, extra, v.Scheduler, v.Policy)
 	if v.NotServed != "" {
 		fmt.Fprintf(t, "%s\t-\tnot served: %s\n", head, v.NotServed)
 		return
@@ -155,6 +159,8 @@ func printPort(t io.Writer, v sync.PortView) {
 	for _, f := range v.Frontends {
 		var lines []string
 		switch {
+		case f.Obstacle != "":
+			lines = []string{"not served: " + f.Obstacle}
 		case !f.Served:
 			lines = []string{"not served: Service " + f.Holder.String() + " holds the port"}
 		case len(f.Reals) == 0:
