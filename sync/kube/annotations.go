@@ -171,7 +171,8 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		case instead && a.insteadOf != "": // a manifest may have an annotation without a name
 			setting.Why = "not read, since " + a.insteadOf + " is there"
 		default:
-			setting.InForce, setting.Why = a.take(value, o, &w, r)
+			inForce, why := a.take(value, o, &w, r)
+			setting.InForce, setting.Why = printable(inForce), printable(why)
 			if a.chooses {
 				setting.Scheduler = w.scheduler
 			}
