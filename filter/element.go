@@ -20,6 +20,9 @@ const (
 	internal               // address . protocol . port
 	pods                   // prefixes
 	masquerade             // address . port : verdict
+	sources                // address . protocol . port : verdict
+	allowed                // prefixes
+	denied                 // prefixes
 )
 
 // container is one set or map of the table.
@@ -29,6 +32,8 @@ type container struct {
 	ipv4 bool
 	// protocol is that of all elements of a masquerade map; 0 elsewhere.
 	protocol frontend.Protocol
+	// list is the ID of the Sources of which allowed and denied are sets; empty elsewhere.
+	list string
 }
 
 func (c container) name() string {
@@ -39,6 +44,12 @@ func (c container) name() string {
 		return "internal-" + familyName(c.ipv4)
 	case pods:
 		return "pods-" + familyName(c.ipv4)
+	case sources:
+		return sourcesPrefix + familyName(c.ipv4)
+	case allowed:
+		return "allow-" + c.list + "-" + familyName(c.ipv4)
+	case denied:
+		return "deny-" + c.list + "-" + familyName(c.ipv4)
 	default:
 		return "masquerade-" + familyName(c.ipv4) + "-" + c.protocol.String()
 	}
@@ -46,7 +57,7 @@ func (c container) name() string {
 
 // objectType is what nft calls it.
 func (c container) objectType() string {
-	if c.kind == masquerade {
+	if c.kind == masquerade || c.kind == sources {
 		return "map"
 	}
 	return "set"
@@ -64,18 +75,39 @@ func (c container) masqueraded(key frontend.Key, m Masquerade) *knftables.Elemen
 	}
 }
 
+// admitting is key as an element of a map of sources.
+func (c container) admitting(key frontend.Key, s *Sources) *knftables.Element {
+	e := c.element(key)
+	return &knftables.Element{Map: e.Set, Key: e.Key, Value: []string{"jump " + s.chain().Name}}
+}
+
 // prefix is p as an element of a set of prefixes.
 func (c container) prefix(p netip.Prefix) *knftables.Element {
 	return &knftables.Element{Set: c.name(), Key: []string{p.String()}}
 }
 
+// prefixSeparator stands between several elements in one: knftables hands the key to nft as it is.
+const prefixSeparator = ", "
+
+// prefixes are several elements of a set of prefixes in one command.
+func (c container) prefixes(list []netip.Prefix) *knftables.Element {
+	var texts []string
+	for _, p := range list {
+		texts = append(texts, p.String())
+	}
+	return &knftables.Element{Set: c.name(), Key: []string{strings.Join(texts, prefixSeparator)}}
+}
+
 // add enters an element into rules. What no agent writes is an error that names container and element.
 func (c container) add(e *knftables.Element, rules *Rules) error {
-	err := c.enter(e, rules)
-	if err != nil {
-		return fmt.Errorf("%s: %s: %w", c.name(), strings.Join(e.Key, " . "), err)
+	if err := c.enter(e, rules); err != nil {
+		return c.stray(e, err)
 	}
 	return nil
+}
+
+func (c container) stray(e *knftables.Element, err error) error {
+	return fmt.Errorf("%s: %s: %w", c.name(), strings.Join(e.Key, " . "), err)
 }
 
 func (c container) enter(e *knftables.Element, rules *Rules) error {

@@ -16,11 +16,13 @@ const (
 
 // layout is the version of everything in this file. It stands in the comments of the rules; a table with another one is
 // made anew by Ensure, with the elements it can still read. Raise it with every change of names, types or rules.
-const layout = 2
+const layout = 3
 
-// The chains. The first two are hooked, the others are where their rules and the masquerade maps send packets.
+// The chains. The first three are hooked, the others are where their rules and the masquerade maps send packets. What the
+// sources maps send them to is in lists.go.
 const (
 	chainInput       = "input"
+	chainOutput      = "output"
 	chainPostrouting = "postrouting"
 	chainOutside     = "outside"
 )
@@ -45,11 +47,11 @@ func header(ipv4 bool) string {
 	return "ip6"
 }
 
-// containers lists all sets and maps of the table.
+// containers lists all sets and maps of the table but those of lists.
 func containers() []container {
 	var all []container
 	for _, ipv4 := range families() {
-		all = append(all, ownedSet(ipv4), internalSet(ipv4), podsSet(ipv4))
+		all = append(all, ownedSet(ipv4), internalSet(ipv4), podsSet(ipv4), sourcesMap(ipv4))
 		for _, p := range frontend.Protocols() {
 			all = append(all, masqueradeMap(ipv4, p))
 		}
@@ -62,6 +64,8 @@ func ownedSet(ipv4 bool) container { return container{kind: owned, ipv4: ipv4} }
 func internalSet(ipv4 bool) container { return container{kind: internal, ipv4: ipv4} }
 
 func podsSet(ipv4 bool) container { return container{kind: pods, ipv4: ipv4} }
+
+func sourcesMap(ipv4 bool) container { return container{kind: sources, ipv4: ipv4} }
 
 func masqueradeMap(ipv4 bool, p frontend.Protocol) container {
 	return container{kind: masquerade, ipv4: ipv4, protocol: p}
@@ -76,11 +80,14 @@ func (c container) object() knftables.Object {
 		internal:   knftables.PtrTo("node ports that take new connections from this node and its pods only"),
 		pods:       knftables.PtrTo("addresses of this node's pods"),
 		masquerade: knftables.PtrTo("node ports whose clients reach the pods with an address of this node"),
+		sources:    knftables.PtrTo("node ports that take new connections from some clients only"),
 	}[c.kind]
 	switch c.kind {
 	case masquerade:
 		return &knftables.Map{Name: c.name(), Type: addr + " . inet_service : verdict", Comment: comment}
-	case pods:
+	case sources:
+		return &knftables.Map{Name: c.name(), Type: key + " : verdict", Comment: comment}
+	case pods, allowed, denied:
 		return &knftables.Set{Name: c.name(), Type: addr, Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: comment}
 	default:
 		return &knftables.Set{Name: c.name(), Type: key, Comment: comment}
@@ -102,6 +109,13 @@ func chainObjects() []*knftables.Chain {
 			Hook:     knftables.PtrTo(knftables.InputHook),
 			Priority: knftables.PtrTo(knftables.FilterPriority),
 			Comment:  knftables.PtrTo("before IPVS takes a packet: what may not come in"),
+		},
+		{
+			Name:     chainOutput,
+			Type:     knftables.PtrTo(knftables.FilterType),
+			Hook:     knftables.PtrTo(knftables.OutputHook),
+			Priority: knftables.PtrTo(knftables.ManglePriority),
+			Comment:  knftables.PtrTo("before IPVS takes a packet of this node: what it may not ask for"),
 		},
 		{
 			Name:     chainPostrouting,
@@ -150,12 +164,21 @@ func ruleObjects(m match) []*knftables.Rule {
 	add := func(chain, what string, rule ...any) {
 		rules = append(rules, &knftables.Rule{Chain: chain, Rule: knftables.Concat(rule...), Comment: knftables.PtrTo(version + what)})
 	}
-	const replace = "masquerade fully-random"
+	const (
+		replace = "masquerade fully-random"
+		// All that belongs to no connection: what conntrack cannot follow, or was told not to, must not be let in.
+		unknown = "ct state new,invalid,untracked"
+	)
+	for _, chain := range []string{chainInput, chainOutput} {
+		for _, ipv4 := range families() {
+			add(chain, "sources, "+familyName(ipv4), unknown, header(ipv4), "daddr . meta l4proto . th dport vmap @"+sourcesMap(ipv4).name())
+		}
+	}
 	add(chainOutside, "this node itself", `iifname "lo"`, "return")
 	for _, ipv4 := range families() {
 		ip, family := header(ipv4), familyName(ipv4)
 		nfproto := "meta nfproto " + family
-		add(chainInput, family, "ct state new", ip, "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
+		add(chainInput, "internal, "+family, "ct state new", ip, "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
 		add(chainOutside, "its pods, "+family, nfproto, m.from(ipv4), "return")
 		add(chainOf(MasqueradeRemote), "pods elsewhere, "+family, nfproto, m.elsewhere(ipv4), replace)
 		add(chainOf(MasqueradePods), "clients that are pods, "+family, nfproto, m.from(ipv4), replace)
@@ -174,7 +197,7 @@ func ruleObjects(m match) []*knftables.Rule {
 func addSkeleton(tx *knftables.Transaction, m match) {
 	tx.Add(tableObject())
 	for _, c := range containers() {
-		if c.kind != masquerade {
+		if c.objectType() == "set" {
 			tx.Add(c.object())
 		}
 	}
@@ -182,7 +205,7 @@ func addSkeleton(tx *knftables.Transaction, m match) {
 		tx.Add(c)
 	}
 	for _, c := range containers() {
-		if c.kind == masquerade {
+		if c.objectType() == "map" {
 			tx.Add(c.object())
 		}
 	}

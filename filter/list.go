@@ -15,6 +15,7 @@ import (
 type listing struct {
 	present  bool
 	rules    []*knftables.Rule // their chains and comments, in order
+	chains   []string
 	elements map[string][]*knftables.Element
 	// types has the containers that exist, "set" or "map" by name.
 	types map[string]string
@@ -44,7 +45,8 @@ func listByNft(ctx context.Context) (listing, error) {
 func parseListing(text []byte) (listing, error) {
 	var document struct {
 		Nftables []struct {
-			Rule *struct {
+			Chain *struct{ Name string }
+			Rule  *struct {
 				Chain   string
 				Comment *string
 			}
@@ -62,6 +64,8 @@ func parseListing(text []byte) (listing, error) {
 	l := listing{present: true, elements: map[string][]*knftables.Element{}, types: map[string]string{}}
 	for _, object := range document.Nftables {
 		switch {
+		case object.Chain != nil:
+			l.chains = append(l.chains, object.Chain.Name)
 		case object.Rule != nil:
 			l.rules = append(l.rules, &knftables.Rule{Chain: object.Rule.Chain, Comment: object.Rule.Comment})
 		case object.Set != nil:
@@ -116,6 +120,22 @@ func words(expression any) []string {
 	return []string{fmt.Sprint(expression)}
 }
 
+// apart has each of several elements that were added as one, which is how knftables' fake keeps them.
+func apart(elements []*knftables.Element) []*knftables.Element {
+	var all []*knftables.Element
+	for _, e := range elements {
+		for _, text := range strings.Split(strings.Join(e.Key, concatenation), prefixSeparator) {
+			one := *e
+			one.Key = strings.Split(text, concatenation)
+			all = append(all, &one)
+		}
+	}
+	return all
+}
+
+// concatenation stands between the parts of a key.
+const concatenation = " . "
+
 // listBy reads the table through knftables, object by object: for its fake.
 func listBy(nft knftables.Interface) lister {
 	return func(ctx context.Context) (listing, error) {
@@ -126,16 +146,20 @@ func listBy(nft knftables.Interface) lister {
 		if err != nil {
 			return listing{}, newNftError(ctx, err)
 		}
-		l := listing{present: true, elements: map[string][]*knftables.Element{}, types: map[string]string{}}
+		l := listing{
+			present: true, chains: objects["chain"], elements: map[string][]*knftables.Element{}, types: map[string]string{},
+		}
 		if l.rules, err = nft.ListRules(ctx, ""); err != nil {
 			return listing{}, newNftError(ctx, err)
 		}
 		for _, kind := range []string{"set", "map"} {
 			for _, name := range objects[kind] {
 				l.types[name] = kind
-				if l.elements[name], err = nft.ListElements(ctx, kind, name); err != nil {
+				elements, err := nft.ListElements(ctx, kind, name)
+				if err != nil {
 					return listing{}, newNftError(ctx, err)
 				}
+				l.elements[name] = apart(elements)
 			}
 		}
 		return l, nil

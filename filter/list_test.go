@@ -1,11 +1,14 @@
 package filter
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/knftables"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // As nft 1.0.6 prints it.
@@ -68,8 +71,52 @@ func TestWhatCannotBeReadOfAListingIsNamed(t *testing.T) {
 	}
 }
 
+// As nft 1.0.6 prints a list. Its rule is the one it is to have; the map sends packets elsewhere too.
+const printedList = `{"nftables": [{"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},
+{"table": {"family": "inet", "name": "kube-ipvs", "handle": 3}},
+{"map": {"family": "inet", "name": "sources-ipv4", "table": "kube-ipvs", "type": ["ipv4_addr", "inet_proto", "inet_service"], "handle": 10, "map": "verdict",
+  "elem": [[{"concat": ["10.1.0.10", "tcp", 30080]}, {"jump": {"target": "sources-ID"}}],
+    [{"concat": ["10.1.0.10", "icmp", 1]}, {"jump": {"target": "sources-ID"}}], [{"concat": ["10.1.0.10", "udp", 30080]}, {"accept": null}]]}},
+{"chain": {"family": "inet", "table": "kube-ipvs", "name": "sources-ID", "handle": 24}},
+{"set": {"family": "inet", "name": "deny-ID-ipv4", "table": "kube-ipvs", "type": "ipv4_addr", "handle": 25, "flags": ["interval"],
+  "elem": ["10.9.0.1", {"prefix": {"addr": "10.244.1.0", "len": 24}}]}},
+{"set": {"family": "inet", "name": "deny-ID-ipv6", "table": "kube-ipvs", "type": "ipv6_addr", "handle": 26, "flags": ["interval"],
+  "elem": [{"prefix": {"addr": "::", "len": 0}}]}},
+{"rule": {"family": "inet", "table": "kube-ipvs", "chain": "sources-ID", "handle": 27, "comment": "layout 3, denied, ipv4",
+  "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@deny-ID-ipv4"}}, {"drop": null}]}},
+{"rule": {"family": "inet", "table": "kube-ipvs", "chain": "sources-ID", "handle": 28, "comment": "layout 3, denied, ipv6",
+  "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip6", "field": "saddr"}}, "right": "@deny-ID-ipv6"}}, {"drop": null}]}}]}`
+
+func TestAListIsReadAsNftPrintsIt(t *testing.T) {
+	var deny []netip.Prefix
+	for _, text := range []string{"10.9.0.1/32", "10.244.1.0/24", "::/0"} {
+		deny = append(deny, netip.MustParsePrefix(text))
+	}
+	s := NewSources(nil, deny)
+	l, err := parseListing([]byte(strings.ReplaceAll(printedList, "ID", s.ID())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.MustParseAddr("10.1.0.10")
+	want := Rules{Sources: map[frontend.Key]*Sources{
+		frontend.NewKey(addr, frontend.TCP, 30080): s, frontend.NewKey(addr, frontend.UDP, 30080): Nobody(),
+	}}
+	state := l.state(match{})
+	if !state.Rules.Equal(want) {
+		t.Errorf("rules are %v, want %v", state.Rules, want)
+	}
+	if got := strings.Join(state.Stray, "\n"); !strings.HasPrefix(got, "sources-ipv4: 10.1.0.10 . icmp . 1: unknown protocol") {
+		t.Errorf("stray: %s", got)
+	}
+	state.Intact = true
+	if lists := l.readLists(&state); !state.Intact || len(lists) != 1 {
+		t.Errorf("intact %v, lists %v", state.Intact, lists)
+	}
+}
+
 func FuzzListing(f *testing.F) {
 	f.Add([]byte(printed))
+	f.Add([]byte(strings.ReplaceAll(printedList, "ID", Nobody().ID())))
 	f.Add([]byte(`{"nftables": [{"map": {"name": "masquerade-ipv4-tcp", "elem": [["alone"]]}}]}`))
 	f.Fuzz(func(_ *testing.T, text []byte) {
 		if l, err := parseListing(text); err == nil {

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"strings"
 )
 
@@ -36,4 +37,15 @@ func (e nftError) Unwrap() []error {
 		return []error{e.ended, e.err}
 	}
 	return []error{e.err}
+}
+
+// isBusy reports that something could not be deleted because something else refers to it. knftables tells ENOENT and
+// EEXIST only, as it finds them in the first line of what nft prints, in English in every locale.
+func isBusy(err error) bool {
+	e, ok := errors.AsType[nftError](err)
+	if !ok {
+		return false
+	}
+	first, _, _ := strings.Cut(e.err.Error(), "\n")
+	return strings.Contains(first, "Device or resource busy")
 }

@@ -79,13 +79,15 @@ func (m Masquerade) String() string {
 // Rules is the content of the table, or a part of it.
 type Rules struct {
 	// Owned has the frontends whose virtual servers the agent made: these and no others may it change and delete. Each
-	// key of Masquerade and Internal should be in it too.
+	// key of Masquerade, Internal and Sources should be in it too.
 	Owned Set
 	// Masquerade has the frontends of which some clients are masqueraded; never MasqueradeNone.
 	Masquerade map[frontend.Key]Masquerade
 	// Internal has the frontends that take new connections from this node and its pods only. Those of everybody else
 	// are dropped; connections that are there already live on.
 	Internal Set
+	// Sources has the frontends of which not every client may connect, and which may; never nil.
+	Sources map[frontend.Key]*Sources
 	// Pods are the networks of this node's pods, in the order of netip.Prefix.Compare, none of them within another. They
 	// count only in a table that was not told an interface (Options.PodInterface). With MasqueradeRemote they must be of
 	// this node alone: a pod elsewhere within them would see the client and answer past this node.
@@ -95,13 +97,14 @@ type Rules struct {
 // Equal reports whether both are the same.
 func (r Rules) Equal(o Rules) bool {
 	return maps.Equal(r.Owned, o.Owned) && maps.Equal(r.Masquerade, o.Masquerade) && maps.Equal(r.Internal, o.Internal) &&
-		slices.Equal(r.Pods, o.Pods)
+		maps.EqualFunc(r.Sources, o.Sources, (*Sources).Equal) && slices.Equal(r.Pods, o.Pods)
 }
 
-// Clone is a copy that shares nothing with r.
+// Clone is a copy that shares nothing with r but what never changes.
 func (r Rules) Clone() Rules {
 	return Rules{
-		Owned: maps.Clone(r.Owned), Masquerade: maps.Clone(r.Masquerade), Internal: maps.Clone(r.Internal), Pods: slices.Clone(r.Pods),
+		Owned: maps.Clone(r.Owned), Masquerade: maps.Clone(r.Masquerade), Internal: maps.Clone(r.Internal),
+		Sources: maps.Clone(r.Sources), Pods: slices.Clone(r.Pods),
 	}
 }
 
@@ -110,6 +113,7 @@ func (r Rules) OfOwned() Rules {
 	ours := r.Clone()
 	maps.DeleteFunc(ours.Masquerade, func(key frontend.Key, _ Masquerade) bool { return !r.Owned.Has(key) })
 	maps.DeleteFunc(ours.Internal, func(key frontend.Key, _ struct{}) bool { return !r.Owned.Has(key) })
+	maps.DeleteFunc(ours.Sources, func(key frontend.Key, _ *Sources) bool { return !r.Owned.Has(key) })
 	return ours
 }
 
@@ -127,6 +131,13 @@ func (r *Rules) Commit(c Change) {
 			r.Masquerade[m.Key] = m.Is
 		}
 	}
+	for _, s := range c.Sources {
+		if s.Is == nil {
+			delete(r.Sources, s.Key)
+		} else {
+			r.Sources[s.Key] = s.Is
+		}
+	}
 	if c.SetPods {
 		r.Pods = slices.Clone(c.Pods)
 	}
@@ -141,6 +152,9 @@ func (r *Rules) init() {
 	}
 	if r.Internal == nil {
 		r.Internal = Set{}
+	}
+	if r.Sources == nil {
+		r.Sources = map[frontend.Key]*Sources{}
 	}
 }
 
@@ -159,80 +173,4 @@ func NormalPrefixes(list []netip.Prefix) []netip.Prefix {
 		}
 		return within
 	})
-}
-
-// MasqueradeChange is another masquerade for one frontend.
-type MasqueradeChange struct {
-	Key     frontend.Key
-	Was, Is Masquerade
-}
-
-// Change is what has to be written to get from one content of the table to another. Where a key is added and deleted,
-// it is there in the end.
-type Change struct {
-	AddOwned, DelOwned       []frontend.Key
-	AddInternal, DelInternal []frontend.Key
-	Masquerade               []MasqueradeChange
-	// Pods are all networks of pods from now on, if SetPods. nft cannot add one in the transaction that deletes another
-	// which overlaps it.
-	Pods    []netip.Prefix
-	SetPods bool
-}
-
-// Diff is the smallest change that makes want of have. It is pure, and each of its lists is sorted.
-func Diff(have, want Rules) Change {
-	c := Change{
-		AddOwned: want.Owned.minus(have.Owned), DelOwned: have.Owned.minus(want.Owned),
-		AddInternal: want.Internal.minus(have.Internal), DelInternal: have.Internal.minus(want.Internal),
-	}
-	if !slices.Equal(have.Pods, want.Pods) {
-		c.Pods, c.SetPods = want.Pods, true
-	}
-	for key, is := range want.Masquerade {
-		if was := have.Masquerade[key]; was != is {
-			c.Masquerade = append(c.Masquerade, MasqueradeChange{Key: key, Was: was, Is: is})
-		}
-	}
-	for key, was := range have.Masquerade {
-		if want.Masquerade[key] == MasqueradeNone {
-			c.Masquerade = append(c.Masquerade, MasqueradeChange{Key: key, Was: was})
-		}
-	}
-	slices.SortFunc(c.Masquerade, func(a, b MasqueradeChange) int { return a.Key.Compare(b.Key) })
-	return c
-}
-
-// Empty reports that nothing is to be written.
-func (c Change) Empty() bool {
-	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade) == 0 && !c.SetPods
-}
-
-// Keys are the frontends that the change is about, some of them more than once.
-func (c Change) Keys() []frontend.Key {
-	keys := slices.Concat(c.AddOwned, c.DelOwned, c.AddInternal, c.DelInternal)
-	for _, m := range c.Masquerade {
-		keys = append(keys, m.Key)
-	}
-	return keys
-}
-
-// validate names everything that cannot be written.
-func (c Change) validate() []error {
-	var errs []error
-	for _, key := range c.Keys() {
-		if err := key.Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("frontend %s: %w", key, err))
-		}
-	}
-	for _, m := range c.Masquerade {
-		if m.Was > MasqueradeAll || m.Is > MasqueradeAll {
-			errs = append(errs, fmt.Errorf("frontend %s: unknown %s or %s", m.Key, m.Was, m.Is))
-		}
-	}
-	for _, p := range c.Pods {
-		if err := validatePrefix(p); err != nil {
-			errs = append(errs, fmt.Errorf("network of pods: %w", err))
-		}
-	}
-	return errs
 }

@@ -55,6 +55,21 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
+// admitting has the same list for all these frontends.
+func admitting(t testing.TB, s *filter.Sources, texts ...string) map[frontend.Key]*filter.Sources {
+	t.Helper()
+	m := map[frontend.Key]*filter.Sources{}
+	for _, key := range keys(t, texts...) {
+		m[key] = s
+	}
+	return m
+}
+
+// office is a list of some breadth.
+func office() *filter.Sources {
+	return filter.NewSources(prefixes("10.0.0.0/8", "fd00::/8"), prefixes("10.9.0.0/16"))
+}
+
 const (
 	web4 = "tcp://10.1.0.10:30080"
 	web6 = "tcp://[fd01::10]:30080"
@@ -121,6 +136,40 @@ func TestDiff(t *testing.T) {
 			change: filter.Change{SetPods: true},
 		},
 		{
+			name: "the first frontend with a list brings it",
+			want: filter.Rules{Sources: admitting(t, office(), web4)},
+			change: filter.Change{
+				Sources: []filter.SourcesChange{{Key: keys(t, web4)[0], Is: office()}}, Lists: &filter.ListsChange{Add: lists(office())},
+			},
+		},
+		{
+			name: "another one with it does not",
+			have: filter.Rules{Sources: admitting(t, office(), web6)},
+			want: filter.Rules{Sources: admitting(t, office(), web4, web6)},
+			change: filter.Change{
+				Sources: []filter.SourcesChange{{Key: keys(t, web4)[0], Is: office()}}, Lists: &filter.ListsChange{},
+			},
+		},
+		{
+			name: "a list that a frontend leaves stays for the other",
+			have: filter.Rules{Sources: admitting(t, office(), web4, web6)},
+			want: filter.Rules{Sources: admitting(t, office(), web6)},
+			change: filter.Change{
+				Sources: []filter.SourcesChange{{Key: keys(t, web4)[0], Was: office()}}, Lists: &filter.ListsChange{},
+			},
+		},
+		{
+			name: "the last one takes it along, for another list or for none",
+			have: filter.Rules{Sources: admitting(t, office(), web4, web6)},
+			want: filter.Rules{Sources: admitting(t, filter.Nobody(), web6)},
+			change: filter.Change{
+				Sources: []filter.SourcesChange{
+					{Key: keys(t, web4)[0], Was: office()}, {Key: keys(t, web6)[0], Was: office(), Is: filter.Nobody()},
+				},
+				Lists: &filter.ListsChange{Add: lists(filter.Nobody()), Del: lists(office())},
+			},
+		},
+		{
 			name: "address, protocol and port are all part of the key, and lists are in order",
 			have: filter.Rules{Owned: set(t, web4)},
 			want: filter.Rules{Owned: set(t, web6, sig4, dns4)},
@@ -141,6 +190,8 @@ func TestDiff(t *testing.T) {
 		})
 	}
 }
+
+func lists(all ...*filter.Sources) []*filter.Sources { return all }
 
 func sameKey(a, b frontend.Key) bool { return a == b }
 
@@ -192,8 +243,12 @@ func drawRules(t *rapid.T, label string) filter.Rules {
 	}
 	pods := rapid.SliceOf(rapid.SampledFrom(prefixes("10.244.1.0/24", "10.244.0.0/16", "10.9.0.1/32", "fd44::/64", "fd44::1/128", "::/0"))).
 		Draw(t, label+" pods")
+	sources := map[frontend.Key]*filter.Sources{}
+	for _, key := range draw("sources").Keys() {
+		sources[key] = rapid.SampledFrom(lists(office(), filter.Nobody(), filter.NewSources(prefixes("fd01::/64"), nil))).Draw(t, label+" sources")
+	}
 	return filter.Rules{
-		Owned: draw("owned"), Masquerade: masquerade, Internal: draw("internal"), Pods: filter.NormalPrefixes(pods),
+		Owned: draw("owned"), Masquerade: masquerade, Internal: draw("internal"), Sources: sources, Pods: filter.NormalPrefixes(pods),
 	}
 }
 
@@ -207,15 +262,32 @@ func TestPrefixesAreNormal(t *testing.T) {
 
 func TestACloneSharesNothing(t *testing.T) {
 	rules := func() filter.Rules {
-		return filter.Rules{Owned: set(t, web4), Masquerade: all(t, web4), Internal: set(t, web4), Pods: prefixes("10.244.1.0/24")}
+		return filter.Rules{
+			Owned: set(t, web4), Masquerade: all(t, web4), Internal: set(t, web4), Sources: admitting(t, office(), web4),
+			Pods: prefixes("10.244.1.0/24"),
+		}
 	}
 	original := rules()
 	clone := original.Clone()
 	clone.Commit(filter.Change{
 		AddOwned: keys(t, web6), AddInternal: keys(t, web6), Masquerade: change(t, web6, filter.MasqueradeNone, filter.MasqueradeAll),
+		Sources: []filter.SourcesChange{{Key: keys(t, web4)[0], Was: office(), Is: filter.Nobody()}},
 	})
 	clone.Pods[0] = prefixes("10.9.0.0/16")[0]
 	if !original.Equal(rules()) {
 		t.Errorf("a change of the clone makes of the original %v", original)
+	}
+}
+
+func TestWhatIsSaidOfFrontendsThatAreNotOwnedIsLeftOut(t *testing.T) {
+	rules := filter.Rules{
+		Owned: set(t, web4), Masquerade: all(t, web4, web6), Internal: set(t, web4, web6), Sources: admitting(t, office(), web4, web6),
+		Pods: prefixes("10.244.1.0/24"),
+	}
+	want := filter.Rules{
+		Owned: set(t, web4), Masquerade: all(t, web4), Internal: set(t, web4), Sources: admitting(t, office(), web4), Pods: rules.Pods,
+	}
+	if got := rules.OfOwned(); !got.Equal(want) || !rules.Internal.Has(keys(t, web6)[0]) {
+		t.Errorf("left is %v of %v, want %v", got, rules, want)
 	}
 }

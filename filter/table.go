@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"sigs.k8s.io/knftables"
-
-	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // limit is how long a call may take before its nft is given up: thousands of elements take seconds on a slow machine.
@@ -70,15 +68,16 @@ func New(nft knftables.Interface, o Options) *Table {
 
 // State is what the kernel has.
 type State struct {
-	// Rules has all elements that can be read, whoever wrote them.
+	// Rules has all elements that can be read, whoever wrote them. A frontend whose list of sources cannot be read has
+	// Nobody there. One that is missing in the map of sources is not known to have had any.
 	Rules Rules
 	// Present: there is a table of our name.
 	Present bool
-	// Intact: the sets, maps, chains and rules are there, of the present layout and for the present options. If not,
-	// Ensure or Replace mend it.
+	// Intact: the sets, maps, chains and rules are there, of the present layout and for the present options, and there are
+	// just those lists of sources that frontends have, each as its ID says. If not, Ensure or Replace mend it.
 	Intact bool
 	// Stray has the elements that cannot be read, as "SET: ELEMENT: REASON". Somebody else wrote them; no packet that
-	// the agent cares for matches them. Replace removes them.
+	// the agent cares for matches them, but for those in a list, which then cannot be read either. Replace removes them.
 	Stray []string
 }
 
@@ -108,9 +107,10 @@ func (t *Table) Read(ctx context.Context) (State, error) {
 }
 
 // Apply writes a change. Elements to be added that exist, and elements to be deleted that are gone, are no error. If the
-// table is not as the change takes it to be (it is gone, or not whole, or a frontend has another masquerade), then
-// IsOutOfStep(err), and nothing was written: Replace with everything that is wanted. An invalid change fails before
-// anything is written. An empty one runs nothing.
+// table is not as the change takes it to be (it is gone, or not whole, or a frontend has another masquerade or another list
+// of sources, or a list to be removed is in use), then IsOutOfStep(err), and nothing was written: Replace with everything
+// that is wanted. An invalid change fails before anything is written, and so does one of sources that is not complete. An
+// empty one runs nothing.
 func (t *Table) Apply(ctx context.Context, c Change) error {
 	if c.Empty() {
 		return nil
@@ -123,8 +123,7 @@ func (t *Table) Apply(ctx context.Context, c Change) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tx := t.nft.NewTransaction()
-	deleteElements(tx, c)
-	addElements(tx, c)
+	write(tx, c)
 	if err := t.run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables: changing table %s: %w", Name, err)
 	}
@@ -158,8 +157,10 @@ func (t *Table) Remove(ctx context.Context) error {
 }
 
 // IsOutOfStep reports that a change could not be written because the table is not what it was taken for: it, or a part
-// of it, does not exist, or an element has another value.
-func IsOutOfStep(err error) bool { return knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) }
+// of it, does not exist, an element has another value, or a list to be removed is in use.
+func IsOutOfStep(err error) bool {
+	return knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) || isBusy(err)
+}
 
 func (t *Table) replace(ctx context.Context, r Rules) error {
 	tx := t.nft.NewTransaction()
@@ -167,7 +168,7 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
 	addSkeleton(tx, t.match)
-	addElements(tx, Diff(Rules{}, r))
+	write(tx, Diff(Rules{}, r))
 	if err := t.run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables: making table %s: %w", Name, err)
 	}
@@ -186,37 +187,53 @@ func (t *Table) read(ctx context.Context) (State, error) {
 // state is what a listing means to a table whose rules tell pods by m.
 func (l listing) state(m match) State {
 	// Chains of somebody else in our table are his: only the rules of ours count.
-	state := State{Present: l.present, Intact: slices.Equal(comments(l.rules), comments(ruleObjects(m)))}
+	state := State{Present: l.present, Intact: slices.Equal(comments(byChain(l.rules)), comments(byChain(ruleObjects(m))))}
 	state.Rules.init()
 	for _, c := range containers() {
 		// A masquerade map may still be a set, as in layout 1.
 		state.Intact = state.Intact && l.types[c.name()] == c.objectType()
+		if c.kind == sources {
+			continue // below: what they mean stands elsewhere
+		}
 		for _, e := range l.elements[c.name()] {
 			if err := c.add(e, &state.Rules); err != nil {
 				state.Stray = append(state.Stray, err.Error())
 			}
 		}
 	}
+	l.readSources(&state)
 	state.Rules.Pods = NormalPrefixes(state.Rules.Pods)
 	slices.Sort(state.Stray)
 	return state
 }
 
 // comments has those of the rules of our chains, chain by chain: what identifies a rule.
-func comments(rules []*knftables.Rule) []string {
+func comments(chains map[string][]*knftables.Rule) []string {
 	var all []string
 	for _, c := range chainObjects() {
-		for _, r := range rules {
-			if r.Chain == c.Name {
-				text := c.Name + ": "
-				if r.Comment != nil {
-					text += *r.Comment
-				}
-				all = append(all, text)
-			}
-		}
+		all = append(all, commentsOf(c.Name, chains[c.Name])...)
 	}
 	return all
+}
+
+func commentsOf(chain string, rules []*knftables.Rule) []string {
+	var all []string
+	for _, r := range rules {
+		text := chain + ": "
+		if r.Comment != nil {
+			text += *r.Comment
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+func byChain(rules []*knftables.Rule) map[string][]*knftables.Rule {
+	chains := map[string][]*knftables.Rule{}
+	for _, r := range rules {
+		chains[r.Chain] = append(chains[r.Chain], r)
+	}
+	return chains
 }
 
 func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {
@@ -226,50 +243,4 @@ func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {
 		}
 		return nil
 	})
-}
-
-// deleteElements deletes what a change deletes or alters. Each deletion is preceded by an addition: the element is gone
-// then, whether it was there or not.
-func deleteElements(tx *knftables.Transaction, c Change) {
-	remove := func(e *knftables.Element) {
-		tx.Add(e)
-		tx.Delete(e)
-	}
-	for _, m := range c.Masquerade {
-		if m.Was != MasqueradeNone {
-			remove(masqueradeElement(m.Key, m.Was))
-		}
-	}
-	for _, key := range c.DelInternal {
-		remove(internalSet(key.Addr.Is4()).element(key))
-	}
-	for _, key := range c.DelOwned {
-		remove(ownedSet(key.Addr.Is4()).element(key))
-	}
-	if c.SetPods {
-		for _, ipv4 := range families() {
-			tx.Flush(podsSet(ipv4).object())
-		}
-	}
-}
-
-func addElements(tx *knftables.Transaction, c Change) {
-	for _, key := range c.AddOwned {
-		tx.Add(ownedSet(key.Addr.Is4()).element(key))
-	}
-	for _, key := range c.AddInternal {
-		tx.Add(internalSet(key.Addr.Is4()).element(key))
-	}
-	for _, m := range c.Masquerade {
-		if m.Is != MasqueradeNone {
-			tx.Add(masqueradeElement(m.Key, m.Is))
-		}
-	}
-	for _, p := range c.Pods {
-		tx.Add(podsSet(p.Addr().Is4()).prefix(p))
-	}
-}
-
-func masqueradeElement(key frontend.Key, m Masquerade) *knftables.Element {
-	return masqueradeMap(key.Addr.Is4(), key.Protocol).masqueraded(key, m)
 }

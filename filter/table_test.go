@@ -23,7 +23,8 @@ import (
 func served(t *testing.T) (*filter.Table, *filtertest.Fake, filter.Rules) {
 	t.Helper()
 	rules := filter.Rules{
-		Owned: set(t, web4, web6, dns4), Masquerade: all(t, web4, web6), Internal: set(t, dns4), Pods: prefixes("10.244.1.0/24", "fd44:1::/64"),
+		Owned: set(t, web4, web6, dns4), Masquerade: all(t, web4, web6), Internal: set(t, dns4),
+		Sources: admitting(t, office(), web4, web6), Pods: prefixes("10.244.1.0/24", "fd44:1::/64"),
 	}
 	fake := filtertest.New()
 	table := newTable(fake)
@@ -51,12 +52,12 @@ func TestTheTextOfALayoutNeverChanges(t *testing.T) {
 	if _, err := newTable(fake).Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile("testdata/layout-2.nft")
+	want, err := os.ReadFile("testdata/layout-3.nft")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(fake.Dump(), "\n")); d != "" {
-		t.Errorf("layout differs from testdata/layout-2.nft (-want +got):\n%s", d)
+		t.Errorf("layout differs from testdata/layout-3.nft (-want +got):\n%s", d)
 	}
 }
 
@@ -105,7 +106,7 @@ func TestApplyToleratesWhatIsDoneAlready(t *testing.T) {
 		if err := table.Replace(t.Context(), actual); err != nil {
 			rt.Fatal(err)
 		}
-		believed.Masquerade = maps.Clone(actual.Masquerade) // a map refuses another verdict: see below
+		believed.Masquerade, believed.Sources = maps.Clone(actual.Masquerade), maps.Clone(actual.Sources) // maps refuse another verdict: see below
 		change := filter.Diff(believed, want)
 		if err := table.Apply(t.Context(), change); err != nil {
 			rt.Fatal(err)
@@ -347,20 +348,30 @@ func TestAnInterfaceThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-// An agent of the version before left its table: what it owned and masqueraded is taken over.
-func TestLayout1IsMigrated(t *testing.T) {
-	text, err := os.ReadFile("testdata/layout-1.nft")
+// An agent of a version before left its table: what it owned and masqueraded is taken over.
+func TestOlderLayoutsAreMigrated(t *testing.T) {
+	asSet := knftables.Element{Set: "masquerade-ipv4-tcp", Key: []string{"10.1.0.10", "30080"}}
+	asMap := knftables.Element{Map: asSet.Set, Key: asSet.Key, Value: []string{"goto masquerade-all"}}
+	for file, masqueraded := range map[string]*knftables.Element{"layout-1.nft": &asSet, "layout-2.nft": &asMap} {
+		t.Run(file, func(t *testing.T) { migrate(t, file, masqueraded) })
+	}
+}
+
+func migrate(t *testing.T, file string, masqueraded *knftables.Element) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fake := filtertest.New()
-	if err := fake.ParseDump(string(text)); err != nil {
+	dump := strings.ReplaceAll(string(text), `iifname "lo"`, `iifname lo`) // knftables reads no quotes but those of comments
+	if err := fake.ParseDump(dump); err != nil {
 		t.Fatal(err)
 	}
 	err = fake.Foreign(t.Context(), func(tx *knftables.Transaction) {
 		tx.Add(&knftables.Element{Set: "owned-ipv4", Key: []string{"10.1.0.10", "tcp", "30080"}})
 		tx.Add(&knftables.Element{Set: "owned-ipv6", Key: []string{"fd01::10", "tcp", "30080"}})
-		tx.Add(&knftables.Element{Set: "masquerade-ipv4-tcp", Key: []string{"10.1.0.10", "30080"}})
+		tx.Add(masqueraded)
 	})
 	if err != nil {
 		t.Fatal(err)

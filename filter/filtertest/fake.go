@@ -4,6 +4,7 @@ package filtertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func (f *Fake) Run(ctx context.Context, tx *knftables.Transaction) error {
 			return err
 		}
 	}
-	if err := f.conflict(ctx, tx.String()); err != nil {
+	if err := f.objection(ctx, tx.String()); err != nil {
 		return err
 	}
 	if err := f.Fake.Run(ctx, tx); err != nil {
@@ -49,8 +50,9 @@ func (f *Fake) Run(ctx context.Context, tx *knftables.Transaction) error {
 	return nil
 }
 
-// conflict is what the kernel says, and knftables' fake does not, to another value for a key that a map has.
-func (f *Fake) conflict(ctx context.Context, transaction string) error {
+// objection is what the kernel says, and knftables' fake does not, to another value for a key that a map has, and to the
+// deletion of a chain that a map sends packets to.
+func (f *Fake) objection(ctx context.Context, transaction string) error {
 	if f.Table == nil {
 		return nil
 	}
@@ -64,6 +66,12 @@ func (f *Fake) conflict(ctx context.Context, transaction string) error {
 		line = strings.TrimSuffix(strings.TrimSpace(line), " }")
 		if strings.HasPrefix(line, "delete table ") {
 			clear(values)
+		}
+		if chain, isChain := strings.CutPrefix(line, "delete chain "+string(filter.Family)+" "+filter.Name+" "); isChain {
+			if pointsTo(values, chain) {
+				return errors.New("Error: Could not process rule: Device or resource busy\n" + line) //nolint:staticcheck // as nft prints it
+			}
+			continue
 		}
 		verb, rest, isElement := strings.Cut(line, " element "+string(filter.Family)+" "+filter.Name+" ")
 		key, value, isMap := strings.Cut(rest, " : ")
@@ -82,6 +90,15 @@ func (f *Fake) conflict(ctx context.Context, transaction string) error {
 		}
 	}
 	return nil
+}
+
+func pointsTo(verdicts map[string]string, chain string) bool {
+	for _, verdict := range verdicts {
+		if strings.HasSuffix(verdict, " "+chain) {
+			return true
+		}
+	}
+	return false
 }
 
 // SetFault makes every transaction fail for which fault returns an error; nil ends that. The transaction is given as the
@@ -108,7 +125,8 @@ func Refuse(keys ...frontend.Key) func(transaction string) error {
 func Mentions(transaction string, key frontend.Key) bool {
 	owned := fmt.Sprintf(" { %s . %s . %d }", key.Addr, key.Protocol, key.Port)
 	masquerade := fmt.Sprintf("-%s { %s . %d : ", key.Protocol, key.Addr, key.Port)
-	return strings.Contains(transaction, owned) || strings.Contains(transaction, masquerade)
+	sources := fmt.Sprintf(" { %s . %s . %d : ", key.Addr, key.Protocol, key.Port)
+	return strings.Contains(transaction, owned) || strings.Contains(transaction, masquerade) || strings.Contains(transaction, sources)
 }
 
 // Writes counts the transactions that succeeded.

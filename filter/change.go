@@ -1,0 +1,173 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// MasqueradeChange is another masquerade for one frontend.
+type MasqueradeChange struct {
+	Key     frontend.Key
+	Was, Is Masquerade
+}
+
+// SourcesChange is another list of clients for one frontend; nil is none, so that everybody may connect.
+type SourcesChange struct {
+	Key     frontend.Key
+	Was, Is *Sources
+}
+
+// ListsChange are the lists that get their first reference, or lose their last one. Each is named once, in the order of
+// their IDs.
+type ListsChange struct{ Add, Del []*Sources }
+
+// Change is what has to be written to get from one content of the table to another. Where a key is added and deleted,
+// it is there in the end.
+type Change struct {
+	AddOwned, DelOwned       []frontend.Key
+	AddInternal, DelInternal []frontend.Key
+	Masquerade               []MasqueradeChange
+	Sources                  []SourcesChange
+	// Lists are the lists that Sources needs and leaves behind. Diff and Rules.Complete know them, and Apply refuses
+	// Sources without them.
+	Lists *ListsChange
+	// Pods are all networks of pods from now on, if SetPods. nft cannot add one in the transaction that deletes another
+	// which overlaps it.
+	Pods    []netip.Prefix
+	SetPods bool
+}
+
+// Diff is the smallest change that makes want of have. It is pure, and each of its lists is sorted.
+func Diff(have, want Rules) Change {
+	c := Change{
+		AddOwned: want.Owned.minus(have.Owned), DelOwned: have.Owned.minus(want.Owned),
+		AddInternal: want.Internal.minus(have.Internal), DelInternal: have.Internal.minus(want.Internal),
+	}
+	if !slices.Equal(have.Pods, want.Pods) {
+		c.Pods, c.SetPods = want.Pods, true
+	}
+	for key, is := range want.Masquerade {
+		if was := have.Masquerade[key]; was != is {
+			c.Masquerade = append(c.Masquerade, MasqueradeChange{Key: key, Was: was, Is: is})
+		}
+	}
+	for key, was := range have.Masquerade {
+		if want.Masquerade[key] == MasqueradeNone {
+			c.Masquerade = append(c.Masquerade, MasqueradeChange{Key: key, Was: was})
+		}
+	}
+	slices.SortFunc(c.Masquerade, func(a, b MasqueradeChange) int { return a.Key.Compare(b.Key) })
+	for key, is := range want.Sources {
+		if was := have.Sources[key]; !was.Equal(is) {
+			c.Sources = append(c.Sources, SourcesChange{Key: key, Was: was, Is: is})
+		}
+	}
+	for key, was := range have.Sources {
+		if _, stays := want.Sources[key]; !stays {
+			c.Sources = append(c.Sources, SourcesChange{Key: key, Was: was})
+		}
+	}
+	slices.SortFunc(c.Sources, func(a, b SourcesChange) int { return a.Key.Compare(b.Key) })
+	return have.Complete(c)
+}
+
+// Complete is a change of r with its Lists: those that no frontend of r has yet are made, and those that none has any
+// more are removed. A change that is put together by hand is completed when it is whole, with the rules it will be
+// committed to.
+func (r Rules) Complete(c Change) Change {
+	c.Lists = nil
+	if len(c.Sources) == 0 {
+		return c
+	}
+	after := Rules{Sources: maps.Clone(r.Sources)}
+	after.Commit(Change{Sources: c.Sources})
+	had, has := listsOf(r.Sources), listsOf(after.Sources)
+	c.Lists = &ListsChange{Add: missing(has, had), Del: missing(had, has)}
+	return c
+}
+
+// listsOf has each list once, by its ID.
+func listsOf(sources map[frontend.Key]*Sources) map[string]*Sources {
+	lists := map[string]*Sources{}
+	for _, s := range sources {
+		if s != nil {
+			lists[s.id] = s
+		}
+	}
+	return lists
+}
+
+// missing are those of lists that others lack, in the order of their IDs.
+func missing(lists, others map[string]*Sources) []*Sources {
+	var list []*Sources
+	for _, id := range slices.Sorted(maps.Keys(lists)) {
+		if others[id] == nil {
+			list = append(list, lists[id])
+		}
+	}
+	return list
+}
+
+// Empty reports that nothing is to be written.
+func (c Change) Empty() bool {
+	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade)+len(c.Sources) == 0 && !c.SetPods
+}
+
+// Keys are the frontends that the change is about, some of them more than once.
+func (c Change) Keys() []frontend.Key {
+	keys := slices.Concat(c.AddOwned, c.DelOwned, c.AddInternal, c.DelInternal)
+	for _, m := range c.Masquerade {
+		keys = append(keys, m.Key)
+	}
+	for _, s := range c.Sources {
+		keys = append(keys, s.Key)
+	}
+	return keys
+}
+
+// validate names everything that cannot be written.
+func (c Change) validate() []error {
+	var errs []error
+	for _, key := range c.Keys() {
+		if err := key.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("frontend %s: %w", key, err))
+		}
+	}
+	for _, m := range c.Masquerade {
+		if m.Was > MasqueradeAll || m.Is > MasqueradeAll {
+			errs = append(errs, fmt.Errorf("frontend %s: unknown %s or %s", m.Key, m.Was, m.Is))
+		}
+	}
+	for _, p := range c.Pods {
+		if err := validatePrefix(p); err != nil {
+			errs = append(errs, fmt.Errorf("network of pods: %w", err))
+		}
+	}
+	return append(errs, c.validateSources()...)
+}
+
+// validateSources looks at every list once: frontends share them.
+func (c Change) validateSources() []error {
+	if len(c.Sources) > 0 && c.Lists == nil {
+		return []error{errors.New("a change of sources without its lists: Rules.Complete was not called")}
+	}
+	var errs []error
+	seen := map[*Sources]bool{nil: true}
+	for _, change := range c.Sources {
+		for _, s := range []*Sources{change.Was, change.Is} {
+			if seen[s] {
+				continue
+			}
+			seen[s] = true
+			if err := s.validate(); err != nil {
+				errs = append(errs, fmt.Errorf("sources of frontend %s: %w", change.Key, err))
+			}
+		}
+	}
+	return errs
+}
