@@ -22,9 +22,8 @@ type rising struct {
 func ramp(now time.Time, period time.Duration, have ipvs.Entry, next *ipvs.Entry, before rising) rising {
 	after := rising{since: map[netip.AddrPort]time.Time{}}
 	others := false
-	for addr := range next.Reals {
-		_, young := before.since[addr]
-		others = others || !young && have.Reals[addr].Weight > 0
+	for addr, real := range next.Reals {
+		others = others || real.Weight > 0 && have.Reals[addr].Weight > 0
 	}
 	for addr, real := range next.Reals {
 		since, known := before.since[addr]
