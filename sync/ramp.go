@@ -35,7 +35,8 @@ func ramp(now time.Time, period time.Duration, have ipvs.Entry, next *ipvs.Entry
 			continue
 		}
 		after.since[addr] = since
-		if at := since.Add(time.Duration(step) * period / rampSteps); after.next.IsZero() || at.Before(after.next) {
+		// Rounded up: a moment before it the step is not due, and would be asked for again at once.
+		if at := since.Add((time.Duration(step)*period + rampSteps - 1) / rampSteps); after.next.IsZero() || at.Before(after.next) {
 			after.next = at
 		}
 		real.Weight = max(1, uint32(int64(real.Weight)*step/rampSteps))
