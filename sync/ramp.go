@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"iter"
 	"net/netip"
 	"time"
 
@@ -60,10 +61,22 @@ func (r *Reconciler) rampOf(now time.Time, key frontend.Key, want *Frontend, hav
 // dueRamps are the frontends with a real server whose next weight is due.
 func (r *Reconciler) dueRamps(now time.Time) []frontend.Key {
 	var due []frontend.Key
-	for key, up := range r.rising {
-		if !now.Before(up.next) {
+	for key, at := range r.nextRamps() {
+		if !now.Before(at) {
 			due = append(due, key)
 		}
 	}
 	return due
+}
+
+// nextRamps are the frontends with a real server whose weight is growing, and when the next one is due. What waits for another
+// try gets its weight with that: its step stays due until then, and the loop would run without a pause.
+func (r *Reconciler) nextRamps() iter.Seq2[frontend.Key, time.Time] {
+	return func(yield func(frontend.Key, time.Time) bool) {
+		for key, up := range r.rising {
+			if _, waits := r.retry[key]; !waits && !yield(key, up.next) {
+				return
+			}
+		}
+	}
 }
