@@ -10,8 +10,8 @@ import (
 
 // CheckView says what becomes of a Service's health check on this node, for people and scripts.
 type CheckView struct {
-	Service ServiceID
-	Port    uint16
+	Service   ServiceID
+	Port      uint16
 	Addresses []CheckAddressView
 	// NotAnswered says why there are no Addresses; empty otherwise.
 	NotAnswered string

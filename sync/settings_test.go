@@ -240,7 +240,9 @@ func TestWhatAPortChoosesIsInTheTable(t *testing.T) {
 		f, _ := s.Want(tcp("10.1.0.10", 30080))
 		return f.Entry
 	}
-	virtual := func(name string, flags ipvs.Flags) ipvs.VirtualServer { return ipvs.VirtualServer{Scheduler: name, Flags: flags} }
+	virtual := func(name string, flags ipvs.Flags) ipvs.VirtualServer {
+		return ipvs.VirtualServer{Scheduler: name, Flags: flags}
+	}
 	const all = SHPort | SHNoFallback | MHPort | MHNoFallback
 	for _, c := range []struct {
 		name   string
@@ -258,7 +260,9 @@ func TestWhatAPortChoosesIsInTheTable(t *testing.T) {
 		{"flags of others", func(p *ServicePort) { p.Scheduler, p.SchedulerFlags = "lc", all }, virtual("lc", 0), ipvs.RealServer{Weight: 1}},
 		{"a scheduler that is refused takes its flags along", func(p *ServicePort) { p.Scheduler, p.SchedulerFlags = "twos", all }, virtual("rr", 0), ipvs.RealServer{Weight: 1}},
 		{"a weight", func(p *ServicePort) { p.Scheduler, p.Endpoints[0].Weight = "wrr", 7 }, virtual("wrr", 0), ipvs.RealServer{Weight: 7}},
-		{"a weight with steps for slow start", func(p *ServicePort) { p.Scheduler, p.SlowStart, p.Endpoints[0].Weight = "wrr", time.Minute, MaxSlowStartWeight }, virtual("wrr", 0), ipvs.RealServer{Weight: 65530}},
+		{"a weight with steps for slow start", func(p *ServicePort) {
+			p.Scheduler, p.SlowStart, p.Endpoints[0].Weight = "wrr", time.Minute, MaxSlowStartWeight
+		}, virtual("wrr", 0), ipvs.RealServer{Weight: 65530}},
 		{"no steps where nothing rises", func(p *ServicePort) { p.Scheduler, p.SlowStart, p.Endpoints[0].Weight = "mh", time.Minute, 7 }, virtual("mh", ipvs.Sched1), ipvs.RealServer{Weight: 7}},
 		{"none where the scheduler that rises is refused", func(p *ServicePort) { p.Scheduler, p.SlowStart = "twos", time.Minute }, virtual("rr", 0), ipvs.RealServer{Weight: 1}},
 	} {

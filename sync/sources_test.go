@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	stdsync "sync"
 	"testing"
 	"time"
 
@@ -47,10 +48,28 @@ func clientsOf(rules filter.Rules) []string {
 }
 
 // script is what happens in order: what the kernel is told, and what nftables is told of the clients of frontends.
-type script struct{ lines []string }
+type script struct {
+	mu    stdsync.Mutex
+	lines []string
+}
+
+func (s *script) note(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, line)
+}
+
+// take is what happened since it was asked last.
+func (s *script) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lines := s.lines
+	s.lines = nil
+	return lines
+}
 
 func (s *script) watch(c *Config) {
-	c.Kernel = &witness{Handle: c.Kernel, saw: func(op ipvs.Op) { s.lines = append(s.lines, op.Verb.String()) }}
+	c.Kernel = &witness{Handle: c.Kernel, saw: func(op ipvs.Op) { s.note(op.Verb.String()) }}
 	c.Filter = scriptedFilter{c.Filter, s}
 }
 
@@ -68,16 +87,15 @@ func (f scriptedFilter) Apply(ctx context.Context, c filter.Change) error {
 	for range c.DelOwned {
 		line += " gone"
 	}
-	f.script.lines = append(f.script.lines, line)
+	f.script.note(line)
 	return f.Filter.Apply(ctx, c)
 }
 
 func (s *script) expect(t *testing.T, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, s.lines); diff != "" {
+	if diff := cmp.Diff(want, s.take()); diff != "" {
 		t.Errorf("in order (-want +got):\n%s", diff)
 	}
-	s.lines = nil
 }
 
 // No client gets through for a moment, and none is kept out for one.
@@ -103,7 +121,7 @@ func TestListOfClientsIsInForceBeforeAndAsLongAsTheFrontend(t *testing.T) {
 		g.deliver(restricted(web(stays), "10.0.0.0/8")) // two leave
 		s.expect(t, "nft []->[allow 10.0.0.0/8]", ipvs.SetReal.String(), ipvs.SetReal.String())
 		g.after(time.Minute)
-		s.lines = nil
+		s.take()
 		busy(kernel, 1)
 		g.deliver(gone("web"))
 		s.expect(t, ipvs.SetReal.String())
