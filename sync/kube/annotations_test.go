@@ -175,13 +175,15 @@ func TestGoodValuesOfAnnotations(t *testing.T) {
 		{"kube-router's flags", []string{"kube-router.io/service.schedflags=flag-1, flag-2"}, "flags mh-fallback,mh-port", []string{"kube-router.io/service.schedflags: mh-fallback,mh-port"}, nil},
 		{"those that mean nothing new", []string{"kube-router.io/service.schedflags=flag-1,flag-3"}, "", []string{"kube-router.io/service.schedflags: sh-fallback,mh-fallback"}, nil},
 		{
-			"kube-router's beside ours", []string{"kube-router.io/service.scheduler=lc", "kube-router.io/service.schedflags=flag-2", "scheduler=sh", "scheduler-flags=sh-port"},
+			"kube-router's beside ours",
+			[]string{"kube-router.io/service.scheduler=lc", "kube-router.io/service.schedflags=flag-2", "scheduler=sh", "scheduler-flags=sh-port"},
 			"scheduler sh flags sh-fallback,sh-port",
 			[]string{
 				"scheduler: sh", "scheduler-flags: sh-fallback,sh-port",
 				"kube-router.io/service.scheduler:  | not read, since kube-ipvs.io/scheduler is there",
 				"kube-router.io/service.schedflags:  | not read, since kube-ipvs.io/scheduler-flags is there",
-			}, nil,
+			},
+			nil,
 		},
 		{"what else kube-router reads", []string{"kube-router.io/service.dsr=tunnel", "kube-router.io/service.hairpin="}, "", nil, nil},
 	} {
@@ -287,24 +289,30 @@ func TestBadValuesOfAnnotations(t *testing.T) {
 func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 	for _, c := range []annotationCase{
 		{
-			"a network that is not defined here", []string{"networks=internal,storage,lan"},
+			"a network that is not defined here",
+			[]string{"networks=internal,storage,lan"},
 			"networks [10.0.0.0/8,iface:eth1]",
 			[]string{"networks: 10.0.0.0/8,iface:eth1 | storage, lan selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: storage, lan selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 		},
 		{
-			"none but one that is not defined here", []string{"networks=storage"},
+			"none but one that is not defined here",
+			[]string{"networks=storage"},
 			"networks []",
 			[]string{"networks:  | storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 		},
 		{
-			"a lower threshold alone", []string{"lower-threshold=8"}, "",
+			"a lower threshold alone",
+			[]string{"lower-threshold=8"},
+			"",
 			[]string{"lower-threshold:  | has no effect without upper-threshold"},
 			[]string{"annotation kube-ipvs.io/lower-threshold: has no effect without upper-threshold"},
 		},
 		{
-			"a lower threshold beside a bad upper one", []string{"lower-threshold=8", "upper-threshold=x"}, "",
+			"a lower threshold beside a bad upper one",
+			[]string{"lower-threshold=8", "upper-threshold=x"},
+			"",
 			[]string{
 				`upper-threshold:  | "x" is not a number of connections from 1 to 2147483647; there is no limit`,
 				"lower-threshold:  | has no effect without upper-threshold",
@@ -315,27 +323,37 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			},
 		},
 		{
-			"a lower threshold above the upper one", []string{"lower-threshold=11", "upper-threshold=10"}, "limits 10/0",
+			"a lower threshold above the upper one",
+			[]string{"lower-threshold=11", "upper-threshold=10"},
+			"limits 10/0",
 			[]string{"upper-threshold: 10", "lower-threshold:  | 11 is above the upper threshold 10; three quarters of that are used, as the kernel has it"},
 			[]string{"annotation kube-ipvs.io/lower-threshold: 11 is above the upper threshold 10; three quarters of that are used, as the kernel has it"},
 		},
 		{
-			"weights that leave no room for the steps of slow start", []string{"slow-start=30s", "weights=node:node-a=0,zone:west=6554"}, "slow start 30s",
+			"weights that leave no room for the steps of slow start",
+			[]string{"slow-start=30s", "weights=node:node-a=0,zone:west=6554"},
+			"slow start 30s",
 			[]string{"weights:  | weight 6554 is above 6553, which is the most with slow-start; all endpoints have weight 1", "slow-start: 30s"},
 			[]string{"annotation kube-ipvs.io/weights: weight 6554 is above 6553, which is the most with slow-start; all endpoints have weight 1"},
 		},
 		{
-			"what later versions read", []string{"drain-timeout=1m", "extra-ports=80"}, "",
+			"what later versions read",
+			[]string{"drain-timeout=1m", "extra-ports=80"},
+			"",
 			[]string{"drain-timeout:  | has no effect yet", "extra-ports:  | has no effect yet"},
 			[]string{"annotation kube-ipvs.io/drain-timeout has no effect yet", "annotation kube-ipvs.io/extra-ports has no effect yet"},
 		},
 		{
-			"a restriction that is misspelt, beside one that is not", []string{"source-range=10.0.0.0/8", "networks=internal"}, "closed",
+			"a restriction that is misspelt, beside one that is not",
+			[]string{"source-range=10.0.0.0/8", "networks=internal"},
+			"closed",
 			[]string{"networks: 10.0.0.0/8,iface:eth1"},
 			[]string{"skipped: unknown annotation kube-ipvs.io/source-range is taken for kube-ipvs.io/source-ranges, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
 		},
 		{
-			"one restriction that can be read does not open what another closes", []string{"source-ranges=x", "deny-source-ranges=10.0.0.0/8", "networks=all"}, "closed",
+			"one restriction that can be read does not open what another closes",
+			[]string{"source-ranges=x", "deny-source-ranges=10.0.0.0/8", "networks=all"},
+			"closed",
 			[]string{
 				"networks: all",
 				`source-ranges:  | "x" is not a network such as 10.0.0.0/8 or fd00::/8, nor an address; the Service is not served`,
@@ -344,7 +362,9 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			[]string{`skipped: annotation kube-ipvs.io/source-ranges: "x" is not a network such as 10.0.0.0/8 or fd00::/8, nor an address; no node port of the Service is served until it is mended, since it would be open wider than it asks`},
 		},
 		{
-			"a bad annotation of ours beside kube-router's", []string{"scheduler=fastest", "kube-router.io/service.scheduler=lc"}, "",
+			"a bad annotation of ours beside kube-router's",
+			[]string{"scheduler=fastest", "kube-router.io/service.scheduler=lc"},
+			"",
 			[]string{
 				`scheduler:  | scheduler "fastest" is not one of those allowed (lc, mh, rr, sh, wrr); the node's default is used`,
 				"kube-router.io/service.scheduler:  | not read, since kube-ipvs.io/scheduler is there",
@@ -356,14 +376,18 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 	}
 	t.Run("affinity-prefix without affinity", func(t *testing.T) {
 		annotationCase{
-			"", []string{"affinity-prefix=/24"}, "",
+			"",
+			[]string{"affinity-prefix=/24"},
+			"",
 			[]string{"affinity-prefix:  | has no effect without sessionAffinity: ClientIP"},
 			[]string{"annotation kube-ipvs.io/affinity-prefix: has no effect without sessionAffinity: ClientIP"},
 		}.check(t, choosing(t), func(svc *corev1.Service) { svc.Spec.SessionAffinity = corev1.ServiceAffinityNone })
 	})
 	t.Run("a node without networks", func(t *testing.T) {
 		annotationCase{
-			"", []string{"networks=internal"}, "networks []",
+			"",
+			[]string{"networks=internal"},
+			"networks []",
 			[]string{"networks:  | internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
 		}.check(t, testOptions())
@@ -434,15 +458,20 @@ func TestRangesOfTheSpec(t *testing.T) {
 		{annotationCase{"beside the annotation", []string{"source-ranges=192.0.2.0/24"}, "sources [allow 192.0.2.0/24]", []string{"source-ranges: 192.0.2.0/24"}, nil}, true, balancer("10.0.0.0/8")},
 		{
 			annotationCase{
-				"beside an annotation that cannot be read", []string{"source-ranges=x"}, "closed",
+				"beside an annotation that cannot be read",
+				[]string{"source-ranges=x"},
+				"closed",
 				closing("source-ranges=x", `"x" is not a network such as 10.0.0.0/8 or fd00::/8, nor an address`).settings,
 				closing("source-ranges=x", `"x" is not a network such as 10.0.0.0/8 or fd00::/8, nor an address`).problems,
 			}, true, balancer("10.0.0.0/8"),
 		},
 		{
 			annotationCase{
-				"beside others that restrict too", []string{"deny-source-ranges=10.66.0.0/16", "networks=dmz"}, "networks [iface:dmz*] sources [allow 10.0.0.0/8 deny 10.66.0.0/16]",
-				[]string{"spec.loadBalancerSourceRanges: 10.0.0.0/8", "networks: iface:dmz*", "deny-source-ranges: 10.66.0.0/16"}, nil,
+				"beside others that restrict too",
+				[]string{"deny-source-ranges=10.66.0.0/16", "networks=dmz"},
+				"networks [iface:dmz*] sources [allow 10.0.0.0/8 deny 10.66.0.0/16]",
+				[]string{"spec.loadBalancerSourceRanges: 10.0.0.0/8", "networks: iface:dmz*", "deny-source-ranges: 10.66.0.0/16"},
+				nil,
 			}, true, balancer("10.0.0.0/8"),
 		},
 		{

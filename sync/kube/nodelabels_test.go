@@ -19,9 +19,9 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 )
 
-// byRack is a Service of which the endpoints on nodes of rack r2 are in maintenance.
-func byRack(name string) *corev1.Service {
-	svc := webService(name, 30080)
+// byRack is Service web, with its endpoints on nodes of rack r2 in maintenance.
+func byRack() *corev1.Service {
+	svc := webService("web", 30080)
 	svc.Annotations = map[string]string{annotationWeights: "label:rack=r2=0,label:rack=3"}
 	return svc
 }
@@ -57,7 +57,7 @@ func labels(rack string) map[string]string { return map[string]string{"rack": ra
 func TestLabelsOfNodesConcernTheServicesThatAskForThem(t *testing.T) {
 	s, names := counted(testOptions())
 	s.setNode(node("node-a"))
-	s.setService(byRack("web"))
+	s.setService(byRack())
 	s.setService(webService("api", 30081))
 	zoned := webService("zoned", 30082)
 	zoned.Annotations = map[string]string{annotationWeights: "zone:east=3"}
@@ -98,7 +98,7 @@ func TestManifestsKnowTheLabelsOfOtherNodes(t *testing.T) {
 	set("node-a", node("node-a", "10.1.0.10"))
 	set("node-b", labelled)
 	m.change(func() {
-		m.setService(byRack("web"))
+		m.setService(byRack())
 		m.setSlice(webSlice())
 		m.setSynced()
 	})
@@ -162,7 +162,7 @@ func TestLabelsOfNodesAreAskedForOnceAServiceWantsThem(t *testing.T) {
 		if asked := c.asked(); asked != "" {
 			t.Errorf("asked for labels that nobody wants: %s", asked)
 		}
-		svc := byRack("web")
+		svc := byRack()
 		c.touch(svc)
 		_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 		must(t, err)
@@ -184,7 +184,7 @@ func TestLabelsOfNodesAreAskedForOnceAServiceWantsThem(t *testing.T) {
 // The first Update has the weights right: nobody in maintenance gets a connection because of a restart.
 func TestStartWaitsForTheLabelsOfNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"), byRack("web"), webSlice())
+		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"), byRack(), webSlice())
 		c.labelled("node-b=r2")
 		c.nodes.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
 			time.Sleep(labelPatience / 2)
@@ -202,7 +202,7 @@ func TestLabelsThatAreRefusedDoNotKeepTheStartForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := make(chan string, 1000)
 		log := funcr.New(func(_, args string) { lines <- args }, funcr.Options{})
-		c := newCluster(t, testOptions(), log, node("node-a"), byRack("web"), webSlice())
+		c := newCluster(t, testOptions(), log, node("node-a"), byRack(), webSlice())
 		c.labelled("node-b=r2")
 		refused := make(chan struct{})
 		c.nodes.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -237,7 +237,7 @@ func TestLabelsThatAreRefusedDoNotKeepTheStartForLong(t *testing.T) {
 // An end while somebody waits for labels is an end like any other.
 func TestEndDoesNotWaitForLabels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"), byRack("web"))
+		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"), byRack())
 		c.labelled()
 		c.nodes.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
 			return true, nil, apierrors.NewForbidden(corev1.Resource("nodes"), "", nil)
