@@ -160,9 +160,9 @@ func TestPlaceThatChangesMovesTheServicesThatChooseByIt(t *testing.T) {
 	if diff := cmp.Diff(want, changed, cmp.Comparer(sameKey)); diff != "" {
 		t.Errorf("changed (-want +got):\n%s", diff)
 	}
-	s.SetPlaces(moved)
-	if changed := s.Resolve(); len(changed) != 0 {
-		t.Errorf("the same places change %v", changed)
+	s.SetPlaces(slices.Clone(moved))
+	if len(s.claims) != 0 {
+		t.Errorf("the same places concern %v", s.claims)
 	}
 }
 
@@ -313,6 +313,8 @@ func TestChoicesWithoutEffectAreProblems(t *testing.T) {
 		{"flags of mh for sh", "sh", func(p *ServicePort) { p.SchedulerFlags = MHNoFallback }, []string{"scheduler flags mh-no-fallback have no effect with scheduler sh: " + mendFlags}},
 		{"flags of both", "sh", func(p *ServicePort) { p.SchedulerFlags = SHPort | MHPort }, nil},
 		{"the same for mh", "mh", func(p *ServicePort) { p.SchedulerFlags = SHPort | MHPort }, nil},
+		{"no fallback of sh", "sh", func(p *ServicePort) { p.SchedulerFlags = SHNoFallback }, nil},
+		{"no fallback of mh", "mh", func(p *ServicePort) { p.SchedulerFlags = MHNoFallback }, nil},
 		{"flags for neither", "wrr", func(p *ServicePort) { p.SchedulerFlags = MHPort }, []string{"scheduler flags mh-fallback,mh-port have no effect with scheduler wrr: " + mendFlags}},
 		{"no flags", "wrr", func(*ServicePort) {}, nil},
 		{

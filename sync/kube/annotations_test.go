@@ -143,6 +143,9 @@ func (c annotationCase) check(t *testing.T, o Options, change ...func(*corev1.Se
 		if s.Written != svc.Annotations[s.Name] && s.Name != settingSpecRanges {
 			t.Errorf("%s is shown as %q", s.Name, s.Written)
 		}
+		if scheduler := strings.HasSuffix(s.Name, "scheduler"); scheduler && s.Scheduler != s.InForce || !scheduler && s.Scheduler != "" {
+			t.Errorf("%s chooses scheduler %q, in force is %q", s.Name, s.Scheduler, s.InForce)
+		}
 	}
 }
 
@@ -377,7 +380,7 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 	t.Run("affinity-prefix without affinity", func(t *testing.T) {
 		annotationCase{
 			"",
-			[]string{"affinity-prefix=/24"},
+			[]string{"affinity-prefix=/64"},
 			"",
 			[]string{"affinity-prefix:  | has no effect without sessionAffinity: ClientIP"},
 			[]string{"annotation kube-ipvs.io/affinity-prefix: has no effect without sessionAffinity: ClientIP"},
