@@ -76,11 +76,12 @@ func generation(t *testing.T) uint32 {
 	return id
 }
 
-// manyRules has n frontends on two addresses of each family, half of them masqueraded, in turns for whom, and a quarter
-// internal.
+// manyRules has n frontends on two addresses of each family, half of them masqueraded, in turns for whom, a quarter
+// internal, and a third with one of two lists of clients.
 func manyRules(n int) Rules {
 	rules := Rules{Pods: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd44:1::/64")}}
 	rules.init()
+	lists := []*Sources{NewSources(parsePrefixes("10.0.0.0/8", "fd00::/8"), nil), NewSources(nil, parsePrefixes("192.0.2.0/24"))}
 	addrs := []string{"10.1.0.10", "fd01::10", "10.2.0.10", "fd02::10"}
 	for i := range n {
 		key := frontend.NewKey(netip.MustParseAddr(addrs[i%4]), frontend.Protocols()[i%3], uint16(80+i/4))
@@ -90,6 +91,9 @@ func manyRules(n int) Rules {
 		}
 		if i%4 == 0 {
 			rules.Internal[key] = struct{}{}
+		}
+		if i%3 == 0 {
+			rules.Sources[key] = lists[i%2]
 		}
 	}
 	return rules
@@ -114,8 +118,10 @@ func TestAnOperatorSeesWhatTheTableIsFor(t *testing.T) {
 	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
 	change := Change{
 		AddOwned: []frontend.Key{key}, AddInternal: []frontend.Key{key}, Masquerade: []MasqueradeChange{{Key: key, Is: MasqueradeAll}},
-		Pods: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}, SetPods: true,
+		Sources: []SourcesChange{{Key: key, Is: NewSources(parsePrefixes("10.0.0.0/8", "fd00::/8"), parsePrefixes("10.9.0.0/16"))}},
+		Pods:    []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}, SetPods: true,
 	}
+	change = Rules{}.Complete(change)
 	if err := table.Apply(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +162,7 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	if err := table.Apply(t.Context(), Diff(rules, rules)); err != nil {
 		t.Error(err)
 	}
-	if err := table.Apply(t.Context(), Diff(Rules{Pods: rules.Pods}, rules)); err != nil {
+	if err := table.Apply(t.Context(), Diff(Rules{Pods: rules.Pods, Sources: rules.Sources}, rules)); err != nil {
 		t.Errorf("adding what is there: %v", err)
 	}
 	if _, err := Open(Options{}); err != nil {
@@ -197,6 +203,7 @@ func TestFiveThousandFrontendsAreOneTransaction(t *testing.T) {
 func TestTheKernelToleratesWhatIsDoneAlready(t *testing.T) {
 	table := newKernelTable(t)
 	actual, believed, want := manyRules(12), manyRules(24), manyRules(6)
+	maps.DeleteFunc(believed.Sources, func(key frontend.Key, _ *Sources) bool { return actual.Sources[key] == nil }) // maps refuse those
 	if err := table.Replace(t.Context(), actual); err != nil {
 		t.Fatal(err)
 	}
@@ -336,16 +343,22 @@ func TestNetworksOfPodsMayOverlapThoseBefore(t *testing.T) {
 	}
 }
 
-// An upgrade finds the table of the version before. One transaction makes it ours.
-func TestLayout1IsMigratedInTheKernel(t *testing.T) {
+// An upgrade finds the table of a version before. One transaction makes it ours.
+func TestOlderLayoutsAreMigratedInTheKernel(t *testing.T) {
+	for file, verdict := range map[string]string{"layout-1.nft": "", "layout-2.nft": ": goto masquerade-all"} {
+		t.Run(file, func(t *testing.T) { migrate(t, file, verdict) })
+	}
+}
+
+func migrate(t *testing.T, file, verdict string) {
 	newNamespace(t)
-	text, err := os.ReadFile("testdata/layout-1.nft")
+	text, err := os.ReadFile("testdata/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	nft(t, string(text)+`
 add element inet kube-ipvs owned-ipv4 { 10.1.0.10 . tcp . 30080 }
-add element inet kube-ipvs masquerade-ipv4-tcp { 10.1.0.10 . 30080 }`)
+add element inet kube-ipvs masquerade-ipv4-tcp { 10.1.0.10 . 30080 `+verdict+` }`)
 	table, err := Open(Options{})
 	if err != nil {
 		t.Fatal(err)
