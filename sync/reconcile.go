@@ -31,6 +31,7 @@ type Reconciler struct {
 	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
+	tookOver  bool                     // what others left was made ours, if that is asked for
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	nextPoll  time.Time
