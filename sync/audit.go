@@ -72,7 +72,7 @@ func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, p *passRepo
 	if !r.Adopt || r.tookOver {
 		return nil
 	}
-	left := Foreign(table, r.local, r.isOurs)
+	left := Foreign(table, r.own, r.isOurs)
 	if err := r.transact(ctx, filter.Change{AddOwned: left}, p); err != nil {
 		p.fail(fmt.Errorf("take over %d virtual servers that are not ours: %w", len(left), err))
 		return nil
@@ -216,7 +216,7 @@ func (r *Reconciler) logForeignWriter() {
 
 // noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.
 func (r *Reconciler) noteForeign(table ipvs.Table) {
-	r.foreign = Foreign(table, r.local, r.isOurs)
+	r.foreign = Foreign(table, r.own, r.isOurs)
 }
 
 // isOurs reports whether a frontend is wanted, or ours by our table.
@@ -225,12 +225,13 @@ func (r *Reconciler) isOurs(key frontend.Key) bool {
 	return wanted || r.rules.Owned.Has(key)
 }
 
-// Foreign lists the virtual servers of a kernel table that stand on a node port of an address of the node and are not
-// ours: each keeps a port open that nobody here knows of.
-func Foreign(table ipvs.Table, local []netip.Addr, ours func(frontend.Key) bool) []frontend.Key {
+// Foreign lists the virtual servers of a kernel table that stand on a node port of one of the node's own addresses and are
+// not ours: each keeps a port open that nobody here knows of. Beside kube-proxy in IPVS mode a node has the ClusterIPs, too,
+// and their ports may be any: those are not its own (see nodeaddr.Address.OfServices).
+func Foreign(table ipvs.Table, own []netip.Addr, ours func(frontend.Key) bool) []frontend.Key {
 	var foreign []frontend.Key
 	for _, key := range table.Keys() {
-		if !ours(key) && inNodePortRange(key.Port) && slices.Contains(local, key.Addr) {
+		if !ours(key) && inNodePortRange(key.Port) && slices.Contains(own, key.Addr) {
 			foreign = append(foreign, key)
 		}
 	}

@@ -170,6 +170,24 @@ func TestWhatAnotherProxyLeftDrainsAndGoesIfThatIsAskedFor(t *testing.T) {
 	})
 }
 
+// A ClusterIP's port may be any, also one of those that node ports have.
+func TestAClusterIPOfKubeProxyIsNeitherForeignNorTakenOver(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		left(t, kernel)
+		g := start(t, kernel, nft, func(c *Config) { c.Adopt = true })
+		g.addresses.set("10.1.0.10")
+		g.addresses.add("kube-ipvs0", "10.96.0.1")
+		g.deliver(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		if _, there := kernel.Table()[tcp("10.96.0.1", 31999)]; !there || len(g.Status().Foreign) > 0 {
+			t.Errorf("it is there: %t; foreign are %v", there, g.Status().Foreign)
+		}
+		if _, there := kernel.Table()[tcp("10.1.0.10", 31999)]; there {
+			t.Error("the node port that nobody claims is still there")
+		}
+	})
+}
+
 func TestWhatAnotherProxyLeftIsTakenOverOnceNftablesCanBeWritten(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		left(t, kernel)

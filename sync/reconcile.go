@@ -25,6 +25,7 @@ type Reconciler struct {
 	primary   []netip.Addr             // the Node's primary addresses, as last known
 	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
 	local     []netip.Addr             // all addresses of the node
+	own       []netip.Addr             // those of local that no other proxy keeps for a Service
 	partial   bool                     // part of the input is not known: see takeIn
 	unread    keySet                   // our frontends whose kernel state is not known
 	orphans   keySet                   // ours by our table, wanted by nobody at the start
