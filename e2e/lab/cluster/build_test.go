@@ -43,7 +43,8 @@ build)
 		while :; do sleep 0.01; done
 	fi
 	case "$3" in *broken) echo '# k8s.io/one' >&2; echo 'one.go:1:2: no' >&2; exit 1 ;; esac
-	echo "$3 of $GOFLAGS" >"$2" ;;
+	echo "$3 of $GOFLAGS" >"$2"
+	chmod +x "$2" ;;
 esac
 `
 	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(goCommand), 0o700); err != nil {
@@ -87,6 +88,32 @@ lab: built kube-proxy (1 of 1) in 0s: 0 MB
 `
 	if d := cmp.Diff(want, said.String()); d != "" {
 		t.Errorf("progress (-want +got):\n%s", d)
+	}
+}
+
+func TestAProgramThatCannotBeWholeIsBuiltAgain(t *testing.T) {
+	for name, spoil := range map[string]func(file string) error{
+		"empty":      func(file string) error { return os.Truncate(file, 0) },
+		"no program": func(file string) error { return os.Chmod(file, 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fakeGo(t)
+			b := &Builder{Cache: t.TempDir(), Progress: io.Discard}
+			built, err := b.Build(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := built.Path(apiServer)
+			if err := spoil(file); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Build(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(file); err != nil || info.Size() == 0 || info.Mode()&0o100 == 0 {
+				t.Errorf("%v, %v", info, err)
+			}
+		})
 	}
 }
 
