@@ -75,6 +75,9 @@ func (b *Builder) Build(ctx context.Context, besides ...string) (Binaries, error
 		return Binaries{}, err
 	}
 	defer unlock()
+	if err := b.prune(time.Now()); err != nil {
+		return Binaries{}, err
+	}
 	if err := b.complete(ctx, m); err != nil {
 		return Binaries{}, err
 	}
@@ -103,6 +106,7 @@ func (b *Builder) look(ctx context.Context, m module, programs []string) (built 
 	if err != nil {
 		return Binaries{}, nil, err
 	}
+	use(dir)
 	built = Binaries{Version: m.version, Dir: dir}
 	for _, program := range programs {
 		if !whole(built.Path(program)) {

@@ -181,6 +181,30 @@ func TestWhatTheCompilerSaysIsInTheError(t *testing.T) {
 	}
 }
 
+func TestAModuleOfOtherToolsIsAnotherModule(t *testing.T) {
+	bin, root := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "e2e", "controlplane"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	b := &Builder{Version: "v1.36.3", Cache: t.TempDir(), Progress: io.Discard}
+	dirs := map[string]bool{}
+	for _, tools := range []string{`{"Path": "etcd"}`, `{"Path": "etcd"}`, `{"Path": "etcd"}, {"Path": "kubectl"}`} {
+		script := "#!/bin/sh\ncase $1 in list) echo " + root + " ;; *) echo '{\"Tool\": [" + tools + "]}' ;; esac\n"
+		if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m, err := b.module(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[m.dir] = true
+	}
+	if len(dirs) != 2 {
+		t.Errorf("modules %v, want one for each set of tools", dirs)
+	}
+}
+
 func TestAModuleForAnotherVersionReplacesWhatUpstreamKeepsInStaging(t *testing.T) {
 	const upstream = `{"Go": "1.25.0", "Godebug": [{"Key": "default", "Value": "go1.25"}], "Replace": [
 		{"Old": {"Path": "k8s.io/api"}, "New": {"Path": "./staging/src/k8s.io/api"}},
