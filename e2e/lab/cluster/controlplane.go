@@ -148,7 +148,7 @@ func (c *ControlPlane) components() []*component {
 func (c *ControlPlane) Close() error {
 	c.closing.Do(func() {
 		for _, p := range c.components() {
-			p.stop(0)
+			p.close()
 		}
 		for _, p := range c.ports {
 			p.release()
