@@ -76,9 +76,8 @@ func (c *Cluster) prepare(ctx context.Context) (*programs, error) {
 
 // build builds a program in the product's own module, so that it is made of the versions that are shipped.
 func (p *programs) build(ctx context.Context, name, pkg, ldflags string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w"+ldflags, "-o", filepath.Join(p.dir, name), pkg)
+	cmd := lab.GoCommand(ctx, p.dir, "build", "-ldflags", "-s -w"+ldflags, "-o", filepath.Join(p.dir, name), pkg)
 	cmd.Dir = p.root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
