@@ -145,3 +145,19 @@ func TestAnUpgradeOfTheAgentLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestARollOutOfTheAgentsLosesNothingAndTheNewOnesGoOn(t *testing.T) {
+	cases.Promise(t, func(c *suite.Case) {
+		web := c.Service("web")
+		pods := c.PodOnEach("web")
+		frontends := suite.Some(c.Frontends(web))
+		c.ServedBy(frontends, pods...)
+		load := c.Load(frontends...)
+		c.Answered(load, 20)
+		c.Must(c.RollAgents(c.Context()))
+		third := c.Pod("web", c.Nodes()[0].Name, "third")
+		c.ServedBy(frontends, append([]string{third.Name}, pods...)...)
+		c.Answered(load, 20)
+		c.Unharmed(load)
+	})
+}
