@@ -3,7 +3,6 @@ package labcluster
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,12 +36,11 @@ type programs struct {
 
 // prepare builds what is missing.
 func (c *Cluster) prepare(ctx context.Context) (*programs, error) {
-	dir, err := os.MkdirTemp("", "kube-ipvs-suite-")
-	if err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
+	var err error
+	if c.dir, err = lab.NewTempDir("", "kube-ipvs-suite-"); err != nil {
+		return nil, err
 	}
-	c.dir = dir
-	p := &programs{dir: dir, init: filepath.Join(dir, "init")}
+	p := &programs{dir: c.dir.Path, init: filepath.Join(c.dir.Path, "init")}
 	if p.root, err = projectRoot(ctx); err != nil {
 		return nil, err
 	}

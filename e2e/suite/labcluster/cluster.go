@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -32,7 +31,7 @@ var controllers = []string{
 type Cluster struct {
 	*nodes.Remote
 	progress io.Writer
-	dir      string // of programs and kubeconfigs
+	dir      *lab.TempDir // of programs and kubeconfigs
 	plane    *cluster.ControlPlane
 	endGuest context.CancelCauseFunc
 	guest    chan error // how the guest ended
@@ -165,8 +164,8 @@ func (c *Cluster) Close() error {
 	if c.plane != nil {
 		errs = append(errs, c.plane.Close())
 	}
-	if c.dir != "" {
-		errs = append(errs, os.RemoveAll(c.dir))
+	if c.dir != nil {
+		errs = append(errs, c.dir.Remove())
 	}
 	return errors.Join(errs...)
 }
