@@ -63,6 +63,10 @@ func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, 
 	if port.Policy == Local && !c.internal {
 		f.Masquerade = filter.MasqueradePods
 	}
+	if possible, _ := port.onePacket(scheduler); possible && port.OnePacket && !c.internal && key.Protocol == frontend.UDP {
+		f.Entry.Flags |= ipvs.OnePacket
+		f.Masquerade = filter.MasqueradeNone
+	}
 	if port.Affinity.Timeout > 0 {
 		f.Entry.Flags |= ipvs.Persistent
 		f.Entry.PersistenceTimeout = uint32(port.Affinity.Timeout / time.Second)

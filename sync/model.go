@@ -119,6 +119,8 @@ type ServicePort struct {
 	SchedulerFlags SchedulerFlags
 	// Limits are those of each real server.
 	Limits Limits
+	// OnePacket asks that every datagram finds its endpoint by itself; see ServicePort.onePacket for when that is possible.
+	OnePacket bool
 	// SlowStart is the time over which a new endpoint gets its weight, if the scheduler in force knows how; 0 is at once.
 	SlowStart time.Duration
 	// Affinity keeps a client with one endpoint.

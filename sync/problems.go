@@ -118,6 +118,9 @@ func (s *State) idleSettings(object string, port ServicePort) []Problem {
 	if port.SlowStart > 0 && port.slowStart(scheduler) == 0 {
 		idle("slow start has", "choose wrr, wlc, sed or nq")
 	}
+	if possible, why := port.onePacket(scheduler); port.OnePacket && port.Protocol == frontend.UDP && !possible {
+		found = append(found, Problem{Object: object, Reason: Unsupported, Message: "one-packet has no effect " + why})
+	}
 	if port.SchedulerFlags.forOthers(scheduler) {
 		idle(fmt.Sprintf("scheduler flags %s have", port.SchedulerFlags), "they are for sh and mh")
 	}

@@ -186,6 +186,15 @@ func threshold(value string) (uint32, error) {
 
 func number(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
+func readOnePacket(value string, _ Options, w *wanted) (string, error) {
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return "", fmt.Errorf("%q is neither true nor false", value)
+	}
+	w.onePacket = on
+	return strconv.FormatBool(on), nil
+}
+
 const (
 	minSlowStart = time.Second
 	maxSlowStart = time.Hour

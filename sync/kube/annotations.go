@@ -61,6 +61,7 @@ type wanted struct {
 	weights   weights
 	limits    sync.Limits
 	slowStart time.Duration
+	onePacket bool
 	// prefix4 and prefix6 group clients for session affinity; 0 is each client by itself.
 	prefix4, prefix6 uint8
 	// closed: the Service restricts who reaches it in a way that cannot be read, so nobody does.
@@ -131,6 +132,12 @@ func annotations() []annotation {
 			values:  "prefix lengths, for example `/24,/64`: up to /32 for IPv4, above for IPv6",
 			example: "/24,/64",
 			meaning: "clients of one network count as one for `sessionAffinity: ClientIP`",
+		},
+		{
+			key: annotationPrefix + "one-packet", read: readOnePacket, otherwise: "a sender's datagrams stay together",
+			values:  "`true` or `false`",
+			example: "true",
+			meaning: "each UDP datagram is scheduled by itself: for senders that wait for no answer and keep their source port, such as syslog. For `externalTrafficPolicy: Local` with rr or wrr and without session affinity; answers do not come back from the node's address",
 		},
 		{key: annotationPrefix + "drain-timeout"},
 		{key: annotationPrefix + "extra-ports"},

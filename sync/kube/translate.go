@@ -149,7 +149,7 @@ func nodePorts(svc *corev1.Service, w wanted, r *report) []sync.ServicePort {
 		}
 		port.Policy, port.Affinity = policy, sticky
 		port.Scheduler, port.SchedulerFlags = w.scheduler, w.flags
-		port.Limits, port.SlowStart = w.limits, w.slowStart
+		port.Limits, port.SlowStart, port.OnePacket = w.limits, w.slowStart, w.onePacket
 		ports = append(ports, port)
 	}
 	return ports
