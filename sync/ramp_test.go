@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
@@ -303,4 +305,14 @@ func TestSlowStartOfAServiceThatIsHeldWaitsWithIt(t *testing.T) {
 		g.after(5 * time.Minute)
 		g.expect(onSlow + stays + "*10 " + leaves + "*10")
 	})
+}
+
+// A frontend that nobody wants, and that somebody else deleted, is forgotten: what is due for ever is never at rest.
+func TestSlowStartOfWhatIsGoneAndUnwantedIsForgotten(t *testing.T) {
+	r, key := New(logr.Discard(), Config{}), tcp("10.1.0.10", 30080)
+	r.rising[key] = rising{since: map[netip.AddrPort]time.Time{endpoint(1): {}}}
+	r.tables(time.Now(), []frontend.Key{key})
+	if due := r.dueRamps(time.Now()); len(due) != 0 {
+		t.Errorf("due: %v", due)
+	}
 }
