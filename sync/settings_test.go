@@ -485,6 +485,30 @@ func TestServiceOnAnInterfaceKeepsTheGraceOfItsAddress(t *testing.T) {
 	})
 }
 
+// What is primary is the Node's, also of an address that is away when the agent restarts.
+func TestServiceOnThePrimaryAddressFollowsTheNode(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		deliver := func(g *rig, primary string, addrs ...string) {
+			g.addresses.set(addrs...)
+			node := Node{Name: "node1", InternalIPs: []netip.Addr{netip.MustParseAddr(primary)}}
+			g.source.deliver(func(u *Update) { u.Node, u.Services = &node, []Service{narrowed(web(stays), "primary")} })
+			g.after(time.Second)
+		}
+		const first, second = "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.2.0.10:30080 rr 10.244.1.2:8080*1"
+		g := start(t, kernel, nft)
+		deliver(g, "10.1.0.10", "10.1.0.10", "10.2.0.10")
+		g.expect(first)
+		deliver(g, "10.2.0.10", "10.1.0.10", "10.2.0.10")
+		g.after(time.Minute)
+		g.expect(second)
+		g.stop()
+		g = start(t, kernel, nft)
+		deliver(g, "10.2.0.10", "10.1.0.10")
+		g.after(50 * time.Second)
+		g.expect(second)
+	})
+}
+
 func TestNodesAddRealServersInAnOrderOfTheirOwn(t *testing.T) {
 	orders := map[string]bool{}
 	for seed := range uint64(8) {

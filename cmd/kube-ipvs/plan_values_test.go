@@ -75,6 +75,7 @@ func TestValuesAreShortenedBetweenCharacters(t *testing.T) {
 		"":                            "",
 		strings.Repeat("a", 60):       strings.Repeat("a", 60),
 		strings.Repeat("a", 61):       strings.Repeat("a", 60) + "...",
+		strings.Repeat("ä", 60):       strings.Repeat("ä", 60),
 		strings.Repeat("ä", 61):       strings.Repeat("ä", 60) + "...",
 		`say "hi"`:                    `say \"hi\"`,
 		"\x00" + "\xff":               `\x00\xff`,
