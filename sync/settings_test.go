@@ -504,6 +504,7 @@ func TestServiceOnThePrimaryAddressFollowsTheNode(t *testing.T) {
 		g.stop()
 		g = start(t, kernel, nft)
 		deliver(g, "10.2.0.10", "10.1.0.10")
+		g.expect(second)
 		g.after(50 * time.Second)
 		g.expect(second)
 	})
