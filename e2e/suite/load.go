@@ -15,6 +15,7 @@ type Running struct {
 // Load starts to ask frontends from outside, with a fresh connection for each request, until Unharmed.
 func (c *Case) Load(frontends ...Frontend) []Running {
 	c.Helper()
+	c.mustBeSome(frontends)
 	var all []Running
 	for _, f := range frontends {
 		id, err := c.StartLoad(c.ctx, Load{
