@@ -11,15 +11,14 @@ import (
 	"testing/synctest"
 )
 
-// remote is a client of an asker, as far as one pipe away.
+// remote is a client of an asker that is one pipe away, and of another one after hangup.
 func remote(t *testing.T) (r *Remote, hangup func()) {
 	t.Helper()
-	asker := NewAsker(t.Context())
 	var there net.Conn
 	r = DialOver(func(context.Context) (net.Conn, error) {
 		here, other := net.Pipe()
 		there = other
-		go func() { _ = asker.ServeConn(other) }()
+		go func() { _ = NewAsker(t.Context()).ServeConn(other) }() // each connection leads to another
 		return here, nil
 	})
 	t.Cleanup(r.Hangup)
@@ -96,7 +95,7 @@ func TestAnAskerThatIsLostIsAnErrorAndNoAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.StopLoad(t.Context(), load); err != nil {
+	if _, err := r.LoadTally(t.Context(), load); err != nil {
 		t.Fatal(err)
 	}
 	hangup()
