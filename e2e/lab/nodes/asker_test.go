@@ -49,6 +49,37 @@ func TestAnAskerAsksFromWhereItRuns(t *testing.T) {
 	}
 }
 
+// Else a load that loses requests would pass for one that does not.
+func TestRequestsWithoutAnAnswerAreInTheTallyOfWhoAsks(t *testing.T) {
+	r, _ := remote(t)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := Question{Protocol: "tcp", To: netip.MustParseAddrPort(l.Addr().String()), Count: 2}
+	held, err := r.Hold(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	l.Close()
+	for what, ask := range map[string]func() (Tally, error){
+		"questions":  func() (Tally, error) { return r.Ask(t.Context(), q) },
+		"connection": func() (Tally, error) { return r.AskOn(t.Context(), held) },
+	} {
+		if tally, err := ask(); err != nil || tally.Answers() != 0 || len(tally.Failures) == 0 || !strings.Contains(tally.String(), "\n\t") {
+			t.Errorf("%s: %v, %v", what, tally, err)
+		}
+	}
+	if err := r.Release(t.Context(), held); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestALoadOfAnAskerGoesOnBetweenRequests(t *testing.T) {
 	r, _ := remote(t)
 	load, err := r.StartLoad(t.Context(), Load{Question: Question{Protocol: "http", To: web(t)}, Workers: 1})
