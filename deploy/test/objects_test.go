@@ -171,3 +171,19 @@ func TestProbesAskTheRightQuestions(t *testing.T) {
 		t.Errorf("ports: %s", toJSON(t, agent.Ports))
 	}
 }
+
+// The kubelet asks the node's address unless it is told otherwise, and restarts an agent that does not listen there.
+func TestProbesAskWhereTheAgentListens(t *testing.T) {
+	for address, want := range map[string]string{
+		":10356": "", "0.0.0.0:10356": "", "[::]:10356": "", "127.0.0.1:10356": "127.0.0.1", "[::1]:10356": "::1", "10.1.0.10:1": "10.1.0.10",
+	} {
+		agent := daemonSet(t, helm(t, "config: {healthz-bind-address: '"+address+"'}")).Spec.Template.Spec.Containers[0]
+		if got := []string{agent.LivenessProbe.HTTPGet.Host, agent.ReadinessProbe.HTTPGet.Host}; got[0] != want || got[1] != want {
+			t.Errorf("%s: the probes ask %q, want %q", address, got, want)
+		}
+	}
+	agent := daemonSet(t, helm(t, "config: {healthz-bind-address: ''}")).Spec.Template.Spec.Containers[0]
+	if agent.LivenessProbe != nil || agent.ReadinessProbe != nil {
+		t.Error("an agent that listens nowhere is asked")
+	}
+}
