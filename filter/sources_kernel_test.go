@@ -233,7 +233,7 @@ func TestNoPacketOfADeniedClientGetsThroughWhileItsListIsReplaced(t *testing.T) 
 	}
 	lists := []*filter.Sources{filter.NewSources(nil, single(n.Client.A4, n.Client.B4, n.Client.A6, n.Client.B6)), filter.Nobody(), one}
 	replaced := 0
-	for before := 0; (before < 1000 || replaced < 30) && t.Context().Err() == nil; before, _ = n.passed(t) {
+	for before := 0; (before < 1000 || replaced < 15) && t.Context().Err() == nil; before, _ = n.passed(t) {
 		n.admit(t, lists[replaced%len(lists)], keys...)
 		replaced++
 	}
@@ -242,6 +242,6 @@ func TestNoPacketOfADeniedClientGetsThroughWhileItsListIsReplaced(t *testing.T) 
 	before, behind := n.passed(t)
 	t.Logf("%d packets came, the list was replaced %d times", before, replaced)
 	if behind > 0 {
-		t.Errorf("%d of %d packets passed", behind, before)
+		t.Errorf("%d packets passed", behind)
 	}
 }

@@ -85,6 +85,10 @@ func (a Address) Unusable() string {
 	return ""
 }
 
+// OfServices reports whether somebody keeps the address for a Service, on an interface that has nothing else: it is no
+// address of the node's own, and no node port stands on it.
+func (a Address) OfServices() bool { return serviceDummy(a.Interface) != "" }
+
 // serviceDummy names who keeps addresses that are the same on every node on an interface of this name. Addresses on
 // other dummy interfaces are left to the operator: virtual addresses for BGP or keepalived are meant to serve, and so
 // may load balancer addresses be (PureLB's kube-lb0).

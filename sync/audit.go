@@ -35,7 +35,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	if r.adopted {
 		r.noteForeignExtra(table)
 		r.lookForListeners()
-		return r.findDrift(ctx, table, p)
+		return append(r.findDrift(ctx, table, p), r.takeOver(ctx, table, p)...)
 	}
 	r.adopted = true
 	return r.adopt(ctx, table, p)
@@ -45,8 +45,8 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
 	r.graceForAbsent(time.Now())
 	r.state.SetKept(r.rules.Owned)
+	r.state.Claim()
 	r.lookForListeners()
-	r.state.Resolve()
 	r.noteForeignExtra(table)
 	r.state.Resolve()
 	ours := newKeySet(r.state.Keys()...)
@@ -60,29 +60,36 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 			lost.add(key) // a dump may miss entries: only the kernel's own answer counts
 		}
 	}
-	for _, key := range r.takeOver(ctx, table, ours, p) {
-		ours.add(key)
-		r.orphans.add(key)
-	}
-	for key, entry := range table.Only(ours.sorted()) {
+	r.remember(table, ours.sorted())
+	r.reread(ctx, lost, p)
+	return append(ours.sorted(), r.takeOver(ctx, table, p)...)
+}
+
+// remember takes what a dump has under keys for the kernel's state.
+func (r *Reconciler) remember(table ipvs.Table, keys []frontend.Key) {
+	for key, entry := range table.Only(keys) {
 		r.have.put(key, entry)
 		r.flows.adopt(key)
 	}
-	r.reread(ctx, lost, p)
-	return ours.sorted()
 }
 
-// takeOver makes ours what a proxy before us left on node ports, if that is asked for. Nobody wants it any more, so it
-// drains and goes. It is marked as ours first: whoever starts after a crash goes on with it.
-func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, ours keySet, p *passReport) []frontend.Key {
-	if !r.Adopt {
+// takeOver makes ours what a proxy before us left on node ports, if that is asked for: once, with the first audit that
+// can. Nobody wants it any more, so it drains and goes. It is marked as ours first: whoever starts after a crash goes on
+// with it.
+func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+	if !r.Adopt || r.tookOver {
 		return nil
 	}
-	left := Foreign(table, r.local, r.NodePortRange, ours.has)
+	left := Foreign(table, r.own, r.NodePortRange, r.isOurs)
 	if err := r.transact(ctx, filter.Change{AddOwned: left}, p); err != nil {
 		p.fail(fmt.Errorf("take over %d virtual servers that are not ours: %w", len(left), err))
 		return nil
 	}
+	r.tookOver = true
+	for _, key := range left {
+		r.orphans.add(key)
+	}
+	r.remember(table, left)
 	if len(left) > 0 {
 		r.log.Info("Took over virtual servers on node ports that no Service claims: they drain and go", "frontends", left)
 	}
@@ -218,18 +225,22 @@ func (r *Reconciler) logForeignWriter() {
 
 // noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.
 func (r *Reconciler) noteForeign(table ipvs.Table) {
-	r.foreign = Foreign(table, r.local, r.NodePortRange, func(key frontend.Key) bool {
-		_, wanted := r.state.Want(key)
-		return wanted || r.rules.Owned.Has(key)
-	})
+	r.foreign = Foreign(table, r.own, r.NodePortRange, r.isOurs)
 }
 
-// Foreign lists the virtual servers of a kernel table that stand on a node port of an address of the node and are not
-// ours: each keeps a port open that nobody here knows of.
-func Foreign(table ipvs.Table, local []netip.Addr, nodePorts allocator.Range, ours func(frontend.Key) bool) []frontend.Key {
+// isOurs reports whether a frontend is wanted, or ours by our table.
+func (r *Reconciler) isOurs(key frontend.Key) bool {
+	_, wanted := r.state.Want(key)
+	return wanted || r.rules.Owned.Has(key)
+}
+
+// Foreign lists the virtual servers of a kernel table that stand on a node port of one of the node's own addresses and are
+// not ours: each keeps a port open that nobody here knows of. Beside kube-proxy in IPVS mode a node has the ClusterIPs, too,
+// and their ports may be any: those are not its own (see nodeaddr.Address.OfServices).
+func Foreign(table ipvs.Table, own []netip.Addr, nodePorts allocator.Range, ours func(frontend.Key) bool) []frontend.Key {
 	var foreign []frontend.Key
 	for _, key := range table.Keys() {
-		if !ours(key) && nodePorts.Contains(key.Port) && slices.Contains(local, key.Addr) {
+		if !ours(key) && nodePorts.Contains(key.Port) && slices.Contains(own, key.Addr) {
 			foreign = append(foreign, key)
 		}
 	}

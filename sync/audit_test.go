@@ -13,6 +13,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // lossy makes every dump of the kernel miss everything.
@@ -166,6 +167,68 @@ func TestWhatAnotherProxyLeftDrainsAndGoesIfThatIsAskedFor(t *testing.T) {
 		g.expect(append(others, "tcp://10.96.0.1:31999 rr 10.244.1.2:8080*1")...)
 		if g.rules().Owned.Has(key) {
 			t.Error("it is still marked as ours")
+		}
+	})
+}
+
+// kube-router serves all addresses of a node.
+func TestWhatAnotherProxyLeftOnAnAddressThatIsNotServedGoesToo(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, nft *filtertest.Fake) {
+		there, err := ipvs.ParseTable("tcp://10.9.0.1:31999 rr\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		some, err := nodeaddr.ParseSpec([]string{"10.1.0.0/16"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := start(t, ipvsfake.New(ipvsfake.WithTable(there)), nft, func(c *Config) { c.Adopt, c.NodePortAddresses = true, some })
+		g.addresses.set("10.1.0.10", "10.9.0.1")
+		g.deliver(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
+// A ClusterIP's port may be any, also one of those that node ports have.
+func TestAClusterIPOfKubeProxyIsNeitherForeignNorTakenOver(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		left(t, kernel)
+		g := start(t, kernel, nft, func(c *Config) { c.Adopt = true })
+		g.addresses.set("10.1.0.10")
+		g.addresses.add("kube-ipvs0", "10.96.0.1")
+		g.deliver(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		if _, there := kernel.Table()[tcp("10.96.0.1", 31999)]; !there || len(g.Status().Foreign) > 0 {
+			t.Errorf("it is there: %t; foreign are %v", there, g.Status().Foreign)
+		}
+		if _, there := kernel.Table()[tcp("10.1.0.10", 31999)]; there {
+			t.Error("the node port that nobody claims is still there")
+		}
+	})
+}
+
+func TestWhatAnotherProxyLeftIsTakenOverOnceNftablesCanBeWritten(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		left(t, kernel)
+		key := tcp("10.1.0.10", 31999)
+		nft.SetFault(filtertest.Refuse(key))
+		g := start(t, kernel, nft, func(c *Config) { c.Adopt = true })
+		g.serve(web("10.244.1.2:8080"))
+		if _, there := kernel.Table()[key]; !there {
+			t.Error("it went although it could not be marked as ours")
+		}
+		nft.SetFault(nil)
+		g.after(time.Minute)
+		if _, there := kernel.Table()[key]; there || g.rules().Owned.Has(key) {
+			t.Errorf("it is there: %t, ours: %t; want it gone", there, g.rules().Owned.Has(key))
+		}
+		if result := ipvs.Apply(t.Context(), kernel, ipvs.Diff(nil, ipvs.Table{key: {VirtualServer: ipvs.VirtualServer{Scheduler: "rr"}}})); len(result.Failed) > 0 {
+			t.Fatal(result.Failed)
+		}
+		g.after(time.Minute)
+		if _, there := kernel.Table()[key]; !there {
+			t.Error("what came after the start was taken over too")
 		}
 	})
 }

@@ -10,10 +10,11 @@ import (
 
 // CheckView says what becomes of a Service's health check on this node, for people and scripts.
 type CheckView struct {
-	Service ServiceID
-	Port    uint16
-	// Addresses is empty if no address of the node is chosen for the Service's families.
+	Service   ServiceID
+	Port      uint16
 	Addresses []CheckAddressView
+	// NotAnswered says why there are no Addresses; empty otherwise.
+	NotAnswered string
 }
 
 // CheckAddressView is one address of a CheckView.
@@ -41,6 +42,9 @@ func (s *State) ViewChecks() []CheckView {
 				Addr: key.Addr, Holder: holder.ID, LocalEndpoints: svc.localReady(key.Addr),
 				Answered: s.ledger.Holds(id, allocator.Claim{Key: key, Kind: allocator.HealthCheck}),
 			})
+		}
+		if len(v.Addresses) == 0 {
+			v.NotAnswered = s.unservedBecause(svc)
 		}
 		views = append(views, v)
 	}

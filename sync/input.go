@@ -68,9 +68,12 @@ func (r *Reconciler) addressesDue(now time.Time) bool {
 // and not usable yet (duplicate address detection) is still within its grace.
 func (r *Reconciler) setAddresses(now time.Time, all []nodeaddr.Address) {
 	var usable []netip.Addr
-	r.local = r.local[:0]
+	r.local, r.own = r.local[:0], r.own[:0]
 	for _, a := range all {
 		r.local = append(r.local, a.Addr)
+		if !a.OfServices() {
+			r.own = append(r.own, a.Addr)
+		}
 		if a.Unusable() == "" {
 			usable = append(usable, a.Addr)
 		}

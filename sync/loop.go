@@ -115,8 +115,8 @@ func (r *Reconciler) nextDue() time.Time {
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)
 	}
-	for _, up := range r.rising {
-		sooner(up.next)
+	for _, at := range r.nextRamps() {
+		sooner(at)
 	}
 	if r.podsDiffer() {
 		sooner(r.pods.retry.at)

@@ -188,17 +188,10 @@ func (r *Reconciler) lookForListeners() {
 
 // resolve brings the state up to date. A port that is claimed anew is looked at first: whether a program listens on it.
 func (r *Reconciler) resolve() []frontend.Key {
-	changed := r.state.Resolve()
-	isNew := func(key frontend.Key) bool {
-		_, wanted := r.state.Want(key)
-		_, served := r.have.table[key]
-		return wanted && !served
-	}
-	if slices.ContainsFunc(changed, isNew) {
+	if r.state.Claim() {
 		r.lookForListeners()
-		changed = append(changed, r.state.Resolve()...)
 	}
-	return changed
+	return r.state.Resolve()
 }
 
 // noteForeignExtra looks for virtual servers of others where extra ports are asked for.

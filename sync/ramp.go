@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"iter"
 	"net/netip"
 	"time"
 
@@ -22,9 +23,8 @@ type rising struct {
 func ramp(now time.Time, period time.Duration, have ipvs.Entry, next *ipvs.Entry, before rising) rising {
 	after := rising{since: map[netip.AddrPort]time.Time{}}
 	others := false
-	for addr := range next.Reals {
-		_, young := before.since[addr]
-		others = others || !young && have.Reals[addr].Weight > 0
+	for addr, real := range next.Reals {
+		others = others || real.Weight > 0 && have.Reals[addr].Weight > 0
 	}
 	for addr, real := range next.Reals {
 		since, known := before.since[addr]
@@ -36,7 +36,8 @@ func ramp(now time.Time, period time.Duration, have ipvs.Entry, next *ipvs.Entry
 			continue
 		}
 		after.since[addr] = since
-		if at := since.Add(time.Duration(step) * period / rampSteps); after.next.IsZero() || at.Before(after.next) {
+		// Rounded up: a moment before it the step is not due, and would be asked for again at once.
+		if at := since.Add((time.Duration(step)*period + rampSteps - 1) / rampSteps); after.next.IsZero() || at.Before(after.next) {
 			after.next = at
 		}
 		real.Weight = max(1, uint32(int64(real.Weight)*step/rampSteps))
@@ -60,10 +61,22 @@ func (r *Reconciler) rampOf(now time.Time, key frontend.Key, want *Frontend, hav
 // dueRamps are the frontends with a real server whose next weight is due.
 func (r *Reconciler) dueRamps(now time.Time) []frontend.Key {
 	var due []frontend.Key
-	for key, up := range r.rising {
-		if !now.Before(up.next) {
+	for key, at := range r.nextRamps() {
+		if !now.Before(at) {
 			due = append(due, key)
 		}
 	}
 	return due
+}
+
+// nextRamps are the frontends with a real server whose weight is growing, and when the next one is due. What waits for another
+// try gets its weight with that: its step stays due until then, and the loop would run without a pause.
+func (r *Reconciler) nextRamps() iter.Seq2[frontend.Key, time.Time] {
+	return func(yield func(frontend.Key, time.Time) bool) {
+		for key, up := range r.rising {
+			if _, waits := r.retry[key]; !waits && !yield(key, up.next) {
+				return
+			}
+		}
+	}
 }

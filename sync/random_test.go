@@ -50,8 +50,25 @@ func (c *chaos) service() Service {
 	svc.Created = svc.Created.Add(time.Duration(c.IntN(3)) * time.Hour)
 	svc.Ports[0].Policy = pick(c, Cluster, Local)
 	svc.Ports[0].Protocol = pick(c, frontend.TCP, frontend.UDP)
-	svc.Ports[0].Scheduler = pick(c, "", "rr", "sh", "twos")
+	svc.Ports[0].Scheduler = pick(c, "", "rr", "sh", "twos", "wrr")
+	svc = c.choices(svc)
 	c.services[name] = svc
+	return svc
+}
+
+// choices are what the author of a Service may choose beyond what Kubernetes knows.
+func (c *chaos) choices(svc Service) Service {
+	if c.IntN(3) == 0 {
+		svc = narrowed(svc, pick(c, "10.2.0.0/16", "10.1.0.0/16", "iface:eth0", "192.0.2.0/24"))
+	}
+	svc.Sources = pick(c, nil, nil, sources("10.0.0.0/8"), sources("192.0.2.0/24", "fd00::/8"))
+	svc.Ports[0].SlowStart = pick(c, 0, 30*time.Second)
+	svc.Ports[0].Limits = pick(c, Limits{}, Limits{Upper: 10, Lower: 5})
+	for i := range svc.Ports[0].Endpoints {
+		e := &svc.Ports[0].Endpoints[i]
+		e.Weight = pick[uint16](c, 0, 1, 3)
+		e.Maintenance = c.IntN(6) == 0
+	}
 	return svc
 }
 
@@ -82,21 +99,29 @@ func (c *chaos) wanted() *State {
 	for _, text := range c.addrs {
 		addrs = append(addrs, netip.MustParseAddr(text))
 	}
-	s.SetPlaces(at(addrs...))
+	places := at(addrs...)
+	for i := range places {
+		places[i].Interfaces = []string{"eth0"}
+	}
+	s.SetPlaces(places)
 	s.Resolve()
 	return s
 }
 
-// guard fails the test when something is deleted that should be served at that moment.
+// guard fails the test when something is deleted that should be served at that moment, or added before nftables knows who
+// may connect.
 type guard struct {
 	ipvs.Handle
 	t    *testing.T
-	want func(frontend.Key) (Frontend, bool)
+	live func() *Reconciler
 }
 
 func (h *guard) Do(ctx context.Context, ops []ipvs.Op) []error {
 	for _, op := range ops {
-		f, wanted := h.want(op.Key)
+		f, wanted := h.live().state.Want(op.Key)
+		if adds := op.Verb == ipvs.AddVirtual || op.Verb == ipvs.AddReal; adds && f.Sources != nil && !f.Sources.Equal(h.live().rules.Sources[op.Key]) {
+			h.t.Errorf("%s for clients %q, and nftables has %q", op, f.Sources, h.live().rules.Sources[op.Key])
+		}
 		if op.Verb == ipvs.DelVirtual && wanted {
 			h.t.Errorf("%s although it is wanted", op)
 		}
@@ -138,7 +163,7 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	begin := func() *rig {
 		g := start(t, kernel, nft, func(cfg *Config) {
 			faulty = ipvsfake.Faulty(cfg.Kernel, ipvsfake.Faults{Rate: rate, Seed: c.Uint64(), Lossy: rate})
-			cfg.Kernel = &guard{Handle: faulty, t: t, want: func(key frontend.Key) (Frontend, bool) { return c.live.state.Want(key) }}
+			cfg.Kernel = &guard{Handle: faulty, t: t, live: func() *Reconciler { return c.live }}
 		})
 		c.live = g.Reconciler
 		g.addresses.set(c.addrs...)
@@ -182,6 +207,13 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	if diff := cmp.Diff(internal, g.rules().Internal.Keys(), cmp.Comparer(sameKey)); diff != "" {
 		t.Errorf("internal frontends (-want +got):\n%s", diff)
 	}
+	clients := filter.Rules{Sources: map[frontend.Key]*filter.Sources{}}
+	for _, key := range want.Keys() {
+		if f, _ := want.Want(key); f.Sources != nil {
+			clients.Sources[key] = f.Sources
+		}
+	}
+	g.clients(clientsOf(clients)...)
 	if err := g.Status().Err; err != nil {
 		t.Errorf("still failing: %v", err)
 	}

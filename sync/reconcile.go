@@ -25,12 +25,14 @@ type Reconciler struct {
 	primary   []netip.Addr             // the Node's primary addresses, as last known
 	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
 	local     []netip.Addr             // all addresses of the node
+	own       []netip.Addr             // those of local that no other proxy keeps for a Service
 	partial   bool                     // part of the input is not known: see takeIn
 	unread    keySet                   // our frontends whose kernel state is not known
 	orphans   keySet                   // ours by our table, wanted by nobody at the start
 	refused   map[string]time.Time     // schedulers that the kernel does not have, and when to ask again
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
+	tookOver  bool                     // what others left was made ours, if that is asked for
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	nextPoll  time.Time

@@ -90,6 +90,13 @@ func (a *addresses) set(addrs ...string) {
 	}
 }
 
+// add gives the node an address on another interface.
+func (a *addresses) add(device, addr string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, nodeaddr.Address{Addr: netip.MustParseAddr(addr), PrefixLen: 32, Interface: device})
+}
+
 // setState gives one of the addresses another state.
 func (a *addresses) setState(s nodeaddr.State, at int) {
 	a.mu.Lock()

@@ -137,8 +137,9 @@ func (s *State) SetRefused(schedulers []string) {
 	}
 }
 
-// Resolve computes what has to be computed anew and returns the keys whose frontend changed, came or went, sorted.
-func (s *State) Resolve() []frontend.Key {
+// Claim settles who holds what, before anything is computed by it, and reports whether a frontend may be served that is
+// not wanted yet: what stands in its way has to be known by then.
+func (s *State) Claim() (more bool) {
 	for id := range s.claims {
 		for _, other := range s.ledger.Set(s.owner(id), s.claimsOf(id)) {
 			s.dirty[other] = struct{}{}
@@ -146,6 +147,18 @@ func (s *State) Resolve() []frontend.Key {
 		s.dirty[id] = struct{}{}
 	}
 	clear(s.claims)
+	for id := range s.dirty {
+		svc := s.services[id]
+		for _, port := range svc.Ports {
+			more = more || slices.ContainsFunc(s.keysOf(svc, port), func(key frontend.Key) bool { return s.want[key].Service != id })
+		}
+	}
+	return more
+}
+
+// Resolve computes what has to be computed anew and returns the keys whose frontend changed, came or went, sorted.
+func (s *State) Resolve() []frontend.Key {
+	s.Claim()
 	changed := map[frontend.Key]struct{}{}
 	// What is given up comes before what is taken: a port that moves from one Service to another has one owner.
 	fresh := map[frontend.Key]Frontend{}

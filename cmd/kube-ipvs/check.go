@@ -76,7 +76,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 	items = append(items, host.CheckSysctls(sysctls.FS(), host.WantedSysctls(host.KernelRelease()), sysctls.Writable)...)
 
 	node, sourceItem := o.checkSource(ctx, stdin)
-	serving, local, addressItem := o.checkAddresses(ctx, node)
+	serving, own, addressItem := o.checkAddresses(ctx, node)
 	items = append(items, sourceItem, addressItem, o.checkPods(node, links()))
 	has := func(is4 bool) bool { // with no address yet, both may come
 		return len(serving) == 0 || slices.ContainsFunc(serving, func(a netip.Addr) bool { return a.Is4() == is4 })
@@ -85,7 +85,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 	items = append(items, host.CheckProxies(os.DirFS("/proc"), links(), serving)...)
 	items = append(items, host.CheckFirewalls(ctx, host.Run, os.DirFS("/proc"), string(filter.Family)+" "+filter.Name, serving)...)
 	if err == nil {
-		items = append(items, checkForeign(ctx, kernel, local, o.nodePorts))
+		items = append(items, checkForeign(ctx, kernel, own, o.nodePorts))
 	}
 	return items
 }
@@ -175,8 +175,8 @@ func readOnce(ctx context.Context, source sync.Source) (sync.Update, error) {
 	}
 }
 
-// checkAddresses says which addresses would serve. It returns them, and all addresses of the node.
-func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, local []netip.Addr, item host.Item) {
+// checkAddresses says which addresses would serve. It returns them, and all that are the node's own.
+func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, own []netip.Addr, item host.Item) {
 	item = host.Item{Name: "serving addresses", Status: host.OK}
 	all, err := localAddresses(ctx)
 	if err != nil {
@@ -184,7 +184,9 @@ func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, 
 		return nil, nil, item
 	}
 	for _, a := range all {
-		local = append(local, a.Addr)
+		if !a.OfServices() {
+			own = append(own, a.Addr)
+		}
 	}
 	serving, rejected := o.spec.Select(all, node.Primary())
 	if len(serving) == 0 {
@@ -197,10 +199,10 @@ func (o *options) checkAddresses(ctx context.Context, node sync.Node) (serving, 
 		if len(reasons) > 0 {
 			item.Mend = "choose another, or mend what each lacks: " + strings.Join(reasons, "; ")
 		}
-		return nil, local, item
+		return nil, own, item
 	}
 	item.Detail = joined(serving)
-	return serving, local, item
+	return serving, own, item
 }
 
 // localAddresses reads the node's addresses once.
@@ -221,9 +223,9 @@ func localAddresses(ctx context.Context) ([]nodeaddr.Address, error) {
 }
 
 // checkForeign looks for virtual servers that keep a node port open and that our nftables table does not claim.
-func checkForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr, nodePorts allocator.Range) host.Item {
+func checkForeign(ctx context.Context, kernel ipvs.Handle, own []netip.Addr, nodePorts allocator.Range) host.Item {
 	item := host.Item{Name: "foreign node ports", Status: host.OK, Detail: "none"}
-	foreign, err := listForeign(ctx, kernel, local, nodePorts)
+	foreign, err := listForeign(ctx, kernel, own, nodePorts)
 	switch {
 	case err != nil:
 		item.Status, item.Detail = host.Warn, err.Error()
@@ -235,7 +237,7 @@ func checkForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr, n
 	return item
 }
 
-func listForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr, nodePorts allocator.Range) ([]frontend.Key, error) {
+func listForeign(ctx context.Context, kernel ipvs.Handle, own []netip.Addr, nodePorts allocator.Range) ([]frontend.Key, error) {
 	table, err := kernel.List(ctx)
 	if err != nil {
 		return nil, err
@@ -248,7 +250,7 @@ func listForeign(ctx context.Context, kernel ipvs.Handle, local []netip.Addr, no
 	if err != nil {
 		return nil, err
 	}
-	return sync.Foreign(table, local, nodePorts, ours.Rules.Owned.Has), nil
+	return sync.Foreign(table, own, nodePorts, ours.Rules.Owned.Has), nil
 }
 
 // joined is a list for people, cut where it gets long.

@@ -59,7 +59,7 @@ func printChecks(b *strings.Builder, views []sync.CheckView) {
 	for _, v := range views {
 		head := fmt.Sprintf("%s\t%d", v.Service, v.Port)
 		if len(v.Addresses) == 0 {
-			fmt.Fprintf(t, "%s\t-\tnone: no address of this node is chosen for its address family\n", head)
+			fmt.Fprintf(t, "%s\t-\tnone: %s\n", head, v.NotAnswered)
 		}
 		for _, a := range v.Addresses {
 			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Addr, checkAnswer(a))

@@ -116,7 +116,7 @@ func TestPlanSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 
 func TestHealthCheckWithoutAnAddressIsListedWithTheReason(t *testing.T) {
 	var b strings.Builder
-	printChecks(&b, []sync.CheckView{{Service: sync.ServiceID{Namespace: "default", Name: "web"}, Port: 32000}})
+	printChecks(&b, []sync.CheckView{{Service: sync.ServiceID{Namespace: "default", Name: "web"}, Port: 32000, NotAnswered: "no address of this node is chosen"}})
 	if text := b.String(); !strings.Contains(text, "default/web") || !strings.Contains(text, "none: no address of this node is chosen") {
 		t.Errorf("printed:\n%s", text)
 	}

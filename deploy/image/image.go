@@ -44,7 +44,7 @@ func emptyDirs() []string {
 // Options of Build. All are required.
 type Options struct {
 	Arch     string    // GOARCH: amd64 or arm64
-	Out      string    // directory of the root file system; what is there is replaced
+	Out      string    // directory of the root file system; an earlier one is replaced
 	Module   string    // directory of the agent's module
 	Version  string    // what `kube-ipvs version` prints
 	Cache    string    // directory for apt's lists and packages
@@ -67,15 +67,44 @@ func Build(ctx context.Context, o Options) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack Debian's packages: %w", err)
 	}
-	if err := os.RemoveAll(o.Out); err != nil {
-		return nil, fmt.Errorf("replace %s: %w", o.Out, err)
-	}
-	t := &tree{root: o.Out, from: unpacked}
-	if err := o.fill(ctx, t, packages); err != nil {
+	t := &tree{from: unpacked}
+	err = replace(o.Out, func(root string) error {
+		t.root = root
+		return o.fill(ctx, t, packages)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", o.Out, err)
 	}
 	slices.Sort(t.files)
 	return t.files, nil
+}
+
+// replace fills a directory that is there whole or not at all, in the place of one that was made so before. Another one is
+// left alone: it would be somebody's.
+func replace(out string, fill func(root string) error) error {
+	out = filepath.Clean(out)
+	there, err := os.ReadDir(out)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(out, Agent)); len(there) > 0 && err != nil {
+		return fmt.Errorf("it is there, and no root file system of the image: %w", err)
+	}
+	unfinished := out + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return err
+	}
+	err = fill(unfinished)
+	if err == nil {
+		err = os.RemoveAll(out)
+	}
+	if err == nil {
+		err = os.Rename(unfinished, out)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(unfinished))
+	}
+	return nil
 }
 
 func (o Options) fill(ctx context.Context, t *tree, packages []debianPackage) error {
@@ -110,7 +139,7 @@ func (o Options) fill(ctx context.Context, t *tree, packages []debianPackage) er
 			return err
 		}
 	}
-	if err := o.buildAgent(ctx, filepath.Join(t.root, Agent)); err != nil {
+	if err := o.buildAgent(ctx, filepath.Join(t.root, Agent), t.from); err != nil {
 		return err
 	}
 	t.files = append(t.files, Agent)
@@ -120,16 +149,19 @@ func (o Options) fill(ctx context.Context, t *tree, packages []debianPackage) er
 	return t.settle()
 }
 
-// buildAgent builds the static binary.
-func (o Options) buildAgent(ctx context.Context, file string) error {
+// buildAgent builds the static binary. Go works in tmp, which goes with whatever an interrupted build leaves there.
+func (o Options) buildAgent(ctx context.Context, file, tmp string) error {
 	file, err := filepath.Abs(file)
 	if err != nil {
+		return err
+	}
+	if tmp, err = filepath.Abs(tmp); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -X main.version="+o.Version, "-o", file, "./cmd/kube-ipvs")
 	cmd.Dir = o.Module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+o.Arch)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+o.Arch, "GOTMPDIR="+tmp)
 	cmd.Stdout, cmd.Stderr = o.Progress, o.Progress
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build ./cmd/kube-ipvs for %s: %w", o.Arch, err)

@@ -1,6 +1,8 @@
 package image
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -91,6 +93,62 @@ Conf netbase (6.4 Debian:12.15/oldstable [all])
 	}
 	if diff := cmp.Diff(want, plannedArchives(plan)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestARootFileSystemIsThereWholeOrNotAtAll(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out", "rootfs")
+	fill := func(content string, err error) func(string) error {
+		return func(root string) error {
+			file := filepath.Join(root, Agent)
+			return errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o600), err)
+		}
+	}
+	content := func() string {
+		text, err := os.ReadFile(filepath.Join(out, Agent))
+		if err != nil {
+			return err.Error()
+		}
+		return string(text)
+	}
+	interrupted := errors.New("interrupted")
+	if err := replace(out, fill("half", interrupted)); !errors.Is(err, interrupted) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half of it is there: %v", err)
+	}
+	for _, step := range []struct {
+		content string
+		err     error
+		want    string
+	}{{"first", nil, "first"}, {"half", interrupted, "first"}, {"second", nil, "second"}} {
+		if err := replace(out, fill(step.content, step.err)); !errors.Is(err, step.err) {
+			t.Error(err)
+		}
+		if got := content(); got != step.want {
+			t.Errorf("there is %q, want %q", got, step.want)
+		}
+	}
+	left, err := os.ReadDir(filepath.Dir(out))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestADirectoryOfSomebodyElseIsNotReplaced(t *testing.T) {
+	out := t.TempDir()
+	if err := replace(out, func(root string) error { return os.MkdirAll(filepath.Join(root, filepath.Dir(Agent)), 0o755) }); err != nil {
+		t.Errorf("an empty one: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(out, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(out, func(string) error { return nil }); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(filepath.Join(out, "precious")); err != nil {
+		t.Error(err)
 	}
 }
 

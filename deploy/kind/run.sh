@@ -75,7 +75,8 @@ say "uninstalling"
 kube apply -k deploy/kustomize/uninstall
 kube -n kube-system rollout status daemonset/kube-ipvs --timeout 10m
 for node in "${nodes[@]}"; do
-  left=$(docker exec "$node" cat /proc/net/ip_vs | grep -c '^TCP' || true)
+  table=$(docker exec "$node" cat /proc/net/ip_vs)
+  left=$(grep -cE '^(TCP|UDP|SCTP|FWM) ' <<<"$table" || true)
   [[ $left == 0 ]] || { echo "$left virtual servers are left on $node" >&2; exit 1; }
 done
 kube delete -k deploy/kustomize/uninstall

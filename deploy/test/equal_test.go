@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -105,8 +107,23 @@ func TestChartRefusesValuesThatNobodyKnows(t *testing.T) {
 		"config: {nodeport-address: [all]}", "config: {drain-timeout: soon}", "config: {v: much}", "config: {init-only: true}",
 		"config: {hostname-override: a}", "image: {repo: a}", "tolerance: []", "cleanup: maybe",
 	} {
-		if _, err := renderChart(t.Context(), values); err == nil {
+		if _, err := renderChart(t.Context(), system, values); err == nil {
 			t.Errorf("%s is taken", values)
+		}
+	}
+}
+
+// Helm 3 takes a DaemonSet for ready that lacks as many Pods as maxUnavailable says, here all: only kubectl waits.
+func TestNobodyIsToldToUninstallBeforeTheCleanupIsDone(t *testing.T) {
+	for _, file := range []string{"../../docs/install.md", "../helm/kube-ipvs/values.yaml", "../helm/kube-ipvs/templates/NOTES.txt"} {
+		text, err := os.ReadFile(filepath.FromSlash(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, found := strings.Cut(string(text), "--set cleanup=true")
+		line, rest, _ := strings.Cut(after, "\n")
+		if next, _, _ := strings.Cut(rest, "\n"); !found || strings.Contains(line, "--wait") || !strings.Contains(next, "rollout status daemonset/kube-ipvs") {
+			t.Errorf("%s: after the upgrade%q comes %q", file, line, next)
 		}
 	}
 }

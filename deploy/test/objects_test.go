@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -144,6 +146,9 @@ func TestAgentsAreReplacedOneAfterTheOtherOnEveryNode(t *testing.T) {
 	if update.Type != appsv1.RollingUpdateDaemonSetStrategyType || update.RollingUpdate.MaxSurge.IntValue() != 0 || update.RollingUpdate.MaxUnavailable.String() == "0" {
 		t.Errorf("update strategy %s", toJSON(t, update))
 	}
+	if selector, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil || !selector.Matches(labels.Set(spec.Template.Labels)) {
+		t.Errorf("selector %s, %v, of Pods with %v", selector, err, spec.Template.Labels)
+	}
 	pod := spec.Template.Spec
 	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, pod.Tolerations); diff != "" {
 		t.Errorf("tolerations (-want +got):\n%s", diff)
@@ -164,5 +169,21 @@ func TestProbesAskTheRightQuestions(t *testing.T) {
 	}
 	if agent.Ports[0].Name != "healthz" || agent.Ports[0].ContainerPort != 10356 {
 		t.Errorf("ports: %s", toJSON(t, agent.Ports))
+	}
+}
+
+// The kubelet asks the node's address unless it is told otherwise, and restarts an agent that does not listen there.
+func TestProbesAskWhereTheAgentListens(t *testing.T) {
+	for address, want := range map[string]string{
+		":10356": "", "0.0.0.0:10356": "", "[::]:10356": "", "127.0.0.1:10356": "127.0.0.1", "[::1]:10356": "::1", "10.1.0.10:1": "10.1.0.10",
+	} {
+		agent := daemonSet(t, helm(t, "config: {healthz-bind-address: '"+address+"'}")).Spec.Template.Spec.Containers[0]
+		if got := []string{agent.LivenessProbe.HTTPGet.Host, agent.ReadinessProbe.HTTPGet.Host}; got[0] != want || got[1] != want {
+			t.Errorf("%s: the probes ask %q, want %q", address, got, want)
+		}
+	}
+	agent := daemonSet(t, helm(t, "config: {healthz-bind-address: ''}")).Spec.Template.Spec.Containers[0]
+	if agent.LivenessProbe != nil || agent.ReadinessProbe != nil {
+		t.Error("an agent that listens nowhere is asked")
 	}
 }

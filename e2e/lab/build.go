@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 )
 
 const initPackage = "github.com/kube-ipvs/kube-ipvs/e2e/lab/init"
@@ -22,12 +23,12 @@ func BuildProgram(ctx context.Context, pkg, dir string) (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, filepath.Base(string(trimNewline(name))))
-	return file, goBuild(ctx, "build", "-o", file, pkg)
+	return file, goBuild(ctx, dir, "build", "-o", file, pkg)
 }
 
 // BuildTest builds a package's test binary with its kernel tests.
 func BuildTest(ctx context.Context, p Package, file string) error {
-	if err := goBuild(ctx, "test", "-c", "-tags", KernelTag, "-o", file, p.Path); err != nil {
+	if err := goBuild(ctx, filepath.Dir(file), "test", "-c", "-tags", KernelTag, "-o", file, p.Path); err != nil {
 		return err
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -37,14 +38,24 @@ func BuildTest(ctx context.Context, p Package, file string) error {
 }
 
 // goBuild runs a go command that builds. What the compiler says goes to our standard error, where people look for it.
-func goBuild(ctx context.Context, verb string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{verb, "-ldflags=-s -w"}, args...)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+func goBuild(ctx context.Context, dir, verb string, args ...string) error {
+	cmd := GoCommand(ctx, dir, append([]string{verb, "-ldflags=-s -w"}, args...)...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go %s %s: %w", verb, args[len(args)-1], whyEnded(ctx, err))
 	}
 	return nil
+}
+
+// GoCommand returns a go command for programs without cgo that works in a directory of its caller's. Interrupted in its
+// own, go leaves it behind, with compilers that still write there: with ctx ends all that the command has started, and what is
+// left goes with the directory.
+func GoCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOTMPDIR="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
 }
 
 func trimNewline(b []byte) []byte {

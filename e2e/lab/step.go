@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunStep runs a step, if it is not for the network in a fresh network namespace in which lo is up: without an address in the namespace the kernel
-// refuses every IPv4 real server with EINVAL. What the step left running in its process group is killed. It needs
+// RunStep runs a step in a fresh network namespace, unless it is for the network. There lo is up: without an address the
+// kernel refuses every IPv4 real server with EINVAL. What the step left running in its process group is killed. It needs
 // CAP_SYS_ADMIN and CAP_NET_ADMIN.
 func RunStep(ctx context.Context, index int, s Step, env []string, stdout, stderr io.Writer) Exit {
 	began := time.Now()

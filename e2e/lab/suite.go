@@ -100,12 +100,12 @@ func (s *Suite) RunHost(ctx context.Context) error {
 }
 
 func (s *Suite) inDirectory(f func(dir string) error) error {
-	dir, err := os.MkdirTemp("", "kube-ipvs-lab-")
+	dir, err := NewTempDir("", "kube-ipvs-lab-")
 	if err != nil {
 		return fmt.Errorf("build tests: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	return f(dir)
+	defer func() { _ = dir.Remove() }()
+	return f(dir.Path)
 }
 
 func (s *Suite) build(ctx context.Context, dir string) error {

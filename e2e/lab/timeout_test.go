@@ -55,7 +55,7 @@ func TestABuildThatIsInterruptedSaysSo(t *testing.T) {
 	fakeProgram(t, "go", "while :; do :; done")
 	ctx, interrupt := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer interrupt()
-	if err := goBuild(ctx, "build", "./demo"); !errors.Is(err, context.DeadlineExceeded) {
+	if err := goBuild(ctx, t.TempDir(), "build", "./demo"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }

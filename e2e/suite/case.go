@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,11 +49,11 @@ func (s *Suite) Promise(t *testing.T, f func(c *Case)) {
 				T: t, Provider: s.provider, Namespace: namespace,
 				ctx: ctx, objects: config.Client().Resources(namespace), lacks: &lacks,
 			}
-			c.Cleanup(func() {
+			defer func() { // before anything is given back
 				if c.Failed() {
 					c.Log(c.Diagnosis(ctx))
 				}
-			})
+			}()
 			f(c)
 			return ctx
 		}).
@@ -153,6 +154,22 @@ func (c *Case) Change(o k8s.Object, change func()) {
 func (c *Case) Delete(o k8s.Object) {
 	c.Helper()
 	c.Must(c.objects.Delete(c.ctx, o))
+}
+
+// Afterwards is how the case gives back what it takes from the cluster: it calls what is returned, and where it ends before
+// that, undo is called then. The next case finds the cluster whole.
+func (c *Case) Afterwards(undo func() error) (now func()) {
+	c.Helper()
+	once := sync.OnceValue(undo)
+	c.Cleanup(func() {
+		if err := once(); err != nil {
+			c.Error(err)
+		}
+	})
+	return func() {
+		c.Helper()
+		c.Must(once())
+	}
 }
 
 // Eventually ends the case unless f returns nil within a while.

@@ -86,8 +86,9 @@ func TestAnAddressIsServedWhileANodeHasIt(t *testing.T) {
 		for _, a := range network.FreeAddresses(node) {
 			f := suite.Frontend{Node: node, Protocol: suite.TCP, At: netip.AddrPortFrom(a, suite.NodePort(web, suite.TCPPort))}
 			c.Must(network.AddAddress(c.Context(), node, a))
+			remove := c.Afterwards(func() error { return network.RemoveAddress(c.Context(), node, a) })
 			c.ServedBy([]suite.Frontend{f}, pods...)
-			c.Must(network.RemoveAddress(c.Context(), node, a))
+			remove()
 			c.Silent([]suite.Frontend{f})
 		}
 		c.ServedBy(suite.Some(c.Frontends(web)), pods...)

@@ -12,15 +12,18 @@ type Running struct {
 	id int
 }
 
-// Load starts to ask frontends from outside, with a fresh connection for each request, until Unharmed.
+// Load starts to ask frontends from outside, with a fresh connection for each request, until Unharmed, or until the case
+// ends.
 func (c *Case) Load(frontends ...Frontend) []Running {
 	c.Helper()
+	c.mustBeSome(frontends)
 	var all []Running
 	for _, f := range frontends {
 		id, err := c.StartLoad(c.ctx, Load{
 			Question: Question{From: Outside, Protocol: f.Protocol, To: f.At}, Workers: 2, Pause: 20 * time.Millisecond,
 		})
 		c.Must(err)
+		c.Cleanup(func() { _, _ = c.StopLoad(c.ctx, id) }) // one that Unharmed has ended is there no more
 		all = append(all, Running{c, f, id})
 	}
 	return all

@@ -28,13 +28,15 @@ func TestTrafficGoesOnWhileTheAPIServerIsKilledAndChangesArriveOnceItIsBack(t *t
 		c.ServedBy(frontends, pods...)
 		load := c.Load(frontends...)
 		api.KillAPIServer()
+		restart := c.Afterwards(func() error { return api.StartAPIServer(c.Context()) })
 		c.Answered(load, 50)
-		c.Must(api.StartAPIServer(c.Context()))
+		restart()
 		third := c.Pod("web", c.Nodes()[0].Name, "third")
 		// Those who follow the API server try again after up to 30 s.
 		for _, f := range frontends {
 			c.Within(90*time.Second, f.String(), func() error { return c.Spreads(f, append([]string{third.Name}, pods...)...) })
 		}
+		c.Answered(load, 20)
 		c.Unharmed(load)
 	})
 }
@@ -52,17 +54,19 @@ func TestTrafficGoesOnWhileTheAPIServerDoesNotAnswerAndChangesArriveAfterwards(t
 		load := c.Load(frontends...)
 
 		c.Must(api.PauseAPIServer())
+		resume := c.Afterwards(api.ResumeAPIServer)
 		paused := time.Now()
 		changed := make(chan error, 1)
 		go func() { changed <- deleteThrough(c, pods[0]) }()
 		for time.Since(paused) < outage {
 			c.Answered(load, 50)
 		}
-		c.Must(api.ResumeAPIServer())
+		resume()
 		c.Must(<-changed)
 		for _, f := range frontends {
 			c.Within(90*time.Second, f.String(), func() error { return c.Spreads(f, pods[1]) })
 		}
+		c.Answered(load, 20)
 		c.Unharmed(load)
 	})
 }
@@ -98,10 +102,11 @@ func TestAnAgentThatIsKilledLosesNothingAndCatchesUp(t *testing.T) {
 		before := held.Ask()
 		load := c.Load(frontends...)
 		c.Must(agents.KillAgent(c.Context(), node))
+		restart := c.Afterwards(func() error { return agents.StartAgent(c.Context(), node, false) })
 		c.Answered(load, 20)
 		third := c.Pod("web", c.Nodes()[1].Name, "third")
 		other := c.Service("other", func(s *corev1.Service) { s.Spec.Selector = web.Spec.Selector })
-		c.Must(agents.StartAgent(c.Context(), node, false))
+		restart()
 		c.ServedBy(frontends, append([]string{third.Name}, pods...)...)
 		c.ServedBy(suite.Some(c.Frontends(other, node)), append([]string{third.Name}, pods...)...)
 		c.Answered(load, 20)
@@ -140,5 +145,21 @@ func TestAnUpgradeOfTheAgentLosesNothing(t *testing.T) {
 		if after := held.Ask(); after != before {
 			c.Errorf("the connection moved from %s to %s", before, after)
 		}
+	})
+}
+
+func TestARollOutOfTheAgentsLosesNothingAndTheNewOnesGoOn(t *testing.T) {
+	cases.Promise(t, func(c *suite.Case) {
+		web := c.Service("web")
+		pods := c.PodOnEach("web")
+		frontends := suite.Some(c.Frontends(web))
+		c.ServedBy(frontends, pods...)
+		load := c.Load(frontends...)
+		c.Answered(load, 20)
+		c.Must(c.RollAgents(c.Context()))
+		third := c.Pod("web", c.Nodes()[0].Name, "third")
+		c.ServedBy(frontends, append([]string{third.Name}, pods...)...)
+		c.Answered(load, 20)
+		c.Unharmed(load)
 	})
 }

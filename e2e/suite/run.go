@@ -35,6 +35,9 @@ func New() (*Suite, error) {
 
 // Main starts the cluster, runs the cases and ends the cluster, also where it is interrupted. It returns the exit code.
 func (s *Suite) Main(m *testing.M, start func(ctx context.Context) (Provider, error)) int {
+	// The signal that interrupts us often ends go test first, which reads what we say: a word more would end us with the
+	// cluster's files still there.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	s.Setup(func(fctx context.Context, config *envconf.Config) (context.Context, error) {

@@ -152,16 +152,18 @@ func readSchedulerFlags(value string, _ Options, w *wanted) (string, error) {
 // readKubeRouterFlags reads the flags as kube-router does (pkg/controllers/proxy, parseSchedFlags), but for flag-1: it is
 // the fallback, without which draining refuses clients, and which is on by default here.
 func readKubeRouterFlags(value string, _ Options, w *wanted) (string, error) {
+	var flags sync.SchedulerFlags
 	for _, name := range parts(value) {
 		switch name {
 		case "flag-1", "flag-3":
 		case "flag-2":
-			w.flags |= sync.MHPort
+			flags |= sync.MHPort
 		default:
 			return "", fmt.Errorf("unknown flag %q; known are flag-1, flag-2, flag-3", name)
 		}
 	}
-	return w.flags.String(), nil
+	w.flags = flags
+	return flags.String(), nil
 }
 
 func readUpperThreshold(value string, _ Options, w *wanted) (inForce string, err error) {

@@ -178,14 +178,16 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 			continue
 		}
 		setting := sync.Setting{Name: a.key, Written: value}
-		switch _, instead := svc.Annotations[a.insteadOf]; {
+		_, instead := svc.Annotations[a.insteadOf]
+		switch {
 		case a.read == nil:
 			setting.Why = "has no effect yet"
 			r.unsupported("annotation %s has no effect yet", a.key)
-		case instead:
+		case instead && a.insteadOf != "": // a manifest may have an annotation without a name
 			setting.Why = "not read, since " + a.insteadOf + " is there"
 		default:
-			setting.InForce, setting.Why = a.take(value, o, &w, r)
+			inForce, why := a.take(value, o, &w, r)
+			setting.InForce, setting.Why = printable(inForce), printable(why)
 			if a.chooses {
 				setting.Scheduler = w.scheduler
 			}

@@ -16,25 +16,34 @@ import (
 
 // Each testdata/rules/NAME.yaml is one rule of Kubernetes: the comment on top states it and where upstream has it,
 // NAME.golden is what node-a serves by it, on its primary addresses. A file without a Node is for one with the addresses
-// 10.1.0.10 and fd01::10. A line "# --service-proxy-name=X" of the comment is the flag.
+// 10.1.0.10 and fd01::10. Lines of the comment such as "# --service-proxy-name=X" are flags of the agent; with
+// --node-addresses those are the addresses.
 func TestRules(t *testing.T) {
 	scenarios(t, "testdata/rules", func(t *testing.T, content []byte) string {
-		options := ruleOptions(t, content)
+		options, static := ruleOptions(t, content)
 		update, err := ReadManifests("-", bytes.NewReader(content), options)
 		must(t, err)
 		addrs := []netip.Addr{netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr("fd01::10")}
 		if update.Node != nil {
 			addrs = update.Node.Primary()
 		}
-		return renderServed(serve(addrs, update))
+		primary := addrs
+		if len(static) > 0 {
+			addrs = nil
+		}
+		for _, a := range static {
+			addrs = append(addrs, a.Addr)
+		}
+		return renderServed(serveAt(nodeaddr.Places(addrs, static, primary, nil), update))
 	})
 }
 
 // ruleOptions reads the comment on top of a rule, which has to state the rule.
-func ruleOptions(t *testing.T, content []byte) Options {
+func ruleOptions(t *testing.T, content []byte) (options Options, static []nodeaddr.Address) {
 	t.Helper()
-	options := testOptions()
+	options = testOptions()
 	options.NodeNeeded = false
+	var networks []string
 	words := 0
 	for line := range strings.Lines(string(content)) {
 		comment, is := strings.CutPrefix(strings.TrimSpace(line), "# ")
@@ -44,6 +53,14 @@ func ruleOptions(t *testing.T, content []byte) Options {
 		switch flag, value, _ := strings.Cut(comment, "="); {
 		case flag == "--service-proxy-name":
 			options.ServiceProxyName = value
+		case flag == "--network":
+			networks = append(networks, value)
+		case flag == "--nodeport-source-ranges":
+			options.SpecSourceRanges = value == "spec"
+		case flag == "--node-addresses":
+			var err error
+			static, err = nodeaddr.ParseStatic([]string{value})
+			must(t, err)
 		case strings.HasPrefix(flag, "--"):
 			t.Fatalf("unknown flag %s", flag)
 		default:
@@ -53,14 +70,21 @@ func ruleOptions(t *testing.T, content []byte) Options {
 	if words < 10 {
 		t.Fatal("no comment states the rule and its source")
 	}
-	return options
+	var err error
+	options.Networks, err = nodeaddr.ParseNetworks(networks)
+	must(t, err)
+	return options, static
 }
 
 // serve is the state of a node with these addresses.
 func serve(addrs []netip.Addr, update sync.Update) *sync.State {
+	return serveAt(nodeaddr.Places(addrs, nil, nil, nil), update)
+}
+
+func serveAt(places []nodeaddr.Place, update sync.Update) *sync.State {
 	s := sync.NewState(sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
 	s.Update(update)
-	s.SetPlaces(nodeaddr.Places(addrs, nil, nil, nil))
+	s.SetPlaces(places)
 	s.Resolve()
 	return s
 }
@@ -103,6 +127,12 @@ func renderFrontend(b *strings.Builder, s *sync.State, f sync.FrontendView) {
 	}
 	frontend, _ := s.Want(f.Key)
 	fmt.Fprintf(b, "  %s %s, masquerades %s\n", f.Key, frontend.Entry.VirtualServer, f.Masquerade)
+	if frontend.Sources != nil {
+		fmt.Fprintf(b, "    clients: %s\n", frontend.Sources)
+	}
+	if frontend.SlowStart != 0 {
+		fmt.Fprintf(b, "    slow start: %s\n", frontend.SlowStart)
+	}
 	for _, real := range f.Reals {
 		fmt.Fprintf(b, "    %s %s\n", real.Addr, frontend.Entry.Reals[real.Addr])
 	}

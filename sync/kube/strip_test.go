@@ -6,10 +6,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What is thrown away makes no difference to the result.
+// What is thrown away makes no difference to the result. The labels of a Node come by themselves, as its metadata.
 func TestStrippedObjectsMeanTheSame(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*/*.yaml")
 	if err != nil || len(inputs) == 0 {
@@ -19,13 +20,20 @@ func TestStrippedObjectsMeanTheSame(t *testing.T) {
 	for _, input := range inputs {
 		content, err := os.ReadFile(input)
 		must(t, err)
-		whole, stripped := newState(testOptions(), ""), newState(testOptions(), "")
+		options := testOptions()
+		options.SpecSourceRanges = true
+		whole, stripped := newState(options, ""), newState(options, "")
 		for _, o := range decode(input, content).objects {
 			small, err := strip(o.value)
 			must(t, err)
 			for s, value := range map[*State]any{whole: o.value, stripped: small} {
 				m := Manifests{State: s}
 				m.set(object{key: o.key, value: value.(metav1.Object)})
+			}
+			if n, is := o.value.(*corev1.Node); is {
+				labels, err := strip(&metav1.PartialObjectMetadata{ObjectMeta: n.ObjectMeta})
+				must(t, err)
+				stripped.setNodeLabels(n.Name, labels.(*metav1.PartialObjectMetadata).Labels)
 			}
 		}
 		whole.setSynced()

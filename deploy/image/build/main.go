@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	o := image.Options{Module: ".", Progress: os.Stderr}
 	f := flag.NewFlagSet("build", flag.ContinueOnError)
 	f.StringVar(&o.Arch, "arch", runtime.GOARCH, "architecture, `amd64 or arm64`")
-	f.StringVar(&o.Out, "out", "", "`directory` for the root file system; what is there is replaced")
+	f.StringVar(&o.Out, "out", "", "`directory` for the root file system; an earlier one is replaced")
 	f.StringVar(&o.Version, "version", "dev", "what kube-ipvs version prints")
 	f.StringVar(&o.Cache, "cache", "", "`directory` for apt's lists and packages (default: in the user's cache directory)")
 	if err := f.Parse(args); err != nil {

@@ -75,6 +75,9 @@ func (b *Builder) Build(ctx context.Context, besides ...string) (Binaries, error
 		return Binaries{}, err
 	}
 	defer unlock()
+	if err := b.prune(time.Now()); err != nil {
+		return Binaries{}, err
+	}
 	if err := b.complete(ctx, m); err != nil {
 		return Binaries{}, err
 	}
@@ -103,13 +106,21 @@ func (b *Builder) look(ctx context.Context, m module, programs []string) (built 
 	if err != nil {
 		return Binaries{}, nil, err
 	}
+	use(dir)
 	built = Binaries{Version: m.version, Dir: dir}
 	for _, program := range programs {
-		if _, err := os.Stat(built.Path(program)); err != nil {
+		if !whole(built.Path(program)) {
 			missing = append(missing, program)
 		}
 	}
 	return built, missing, nil
+}
+
+// whole reports whether a file may be what a build made. A machine that lost its power, or a cache that was carried from
+// elsewhere, may have it empty or no program, and it would be trusted for good.
+func whole(program string) bool {
+	info, err := os.Stat(program)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o100 != 0 && info.Size() > 0
 }
 
 // directory returns the directory whose name stands for everything that the programs depend on.

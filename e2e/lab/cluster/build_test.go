@@ -43,7 +43,8 @@ build)
 		while :; do sleep 0.01; done
 	fi
 	case "$3" in *broken) echo '# k8s.io/one' >&2; echo 'one.go:1:2: no' >&2; exit 1 ;; esac
-	echo "$3 of $GOFLAGS" >"$2" ;;
+	echo "$3 of $GOFLAGS" >"$2"
+	chmod +x "$2" ;;
 esac
 `
 	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(goCommand), 0o700); err != nil {
@@ -87,6 +88,32 @@ lab: built kube-proxy (1 of 1) in 0s: 0 MB
 `
 	if d := cmp.Diff(want, said.String()); d != "" {
 		t.Errorf("progress (-want +got):\n%s", d)
+	}
+}
+
+func TestAProgramThatCannotBeWholeIsBuiltAgain(t *testing.T) {
+	for name, spoil := range map[string]func(file string) error{
+		"empty":      func(file string) error { return os.Truncate(file, 0) },
+		"no program": func(file string) error { return os.Chmod(file, 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fakeGo(t)
+			b := &Builder{Cache: t.TempDir(), Progress: io.Discard}
+			built, err := b.Build(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := built.Path(apiServer)
+			if err := spoil(file); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Build(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(file); err != nil || info.Size() == 0 || info.Mode()&0o100 == 0 {
+				t.Errorf("%v, %v", info, err)
+			}
+		})
 	}
 }
 
@@ -151,6 +178,30 @@ func TestWhatTheCompilerSaysIsInTheError(t *testing.T) {
 	_, err := b.Build(t.Context(), "broken")
 	if want := "build broken: exit status 1\n# k8s.io/one\none.go:1:2: no"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestAModuleOfOtherToolsIsAnotherModule(t *testing.T) {
+	bin, root := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "e2e", "controlplane"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	b := &Builder{Version: "v1.36.3", Cache: t.TempDir(), Progress: io.Discard}
+	dirs := map[string]bool{}
+	for _, tools := range []string{`{"Path": "etcd"}`, `{"Path": "etcd"}`, `{"Path": "etcd"}, {"Path": "kubectl"}`} {
+		script := "#!/bin/sh\ncase $1 in list) echo " + root + " ;; *) echo '{\"Tool\": [" + tools + "]}' ;; esac\n"
+		if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m, err := b.module(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[m.dir] = true
+	}
+	if len(dirs) != 2 {
+		t.Errorf("modules %v, want one for each set of tools", dirs)
 	}
 }
 

@@ -22,10 +22,11 @@ type component struct {
 	args []string
 	log  string
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd // nil while stopped
-	ended chan struct{}
-	why   error // set before ended is closed
+	mu     sync.Mutex
+	closed bool
+	cmd    *exec.Cmd // nil while stopped
+	ended  chan struct{}
+	why    error // set before ended is closed
 }
 
 func newComponent(b Binaries, dir, name string, args ...string) *component {
@@ -36,6 +37,9 @@ func newComponent(b Binaries, dir, name string, args ...string) *component {
 func (c *component) start() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return fmt.Errorf("start %s: the control plane is closed", c.name)
+	}
 	if c.cmd != nil {
 		return fmt.Errorf("start %s: it runs", c.name)
 	}
@@ -113,6 +117,14 @@ func (c *component) stop(patience time.Duration) {
 		_ = cmd.Process.Kill()
 	}
 	<-ended
+}
+
+// close ends the process for good: a test that starts it again while its run is interrupted comes too late.
+func (c *component) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.stop(0)
 }
 
 // pid returns the process's, or 0.

@@ -61,6 +61,18 @@ func TestAComponentStartsAgainAfterItWasStopped(t *testing.T) {
 	}
 }
 
+// An interrupted run closes the control plane while a test may be about to start the API server again.
+func TestAComponentThatIsClosedDoesNotStartAgain(t *testing.T) {
+	c := script(t, "while :; do sleep 0.01; done\n")
+	if err := c.start(); err != nil {
+		t.Fatal(err)
+	}
+	c.close()
+	if err := c.start(); err == nil || c.pid() != 0 {
+		t.Errorf("%v, pid %d", err, c.pid())
+	}
+}
+
 func TestAComponentThatDoesNotHeedIsKilled(t *testing.T) {
 	c := script(t, "trap '' TERM\necho here\nwhile :; do sleep 0.01; done\n")
 	if err := c.start(); err != nil {

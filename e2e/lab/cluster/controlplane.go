@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,6 +11,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab"
 )
 
 // How long the API server may take until it is ready, and to end by itself. Measured on two cores: 4 to 6 s, and 1 s.
@@ -20,10 +21,13 @@ const (
 	stopPatience  = 15 * time.Second
 )
 
+// statePrefix begins the names of state directories.
+const statePrefix = "kube-ipvs-controlplane-"
+
 // ControlPlane is a running control plane. Its methods may be called by several goroutines.
 type ControlPlane struct {
 	files   files
-	state   *stateDir
+	state   *lab.TempDir
 	apiPort *port
 	ports   []*port
 	admin   *rest.Config
@@ -49,10 +53,10 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 }
 
 func (c *ControlPlane) start(ctx context.Context, o *Options) (err error) {
-	if c.state, err = newStateDir(os.TempDir()); err != nil {
+	if c.state, err = lab.NewTempDir("", statePrefix); err != nil {
 		return err
 	}
-	c.files = newFiles(c.state.path)
+	c.files = newFiles(c.state.Path)
 	for range 3 {
 		p, err := reservePort()
 		if err != nil {
@@ -148,13 +152,13 @@ func (c *ControlPlane) components() []*component {
 func (c *ControlPlane) Close() error {
 	c.closing.Do(func() {
 		for _, p := range c.components() {
-			p.stop(0)
+			p.close()
 		}
 		for _, p := range c.ports {
 			p.release()
 		}
 		if c.state != nil {
-			c.closed = c.state.remove()
+			c.closed = c.state.Remove()
 		}
 	})
 	return c.closed

@@ -121,11 +121,11 @@ func TestWhateverEndsTheParentNoProcessIsLeft(t *testing.T) {
 			if _, err := os.Stat(dir); os.IsNotExist(err) == c.files {
 				t.Errorf("its state: %v", err)
 			}
-			d, err := newStateDir(os.TempDir())
+			d, err := lab.NewTempDir("", statePrefix)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = d.remove() }()
+			defer func() { _ = d.Remove() }()
 			if _, err := os.Stat(dir); !os.IsNotExist(err) {
 				t.Errorf("its state after the next start: %v", err)
 			}

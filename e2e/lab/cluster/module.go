@@ -3,6 +3,8 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -15,6 +17,8 @@ const (
 	project          = "github.com/kube-ipvs/kube-ipvs"
 	kubernetesModule = "k8s.io/kubernetes"
 	etcdServer       = "go.etcd.io/etcd/server/v3"
+
+	modulePrefix = "module-" // of the names of modules in the cache
 )
 
 // module is a Go module in which the programs are tools.
@@ -52,10 +56,13 @@ func (b *Builder) module(ctx context.Context) (module, error) {
 	if !strings.HasPrefix(b.Version, "v1.") {
 		return module{}, fmt.Errorf("kubernetes version %q is not like %s", b.Version, pinned.version)
 	}
-	other := module{version: b.Version, dir: filepath.Join(b.Cache, "module-"+b.Version)}
+	other := module{version: b.Version}
 	for _, t := range file.Tool {
 		other.tools = append(other.tools, t.Path)
 	}
+	tools := sha256.Sum256([]byte(strings.Join(other.tools, " "))) // with another tool, go.sum lacks what it needs
+	other.dir = filepath.Join(b.Cache, modulePrefix+b.Version+"-"+hex.EncodeToString(tools[:4]))
+	use(other.dir)
 	return other, nil
 }
 

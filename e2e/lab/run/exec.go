@@ -35,17 +35,17 @@ func runExec(ctx context.Context, args []string) int {
 }
 
 func execInGuest(ctx context.Context, k lab.Kernel, g guestFlags, args []string, o lab.Observer) error {
-	dir, err := os.MkdirTemp("", "kube-ipvs-lab-")
+	dir, err := lab.NewTempDir("", "kube-ipvs-lab-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	init, err := lab.BuildInit(ctx, dir)
+	defer func() { _ = dir.Remove() }()
+	init, err := lab.BuildInit(ctx, dir.Path)
 	if err != nil {
 		return err
 	}
 	for _, p := range g.programs {
-		file, err := lab.BuildProgram(ctx, p, dir)
+		file, err := lab.BuildProgram(ctx, p, dir.Path)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package labcluster
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,12 +36,11 @@ type programs struct {
 
 // prepare builds what is missing.
 func (c *Cluster) prepare(ctx context.Context) (*programs, error) {
-	dir, err := os.MkdirTemp("", "kube-ipvs-suite-")
-	if err != nil {
-		return nil, fmt.Errorf("make directory: %w", err)
+	var err error
+	if c.dir, err = lab.NewTempDir("", "kube-ipvs-suite-"); err != nil {
+		return nil, err
 	}
-	c.dir = dir
-	p := &programs{dir: dir, init: filepath.Join(dir, "init")}
+	p := &programs{dir: c.dir.Path, init: filepath.Join(c.dir.Path, "init")}
 	if p.root, err = projectRoot(ctx); err != nil {
 		return nil, err
 	}
@@ -76,9 +74,8 @@ func (c *Cluster) prepare(ctx context.Context) (*programs, error) {
 
 // build builds a program in the product's own module, so that it is made of the versions that are shipped.
 func (p *programs) build(ctx context.Context, name, pkg, ldflags string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w"+ldflags, "-o", filepath.Join(p.dir, name), pkg)
+	cmd := lab.GoCommand(ctx, p.dir, "build", "-ldflags", "-s -w"+ldflags, "-o", filepath.Join(p.dir, name), pkg)
 	cmd.Dir = p.root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}

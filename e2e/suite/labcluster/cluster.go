@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -32,9 +31,9 @@ var controllers = []string{
 type Cluster struct {
 	*nodes.Remote
 	progress io.Writer
-	dir      string // of programs and kubeconfigs
+	dir      *lab.TempDir // of programs and kubeconfigs
 	plane    *cluster.ControlPlane
-	endGuest context.CancelFunc
+	endGuest context.CancelCauseFunc
 	guest    chan error // how the guest ended
 	said     *transcript
 }
@@ -88,14 +87,14 @@ func (c *Cluster) boot(ctx context.Context, p *programs, files []lab.File) error
 	step := lab.Step{Name: "nodes", Args: []string{
 		"nodes", "-kubeconfig", adminFile, "-agent-kubeconfig", agentFile, "-proxy-kubeconfig", proxyFile,
 	}, Network: true, OneStream: true}
-	guest, end := context.WithCancel(ctx)
+	guest, end := context.WithCancelCause(ctx)
 	c.endGuest, c.guest = end, make(chan error, 1)
 	go func() {
 		_, err := g.Run(guest, lab.Job{Steps: []lab.Step{step}}, c.said)
 		if err == nil {
 			err = fmt.Errorf("the nodes ended: %s", c.said)
 		}
-		end() // nobody waits for an answer of theirs
+		end(err) // nobody waits for an answer of theirs
 		c.guest <- err
 	}()
 	limited, cancel := context.WithTimeout(guest, guestPatience)
@@ -111,7 +110,7 @@ func (c *Cluster) boot(ctx context.Context, p *programs, files []lab.File) error
 		}
 	case <-limited.Done():
 	}
-	end()
+	end(fmt.Errorf("the nodes do not answer after %v", guestPatience))
 	err := <-c.guest
 	c.guest <- err
 	return err
@@ -159,14 +158,14 @@ func (c *Cluster) Diagnosis(ctx context.Context) string {
 func (c *Cluster) Close() error {
 	var errs []error
 	if c.endGuest != nil {
-		c.endGuest()
+		c.endGuest(nil)
 		c.guest <- <-c.guest // there again for who closes twice
 	}
 	if c.plane != nil {
 		errs = append(errs, c.plane.Close())
 	}
-	if c.dir != "" {
-		errs = append(errs, os.RemoveAll(c.dir))
+	if c.dir != nil {
+		errs = append(errs, c.dir.Remove())
 	}
 	return errors.Join(errs...)
 }

@@ -54,7 +54,7 @@ func (c *Cluster) credentials(ctx context.Context, root string) ([]lab.File, err
 		if err != nil {
 			return nil, err
 		}
-		source := filepath.Join(c.dir, filepath.Base(k.dest))
+		source := filepath.Join(c.dir.Path, filepath.Base(k.dest))
 		if err := os.WriteFile(source, content, 0o600); err != nil {
 			return nil, fmt.Errorf("write kubeconfig: %w", err)
 		}

@@ -11,6 +11,12 @@ app.kubernetes.io/name: kube-ipvs
 {{ regexFind "[0-9]+$" . }}
 {{- end }}
 
+{{/* The host part of an ADDRESS:PORT, and nothing where that is all addresses. */}}
+{{- define "kube-ipvs.host" -}}
+{{- $host := regexReplaceAll ":[0-9]+$" . "" | trimPrefix "[" | trimSuffix "]" -}}
+{{- if not (has $host (list "0.0.0.0" "::")) }}{{ $host }}{{ end -}}
+{{- end }}
+
 {{/* Where metrics are served; with monitoring where Prometheus reaches them. */}}
 {{- define "kube-ipvs.metrics" -}}
 {{ get .Values.config "metrics-bind-address" | default ":10349" }}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// planned is what plan says of a Service with one annotation; the kinds of output that exist for it.
+func planned(t *testing.T, annotation, value string) (stdout, stderr string) {
+	t.Helper()
+	manifest, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Service",
+		"metadata": map[string]any{"name": "web", "annotations": map[string]string{annotation: value}},
+		"spec":     map[string]any{"type": "NodePort", "ipFamilies": []string{"IPv4"}, "ports": []any{map[string]any{"port": 80, "nodePort": 30080}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, _ = kubeIPVS(t, string(manifest), "plan", "--manifests", "-", "--node-name", "node1",
+		"--node-addresses", "eth0=10.1.0.10/24", "--nodeport-addresses", "all")
+	if !strings.Contains(stdout, "default/web") {
+		t.Fatalf("not planned:\n%s%s", stdout, stderr)
+	}
+	return stdout, stderr
+}
+
+// Whoever runs plan reads what others wrote.
+func TestPlanShowsTerminalEscapesAsText(t *testing.T) {
+	const evil = "\x1b[2J\x1b]0;owned\a\u202e\r\u0085"
+	for _, annotation := range []string{
+		"networks", "source-ranges", "deny-source-ranges", "scheduler", "scheduler-flags", "weights", "upper-threshold", "lower-threshold",
+		"slow-start", "affinity-prefix", "drain-timeout", "colour" + evil,
+	} {
+		for _, value := range []string{evil, "iface:" + evil + "*", "fe80::1%" + evil + "/64", "zone:" + evil + "=3", "node:" + evil + "=0,*=2"} {
+			stdout, stderr := planned(t, "kube-ipvs.io/"+annotation, value)
+			for _, r := range stdout + stderr {
+				if r != '\n' && !unicode.IsPrint(r) {
+					t.Errorf("%s=%q: %q reaches the terminal", annotation, value, r)
+					break
+				}
+			}
+			if !strings.Contains(annotation, evil) && !strings.Contains(stdout, `\x1b[2J`) {
+				t.Errorf("%s=%q is not shown as text:\n%s", annotation, value, stdout)
+			}
+		}
+	}
+}
+
+func TestPlanShortensLongLists(t *testing.T) {
+	var ranges []string
+	for i := range 10_000 {
+		ranges = append(ranges, fmt.Sprintf("10.%d.%d.1/32", i/256, i%256))
+	}
+	stdout, _ := planned(t, "kube-ipvs.io/source-ranges", strings.Join(ranges, ","))
+	for _, want := range []string{
+		"10.0.0.1/32,10.0.1.1/32,10.0.2.1/32,10.0.3.1/32,10.0.4.1/32,...", // as it is written
+		"10.0.15.1/32 and 9984 more",                                      // as it is in force
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%.2000s", want, stdout)
+		}
+	}
+	if len(stdout) > 2000 {
+		t.Errorf("%d characters", len(stdout))
+	}
+}
+
+func TestValuesAreShortenedBetweenCharacters(t *testing.T) {
+	for value, want := range map[string]string{
+		"":                            "",
+		strings.Repeat("a", 60):       strings.Repeat("a", 60),
+		strings.Repeat("a", 61):       strings.Repeat("a", 60) + "...",
+		strings.Repeat("ä", 60):       strings.Repeat("ä", 60),
+		strings.Repeat("ä", 61):       strings.Repeat("ä", 60) + "...",
+		`say "hi"`:                    `say \"hi\"`,
+		"\x00" + "\xff":               `\x00\xff`,
+		strings.Repeat("\x1b", 1_000): strings.Repeat(`\x1b`, 15) + "...",
+	} {
+		if got := shortened(value); got != want {
+			t.Errorf("%q is shown as %q, want %q", value, got, want)
+		}
+	}
+}
+
+func TestInForceSaysWhatAndWhyNot(t *testing.T) {
+	for want, s := range map[string]sync.Setting{
+		"mh":                       {InForce: "mh"},
+		"not in force: bad":        {Why: "bad"},
+		"10.0.0.0/8; lan is empty": {InForce: "10.0.0.0/8", Why: "lan is empty"},
+	} {
+		if got := inForce(s); got != want {
+			t.Errorf("%+v is shown as %q, want %q", s, got, want)
+		}
+	}
+}
+
+// Two nodes that begin with the same real server would send all first clients to it.
+func TestSeedsDifferByNode(t *testing.T) {
+	seeds := map[uint64]string{}
+	for i := range 1000 {
+		name := fmt.Sprintf("node%d", i)
+		if other, taken := seeds[seed(name)]; taken {
+			t.Errorf("%s and %s have one seed", name, other)
+		}
+		seeds[seed(name)] = name
+	}
+}
