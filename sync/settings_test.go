@@ -413,7 +413,7 @@ func TestEndpointInMaintenanceKeepsWhatItHas(t *testing.T) {
 			g.deliver(maintained(of(maintained(web(stays, leaves), 0)), 1))
 			g.after(time.Minute)
 			g.expect(front + "10.244.1.2:8080*0 10.244.2.2:8080*0")
-			if why := g.state.View()[0].Frontends[0].Why; why != "all that could be used, 2 of them, have weight 0" {
+			if why := g.state.View()[0].Frontends[0].Why; why != "every endpoint that could be used (2) has weight 0" {
 				t.Errorf("plan says %q", why)
 			}
 		})

@@ -144,7 +144,7 @@ func lackingBecause(port ServicePort, addr netip.Addr) string {
 	c := choose(port, addr)
 	switch up := func(e Endpoint) bool { return !e.Maintenance }; {
 	case len(c.use) > 0 && !slices.ContainsFunc(c.use, up):
-		return fmt.Sprintf("all that could be used, %d of them, have weight 0", len(c.use))
+		return fmt.Sprintf("every endpoint that could be used (%d) has weight 0", len(c.use))
 	case len(c.use) > 0 && !c.internal:
 		return ""
 	}

@@ -128,7 +128,7 @@ func annotations() []annotation {
 			key: annotationPrefix + "slow-start", read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
 			values:  "a duration from 1s to 1h",
 			example: "30s",
-			meaning: "an endpoint that is new beside others gets its weight in ten steps over this time. It counts with wrr, wlc, sed and nq",
+			meaning: "an endpoint that is new beside others gets its weight in ten steps over this time. It counts with wrr, wlc, sed and nq, whose weights are multiplied by ten for it",
 		},
 		{
 			key: annotationAffinityPrefix, read: readAffinityPrefix, otherwise: "each client counts by itself",

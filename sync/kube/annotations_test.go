@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -400,6 +401,8 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 // What is in force is what counts when it is written again; only the list of ranges is cut, and nothing else is.
 func TestWhatIsInForceReadsBack(t *testing.T) {
 	o := choosing(t)
+	o.ExtraPorts = new(allocator.Ports)
+	o.ExtraPorts.Add(80, 443)
 	for _, a := range annotations() {
 		if a.read == nil || a.key == kubeRouterPrefix+"schedflags" {
 			continue
