@@ -150,7 +150,10 @@ func (o *planOptions) read(ctx context.Context, node string, stdin io.Reader) (s
 	source := kube.NewInformers(client, o.translation(node), logr.Discard())
 	ended := make(chan error, 1)
 	go func() { ended <- source.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
+	defer func() {
+		cancel()
+		_ = <-ended // what went wrong before is told by its time running out
+	}()
 	for {
 		if u, ok := source.Next(); ok {
 			return u, nil

@@ -59,7 +59,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 	if typeOpensNodePorts(svc, r) && !w.closed {
 		result.Families = families(svc, endpointSlices, r)
 		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
-		result.Ports = nodePorts(svc, w, r)
+		result.Ports = nodePorts(svc, r)
 		result.Ports = w.equip(append(result.Ports, extraPorts(svc, w, result.Ports, r)...), svc, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, w.weights, o)
 		r.problems = append(r.problems, sliceProblems...)
@@ -108,7 +108,7 @@ func typeOpensNodePorts(svc *corev1.Service, r *report) bool {
 }
 
 // nodePorts are the ports of svc that are open on nodes, still without endpoints.
-func nodePorts(svc *corev1.Service, w wanted, r *report) []sync.ServicePort {
+func nodePorts(svc *corev1.Service, r *report) []sync.ServicePort {
 	if svc.Name == "" {
 		r.skipped("the Service has no name; give it one in metadata.name")
 		return nil
