@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -35,6 +36,7 @@ func TestCheckAndCleanup(t *testing.T) {
 	t.Run("cleanup --drain waits for connections, gives sysctls back and leaves the rest", func(t *testing.T) {
 		r.testCleanup(t, foreign)
 	})
+	t.Run("cleanup --stay keeps agents away until it is told to end", r.testStay)
 }
 
 func (r *rig) checkFlags() []string {
@@ -138,6 +140,36 @@ func (r *rig) testCleanupRefuses(t *testing.T) {
 	}
 	if after := r.footprint(t); after != before {
 		t.Errorf("cleanup changed the node:\n%+v\nwas\n%+v", after, before)
+	}
+}
+
+// testStay is what a DaemonSet that cleans up does: its Pods do not end, and no agent starts beside them.
+func (r *rig) testStay(t *testing.T) {
+	path, err := exec.LookPath("kube-ipvs")
+	must(t, err)
+	stays := r.Node1.Command(t.Context(), path, "cleanup", "--stay", "--state-dir", r.state)
+	said, err := stays.StdoutPipe()
+	must(t, err)
+	must(t, stays.Start())
+	lines := bufio.NewScanner(said)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "done: no agent starts here") { // or it ends
+	}
+	late, err := agent.Launch(t.Context(), r.Node1, r.options(bothNetworks))
+	must(t, err)
+	eventually(t, "the agent ends", func() error {
+		select {
+		case <-late.Ended():
+			return nil
+		default:
+			return errors.New("it runs")
+		}
+	})
+	if want := fmt.Sprintf("process %d (kube-ipvs)", stays.Process.Pid); !strings.Contains(late.Log(), want) {
+		t.Errorf("the agent does not name %s:\n%s", want, late.Log())
+	}
+	must(t, stays.Process.Signal(unix.SIGTERM))
+	if err := stays.Wait(); err != nil {
+		t.Errorf("cleanup --stay: %v", err)
 	}
 }
 

@@ -107,7 +107,7 @@ func TestChartRefusesValuesThatNobodyKnows(t *testing.T) {
 		"config: {nodeport-address: [all]}", "config: {drain-timeout: soon}", "config: {v: much}", "config: {init-only: true}",
 		"config: {hostname-override: a}", "image: {repo: a}", "tolerance: []", "cleanup: maybe",
 	} {
-		if _, err := renderChart(t.Context(), values); err == nil {
+		if _, err := renderChart(t.Context(), system, values); err == nil {
 			t.Errorf("%s is taken", values)
 		}
 	}

@@ -2,7 +2,9 @@ package deploy
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,8 +53,8 @@ func TestKindLeavesNodePortsToTheAgent(t *testing.T) {
 }
 
 func TestKindWithoutKubeProxyLeadsTheAgentToTheAPIServer(t *testing.T) {
-	if c := cluster(t, "without-kube-proxy"); c.Networking.KubeProxyMode != "none" {
-		t.Errorf("kube-proxy mode %s", c.Networking.KubeProxyMode)
+	if c := cluster(t, "without-kube-proxy"); c.Networking.KubeProxyMode != "none" || c.Networking.IPFamily != v1alpha4.DualStackFamily {
+		t.Errorf("networking %+v", c.Networking)
 	}
 	env := map[string]string{}
 	for _, e := range daemonSet(t, kustomize(t, "kind/without-kube-proxy")).Spec.Template.Spec.Containers[0].Env {
@@ -65,5 +67,20 @@ func TestKindWithoutKubeProxyLeadsTheAgentToTheAPIServer(t *testing.T) {
 	name, found := strings.CutSuffix(env["KUBERNETES_SERVICE_HOST"], "-control-plane")
 	if !found || env["KUBERNETES_SERVICE_PORT"] != "6443" || !strings.Contains(string(script), "\ncluster="+name+"\n") {
 		t.Errorf("the agent asks %s, which is not the control plane of the cluster that run.sh makes", env)
+	}
+}
+
+func TestKindIsAskedAtTheNodePortOfTheSmokeTest(t *testing.T) {
+	script := filepath.Join("..", "kind", "run.sh")
+	if out, err := exec.CommandContext(t.Context(), "bash", "-n", script).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := find(t, plain(t), "Service").at("spec", "ports").([]any)[0].(map[string]any)["nodePort"]
+	if !strings.Contains(string(text), fmt.Sprintf("\nport=%v\n", port)) {
+		t.Errorf("run.sh asks another port than %v", port)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -143,6 +145,9 @@ func TestAgentsAreReplacedOneAfterTheOtherOnEveryNode(t *testing.T) {
 	update := spec.UpdateStrategy
 	if update.Type != appsv1.RollingUpdateDaemonSetStrategyType || update.RollingUpdate.MaxSurge.IntValue() != 0 || update.RollingUpdate.MaxUnavailable.String() == "0" {
 		t.Errorf("update strategy %s", toJSON(t, update))
+	}
+	if selector, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil || !selector.Matches(labels.Set(spec.Template.Labels)) {
+		t.Errorf("selector %s, %v, of Pods with %v", selector, err, spec.Template.Labels)
 	}
 	pod := spec.Template.Spec
 	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, pod.Tolerations); diff != "" {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -92,19 +95,47 @@ func admit(t *testing.T, spec admissionv1.ValidatingAdmissionPolicySpec, r reque
 	return ""
 }
 
-func TestPolicyGuardsTheAnnotationsThatRestrict(t *testing.T) {
-	policy := find(t, plain(t), "ValidatingAdmissionPolicy")
-	text, err := json.Marshal(policy["spec"])
+func policySpec(t *testing.T) (spec admissionv1.ValidatingAdmissionPolicySpec) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(toJSON(t, find(t, plain(t), "ValidatingAdmissionPolicy")["spec"])), &spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// An expression that is right does nothing where the policy is not asked or not obeyed.
+func TestPolicyIsAskedAboutEveryServiceAndObeyed(t *testing.T) {
+	spec, policy := policySpec(t), find(t, plain(t), "ValidatingAdmissionPolicy")
+	const services = `{"resourceRules":[{"operations":["CREATE","UPDATE"],"apiGroups":[""],"apiVersions":["v1"],"resources":["services"]}]}`
+	if diff := cmp.Diff(services, toJSON(t, spec.MatchConstraints)); diff != "" || *spec.FailurePolicy != admissionv1.Fail {
+		t.Errorf("failure policy %s, constraints (-want +got):\n%s", *spec.FailurePolicy, diff)
+	}
+	bound := find(t, plain(t), "ValidatingAdmissionPolicyBinding")["spec"].(map[string]any)
+	want := map[string]any{"policyName": policy.at("metadata", "name"), "validationActions": []any{"Deny", "Audit"}}
+	if diff := cmp.Diff(want, bound); diff != "" {
+		t.Errorf("binding (-want +got):\n%s", diff)
+	}
+}
+
+func TestPolicyGuardsEveryAnnotationThatRestricts(t *testing.T) {
+	documented, err := os.ReadFile(filepath.Join("..", "..", "docs", "services.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var spec admissionv1.ValidatingAdmissionPolicySpec
-	if err := json.Unmarshal(text, &spec); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"networks", "source-ranges", "deny-source-ranges", "extra-ports"} {
+		name = "kube-ipvs.io/" + name
+		if !strings.Contains(string(documented), `metadata.annotations["`+name+`"]`) {
+			t.Errorf("the agent does not know %s", name)
+		}
+		message := admit(t, policySpec(t), request{new: map[string]any{name: "x"}}, true, &asks{})
+		if !strings.Contains(message, "may not set "+name+" in") {
+			t.Errorf("%s: %q", name, message)
+		}
 	}
-	if got := find(t, plain(t), "ValidatingAdmissionPolicyBinding").at("spec", "policyName"); got != policy.at("metadata", "name") {
-		t.Errorf("%s is bound, not %s", got, policy.at("metadata", "name"))
-	}
+}
+
+func TestPolicyAsksRBACAboutAnnotationsThatChange(t *testing.T) {
+	spec := policySpec(t)
 	const networks, scheduler = "kube-ipvs.io/networks", "kube-ipvs.io/scheduler"
 	dmz, inside := map[string]any{networks: "dmz", scheduler: "rr"}, map[string]any{networks: "inside", scheduler: "rr"}
 	free := map[string]any{scheduler: "wlc", "example.org/x": "y"}

@@ -22,6 +22,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// system is the namespace that agents are in, if nothing else is said.
+const system = "kube-system"
+
 // object is a rendered object as it would be sent to the API server.
 type object map[string]any
 
@@ -55,7 +58,7 @@ func kustomize(t *testing.T, dir string) []object {
 // helm renders the chart with values in YAML over its own.
 func helm(t *testing.T, values string) []object {
 	t.Helper()
-	files, err := renderChart(t.Context(), values)
+	files, err := renderChart(t.Context(), system, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +71,7 @@ func helm(t *testing.T, values string) []object {
 	return all
 }
 
-func renderChart(ctx context.Context, values string) (map[string]string, error) {
+func renderChart(ctx context.Context, namespace, values string) (map[string]string, error) {
 	chart, err := loader.Load(filepath.Join("..", "helm", "kube-ipvs"))
 	if err != nil {
 		return nil, err
@@ -77,7 +80,7 @@ func renderChart(ctx context.Context, values string) (map[string]string, error) 
 	if err := yaml.Unmarshal([]byte(values), &over); err != nil {
 		return nil, err
 	}
-	release := common.ReleaseOptions{Name: "kube-ipvs", Namespace: "kube-system", Revision: 1, IsInstall: true}
+	release := common.ReleaseOptions{Name: "kube-ipvs", Namespace: namespace, Revision: 1, IsInstall: true}
 	all, err := util.ToRenderValues(chart, over, release, common.DefaultCapabilities)
 	if err != nil {
 		return nil, err

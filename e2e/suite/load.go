@@ -16,6 +16,7 @@ type Running struct {
 // ends.
 func (c *Case) Load(frontends ...Frontend) []Running {
 	c.Helper()
+	c.mustBeSome(frontends)
 	var all []Running
 	for _, f := range frontends {
 		id, err := c.StartLoad(c.ctx, Load{

@@ -36,6 +36,7 @@ func TestTrafficGoesOnWhileTheAPIServerIsKilledAndChangesArriveOnceItIsBack(t *t
 		for _, f := range frontends {
 			c.Within(90*time.Second, f.String(), func() error { return c.Spreads(f, append([]string{third.Name}, pods...)...) })
 		}
+		c.Answered(load, 20)
 		c.Unharmed(load)
 	})
 }
@@ -65,6 +66,7 @@ func TestTrafficGoesOnWhileTheAPIServerDoesNotAnswerAndChangesArriveAfterwards(t
 		for _, f := range frontends {
 			c.Within(90*time.Second, f.String(), func() error { return c.Spreads(f, pods[1]) })
 		}
+		c.Answered(load, 20)
 		c.Unharmed(load)
 	})
 }

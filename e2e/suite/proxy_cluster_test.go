@@ -27,7 +27,7 @@ func TestBesideKubeProxyClusterIPsAreItsAndNodePortsOursAndAServiceIsHandedOverA
 					c.Eventually(f.String()+" from "+pod, func() error { return answers(c, c.Namespace+"/"+pod, f, 4) })
 				}
 			}
-			inIPVS(c, frontends)
+			inIPVS(c, frontends, clusterIPs(web))
 		}
 		served()
 		c.Change(web, func() { web.Labels[proxyName] = "somebody-else" })
@@ -73,14 +73,19 @@ func answers(c *suite.Case, from string, f suite.Frontend, n int) error {
 	return nil
 }
 
-// inIPVS requires that frontends are virtual servers of their node, and that kube-proxy has no ClusterIP there.
-func inIPVS(c *suite.Case, frontends []suite.Frontend) {
+// inIPVS requires that frontends are virtual servers of their node, and that others are not: kube-proxy has them elsewhere.
+func inIPVS(c *suite.Case, frontends, others []suite.Frontend) {
 	c.Helper()
 	for _, f := range frontends {
 		table, err := suite.Need[suite.Shell](c).Run(c.Context(), f.Node, "", "ipvsadm", "-Sn")
 		c.Must(err)
 		if want := fmt.Sprintf("-A -%c %s ", f.Protocol[0], f.At); !strings.Contains(table, want) {
 			c.Errorf("no %q on %s:\n%s", want, f.Node, table)
+		}
+		for _, other := range others {
+			if strings.Contains(table, " "+other.At.String()+" ") {
+				c.Errorf("%s is in IPVS on %s:\n%s", other, f.Node, table)
+			}
 		}
 	}
 }

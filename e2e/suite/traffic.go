@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -68,6 +70,9 @@ func (c *Case) AskFrom(place string, f Frontend, n int) Tally {
 func (c *Case) Spreads(f Frontend, pods ...string) error {
 	c.Helper()
 	const each = 2
+	if len(pods) == 0 {
+		return fmt.Errorf("%s: there are no pods", f)
+	}
 	tally := c.AskAt(f, each*len(pods))
 	if len(tally.Failures) > 0 || len(tally.Pods) != len(pods) {
 		return fmt.Errorf("%s: %v, want answers of %v only", f, tally, pods)
@@ -80,9 +85,18 @@ func (c *Case) Spreads(f Frontend, pods ...string) error {
 	return nil
 }
 
+// mustBeSome ends a case that has nothing to ask: of that every promise holds.
+func (c *Case) mustBeSome(frontends []Frontend) {
+	c.Helper()
+	if len(frontends) == 0 {
+		c.Fatal("there are no frontends")
+	}
+}
+
 // ServedBy waits until all frontends spread over these pods.
 func (c *Case) ServedBy(frontends []Frontend, pods ...string) {
 	c.Helper()
+	c.mustBeSome(frontends)
 	for _, f := range frontends {
 		c.Eventually(f.String(), func() error { return c.Spreads(f, pods...) })
 	}
@@ -91,10 +105,25 @@ func (c *Case) ServedBy(frontends []Frontend, pods ...string) {
 // Silent waits until nobody answers at the frontends.
 func (c *Case) Silent(frontends []Frontend) {
 	c.Helper()
+	c.mustBeSome(frontends)
 	for _, f := range frontends {
 		c.Eventually(f.String()+" silent", func() error {
 			if tally := c.AskAt(f, 1); tally.Answers() > 0 {
 				return fmt.Errorf("answered by %v", tally)
+			}
+			return nil
+		})
+	}
+}
+
+// Refused waits until the nodes themselves say at the frontends that nobody serves there: the addresses exist.
+func (c *Case) Refused(frontends []Frontend) {
+	c.Helper()
+	c.mustBeSome(frontends)
+	for _, f := range frontends {
+		c.Eventually(f.String()+" refused", func() error {
+			if tally := c.AskAt(f, 1); len(tally.Failures) != 1 || !strings.Contains(tally.Failures[0], syscall.ECONNREFUSED.Error()) {
+				return fmt.Errorf("%v", tally)
 			}
 			return nil
 		})

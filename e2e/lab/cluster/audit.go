@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -31,6 +32,7 @@ func (c *ControlPlane) Denials() ([]Denial, error) {
 		return nil, fmt.Errorf("read audit log: %w", err)
 	}
 	defer f.Close()
+	eventStart := []byte(`{"kind":"Event",`)
 	var denials []Denial
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
@@ -40,8 +42,10 @@ func (c *ControlPlane) Denials() ([]Denial, error) {
 			User             struct{ Username string }
 			Annotations      map[string]string
 		}
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			break // the line is being written
+		line := lines.Bytes()
+		line = line[max(0, bytes.LastIndex(line, eventStart)):] // before it: half of one, whose API server was killed
+		if err := json.Unmarshal(line, &e); err != nil {
+			continue // it is being written
 		}
 		if e.Annotations["authorization.k8s.io/decision"] == "forbid" {
 			denials = append(denials, Denial{User: e.User.Username, Verb: e.Verb, URI: e.RequestURI})

@@ -11,15 +11,14 @@ import (
 	"testing/synctest"
 )
 
-// remote is a client of an asker, as far as one pipe away.
+// remote is a client of an asker that is one pipe away, and of another one after hangup.
 func remote(t *testing.T) (r *Remote, hangup func()) {
 	t.Helper()
-	asker := NewAsker(t.Context())
 	var there net.Conn
 	r = DialOver(func(context.Context) (net.Conn, error) {
 		here, other := net.Pipe()
 		there = other
-		go func() { _ = asker.ServeConn(other) }()
+		go func() { _ = NewAsker(t.Context()).ServeConn(other) }() // each connection leads to another
 		return here, nil
 	})
 	t.Cleanup(r.Hangup)
@@ -47,6 +46,37 @@ func TestAnAskerAsksFromWhereItRuns(t *testing.T) {
 	answer, err := r.Get(t.Context(), Get{URL: "http://" + q.To.String() + "/"})
 	if err != nil || answer.Status != http.StatusOK || answer.Body != "web 127.0.0.1\n" {
 		t.Errorf("%+v, %v", answer, err)
+	}
+}
+
+// Else a load that loses requests would pass for one that does not.
+func TestRequestsWithoutAnAnswerAreInTheTallyOfWhoAsks(t *testing.T) {
+	r, _ := remote(t)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := Question{Protocol: "tcp", To: netip.MustParseAddrPort(l.Addr().String()), Count: 2}
+	held, err := r.Hold(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	l.Close()
+	for what, ask := range map[string]func() (Tally, error){
+		"questions":  func() (Tally, error) { return r.Ask(t.Context(), q) },
+		"connection": func() (Tally, error) { return r.AskOn(t.Context(), held) },
+	} {
+		if tally, err := ask(); err != nil || tally.Answers() != 0 || len(tally.Failures) == 0 || !strings.Contains(tally.String(), "\n\t") {
+			t.Errorf("%s: %v, %v", what, tally, err)
+		}
+	}
+	if err := r.Release(t.Context(), held); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -96,7 +126,7 @@ func TestAnAskerThatIsLostIsAnErrorAndNoAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.StopLoad(t.Context(), load); err != nil {
+	if _, err := r.LoadTally(t.Context(), load); err != nil {
 		t.Fatal(err)
 	}
 	hangup()
