@@ -143,8 +143,8 @@ func (o Options) fill(ctx context.Context, t *tree, packages []debianPackage) er
 		return err
 	}
 	t.files = append(t.files, Agent)
-	if _, err := Libraries(t.root, filepath.Join(t.root, NFT), dirs); err != nil {
-		return err // nft would not start: something did not come to where it is looked for
+	if err := CheckLibraries(t.root, NFT, dirs); err != nil {
+		return err // something did not come to where it is looked for
 	}
 	return t.settle()
 }
