@@ -70,6 +70,8 @@ func TestKustomizeAndHelmRenderTheSameObjects(t *testing.T) {
 		{"as they come", "kustomize/base", ""},
 		{"monitored", "test/testdata/monitored", "monitoring: {enabled: true}"},
 		{"uninstalling", "kustomize/uninstall", "cleanup: true"},
+		{"uninstalling, monitored", "test/testdata/monitored-cleanup", "cleanup: true\nmonitoring: {enabled: true}"},
+		{"uninstalling, cleaning up first and monitored then", "test/testdata/cleanup-monitored", "cleanup: true\nmonitoring: {enabled: true}"},
 		{"uninstalling with a kustomization of one's own", "test/testdata/cleanup", "cleanup: true\nconfig: {drain-timeout: 1m}"},
 		{"without kube-proxy", "kind/without-kube-proxy", "apiServer: {host: kube-ipvs-control-plane}"},
 		{"with a configuration of one's own", "test/testdata/own-config", `
