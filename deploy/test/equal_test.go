@@ -129,3 +129,27 @@ func TestNobodyIsToldToUninstallBeforeTheCleanupIsDone(t *testing.T) {
 		}
 	}
 }
+
+// The overlay of ours would put our image and our configuration in the place of one's own; and a ConfigMap of an earlier
+// configuration is in no kustomization any more.
+func TestUninstallingBeginsWithOnesOwnKustomizationAndLeavesNoConfigMap(t *testing.T) {
+	text, err := os.ReadFile(filepath.FromSlash("../../docs/install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Uninstalling")
+	last := 0
+	for _, step := range []string{
+		"deploy/kustomize/cleanup", "\nkubectl apply -k .\n", "\nkubectl -n kube-system rollout status daemonset/kube-ipvs\n", "\nkubectl delete -k .\n",
+		"kubectl -n kube-system delete configmap -l app.kubernetes.io/name=kube-ipvs", "deploy/kustomize/uninstall",
+	} {
+		at := strings.Index(section, step)
+		if at < last {
+			t.Errorf("%q is at %d, want it after %d", step, at, last)
+		}
+		last = at - 1
+	}
+	if got := find(t, kustomize(t, "test/testdata/own-config"), "ConfigMap").at("metadata", "labels", "app.kubernetes.io/name"); got != "kube-ipvs" {
+		t.Errorf("a ConfigMap of one's own has the label %v", got)
+	}
+}
