@@ -108,9 +108,23 @@ func TestChartRefusesValuesThatNobodyKnows(t *testing.T) {
 	for _, values := range []string{
 		"config: {nodeport-address: [all]}", "config: {drain-timeout: soon}", "config: {v: much}", "config: {init-only: true}",
 		"config: {hostname-override: a}", "image: {repo: a}", "tolerance: []", "cleanup: maybe",
+		"maxUnavailable: 0", "maxUnavailable: -3", "maxUnavailable: banana", "maxUnavailable: 0%", "maxUnavailable: '3'",
+		"config: {healthz-bind-address: ':0'}", "config: {healthz-bind-address: nonsense}", "config: {metrics-bind-address: ':65536'}", "config: {metrics-bind-address: '::1:9'}",
+		"config: null", "image: null", "image: {repository: null}", "monitoring: null", "monitoring: {enabled: null}", "cleanup: null", "maxUnavailable: null",
+		"image: {digest: latest}",
 	} {
 		if _, err := renderChart(t.Context(), system, values); err == nil {
 			t.Errorf("%s is taken", values)
+		} else if !strings.Contains(err.Error(), "don't meet the specifications of the schema") {
+			t.Errorf("%s is refused by a template: %v", values, err)
+		}
+	}
+	for _, values := range []string{
+		"maxUnavailable: 1", "maxUnavailable: 100%", "maxUnavailable: 5%", "config: {healthz-bind-address: ''}", "config: {metrics-bind-address: '[::1]:65535'}",
+		"config: {metrics-bind-address: 'node.example.org:9'}", "config: {}",
+	} {
+		if _, err := renderChart(t.Context(), system, values); err != nil {
+			t.Errorf("%s is refused: %v", values, err)
 		}
 	}
 }
