@@ -171,6 +171,25 @@ func TestWhatAnotherProxyLeftDrainsAndGoesIfThatIsAskedFor(t *testing.T) {
 	})
 }
 
+// kube-router serves all addresses of a node.
+func TestWhatAnotherProxyLeftOnAnAddressThatIsNotServedGoesToo(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, nft *filtertest.Fake) {
+		there, err := ipvs.ParseTable("tcp://10.9.0.1:31999 rr\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		some, err := nodeaddr.ParseSpec([]string{"10.1.0.0/16"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := start(t, ipvsfake.New(ipvsfake.WithTable(there)), nft, func(c *Config) { c.Adopt, c.NodePortAddresses = true, some })
+		g.addresses.set("10.1.0.10", "10.9.0.1")
+		g.deliver(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
 // A ClusterIP's port may be any, also one of those that node ports have.
 func TestAClusterIPOfKubeProxyIsNeitherForeignNorTakenOver(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
@@ -211,25 +230,6 @@ func TestWhatAnotherProxyLeftIsTakenOverOnceNftablesCanBeWritten(t *testing.T) {
 		if _, there := kernel.Table()[key]; !there {
 			t.Error("what came after the start was taken over too")
 		}
-	})
-}
-
-// kube-router serves all addresses of a node.
-func TestWhatAnotherProxyLeftOnAnAddressThatIsNotServedGoesToo(t *testing.T) {
-	bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, nft *filtertest.Fake) {
-		there, err := ipvs.ParseTable("tcp://10.9.0.1:31999 rr\n")
-		if err != nil {
-			t.Fatal(err)
-		}
-		some, err := nodeaddr.ParseSpec([]string{"10.1.0.0/16"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		g := start(t, ipvsfake.New(ipvsfake.WithTable(there)), nft, func(c *Config) { c.Adopt, c.NodePortAddresses = true, some })
-		g.addresses.set("10.1.0.10", "10.9.0.1")
-		g.deliver(web("10.244.1.2:8080"))
-		g.after(time.Minute)
-		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }
 

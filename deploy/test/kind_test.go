@@ -70,7 +70,7 @@ func TestKindWithoutKubeProxyLeadsTheAgentToTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestKindIsAskedAtTheNodePortOfTheSmokeTest(t *testing.T) {
+func TestKindRunsTheImageThatIsBuiltAndIsAskedAtTheNodePortOfTheSmokeTest(t *testing.T) {
 	script := filepath.Join("..", "kind", "run.sh")
 	if out, err := exec.CommandContext(t.Context(), "bash", "-n", script).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
@@ -82,5 +82,9 @@ func TestKindIsAskedAtTheNodePortOfTheSmokeTest(t *testing.T) {
 	port := find(t, plain(t), "Service").at("spec", "ports").([]any)[0].(map[string]any)["nodePort"]
 	if !strings.Contains(string(text), fmt.Sprintf("\nport=%v\n", port)) {
 		t.Errorf("run.sh asks another port than %v", port)
+	}
+	image := daemonSet(t, kustomize(t, "kind/with-kube-proxy")).Spec.Template.Spec.Containers[0].Image
+	if !strings.Contains(string(text), "\nimage="+image+"\n") {
+		t.Errorf("run.sh builds another image than %s", image)
 	}
 }

@@ -69,6 +69,9 @@ func (c *Cluster) Verdict() error {
 func (c *Cluster) judge(ctx context.Context) {
 	pods, err := c.agents(ctx)
 	errs := []error{err}
+	if err == nil && len(pods) == 0 {
+		errs = append(errs, fmt.Errorf("find agents: no Pod is labelled %s", agentLabels))
+	}
 	for _, p := range pods {
 		log, err := c.agentLog(ctx, p.Name)
 		errs = append(errs, err)

@@ -118,6 +118,13 @@ func TestAnAgentThatRestartedIsPartOfTheVerdict(t *testing.T) {
 	}
 }
 
+func TestNoAgentsAreNoGoodVerdict(t *testing.T) {
+	c, _, _ := testCluster(t, pod(agentNamespace, "another", "worker", nil))
+	if err := c.Verdict(); err == nil || !containsAll(err.Error(), agentLabels) {
+		t.Error(err)
+	}
+}
+
 func TestADiagnosisHasTheAgentsWordsAndTheKernelsTables(t *testing.T) {
 	c, _, _ := testCluster(t, agentPod("worker", 0), pod(probeName, "probe", "worker", map[string]string{probeLabel: probeName}))
 	c.nodes = []suite.Node{{Name: "worker"}, {Name: "worker2"}}
