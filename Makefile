@@ -18,7 +18,7 @@ all: build
 
 build: ## the agent, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kube-ipvs ./cmd/kube-ipvs
-test: lint unit test-deploy guest ## everything that CI checks
+test: lint unit test-deploy guest ## what CI checks first: see .ci/run for the rest
 unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	$(GO) test -race ./...
 	cd e2e/suite && $(GO) test -race ./...

@@ -67,3 +67,21 @@ func TestTheDocsMeanOneNodeAndAnAccountThatMay(t *testing.T) {
 		}
 	}
 }
+
+// A distribution's Go may be older than what go.mod wants, and too old to fetch it.
+func TestTheDocsNameTheGoThatIsNeeded(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "Go " + regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(string(mod))[1]
+	for _, file := range []string{"../../README.md", "../../CONTRIBUTING.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s does not name %s", file, want)
+		}
+	}
+}
