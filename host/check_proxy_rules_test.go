@@ -50,15 +50,21 @@ func TestAPodSeesKubeProxyByItsRulesAndSaysWhatItDoesNotSee(t *testing.T) {
 	}{
 		{"nothing", podProc(), nil, nil, []expect{unseen}},
 		{
-			"node ports of chosen addresses in nftables", podProc(), map[string]string{nft4: someNFTables, nft6: noneNFTables}, nil,
+			"node ports of chosen addresses in nftables", podProc(),
+			map[string]string{nft4: someNFTables, nft6: noneNFTables},
+			nil,
 			[]expect{{Warn, "mode nftables: they answer on node ports of 10.1.0.10 as", "--nodeport-addresses=127.0.0.0/8"}, unseen},
 		},
 		{
-			"node ports of all addresses of a family in nftables", podProc(), map[string]string{nft4: otherNFTables, nft6: allNFTables}, nil,
+			"node ports of all addresses of a family in nftables", podProc(),
+			map[string]string{nft4: otherNFTables, nft6: allNFTables},
+			nil,
 			[]expect{{Warn, "of fd01::10 as", "nodePortAddresses"}, unseen},
 		},
 		{
-			"node ports of others in nftables", podProc(), map[string]string{nft4: otherNFTables, nft6: noneNFTables}, nil,
+			"node ports of others in nftables", podProc(),
+			map[string]string{nft4: otherNFTables, nft6: noneNFTables},
+			nil,
 			[]expect{{OK, "leave the node ports of our addresses alone", ""}, unseen},
 		},
 		{"node ports of all in iptables", podProc(), map[string]string{nat: iptablesHead + iptablesAll + "]}"}, nil, []expect{{Warn, "mode iptables: they answer on node ports of 10.1.0.10 as", "nodePortAddresses"}, unseen}},
