@@ -48,6 +48,9 @@ func flagSchema(f *pflag.Flag) map[string]any {
 		s["type"] = "boolean"
 	default:
 		s["type"] = "string"
+		if strings.HasSuffix(f.Name, "-bind-address") { // a port that is chosen by the kernel is one that nobody finds
+			s["pattern"] = `^(|([^:\[\]\s]*|\[[0-9a-fA-F:.]+\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))$`
+		}
 	}
 	return s
 }
