@@ -40,8 +40,8 @@ func flagSchema(f *pflag.Flag) map[string]any {
 	switch f.Value.Type() {
 	case "duration":
 		s["type"], s["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`
-	case "stringSlice":
-		s["type"], s["items"] = []any{"array", "string"}, map[string]any{"type": "string"}
+	case "stringSlice", stringArray:
+		s["type"], s["items"] = []any{"array", "string"}, map[string]any{"type": []any{"string", "integer"}}
 	case "int":
 		s["type"] = "integer"
 	case "bool":
