@@ -322,3 +322,27 @@ func TestListsOfWhatIsNoPrefixAreNamedAndNothingIsWritten(t *testing.T) {
 		t.Errorf("the table was changed:\n%s", d)
 	}
 }
+
+func TestBothListsAdmitWhomEachAdmits(t *testing.T) {
+	list := func(allow, deny []netip.Prefix) *filter.Sources { return filter.NewSources(allow, deny) }
+	for _, c := range []struct {
+		a, b *filter.Sources
+		want string
+	}{
+		{nil, nil, ""},
+		{nil, list(prefixes("10.0.0.0/8"), nil), "allow 10.0.0.0/8"},
+		{list(prefixes("10.0.0.0/8"), nil), list(prefixes("10.0.0.0/8"), nil), "allow 10.0.0.0/8"},
+		{list(prefixes("10.0.0.0/8", "fd00::/8"), nil), list(prefixes("10.1.0.0/16", "10.3.0.0/16", "192.0.2.0/24"), nil), "allow 10.1.0.0/16 10.3.0.0/16"},
+		{list(prefixes("10.0.0.0/8"), nil), list(prefixes("10.0.0.0/8", "192.0.2.0/24"), nil), "allow 10.0.0.0/8"},
+		{list(prefixes("10.0.0.0/8"), nil), list(prefixes("192.0.2.0/24"), nil), filter.Nobody().String()},
+		{list(prefixes("10.0.0.0/8"), nil), filter.Nobody(), filter.Nobody().String()},
+		{list(prefixes("10.0.0.0/8"), nil), list(nil, prefixes("10.1.0.0/16")), "allow 10.0.0.0/8 deny 10.1.0.0/16"},
+		{list(nil, prefixes("10.2.0.0/16")), list(nil, prefixes("10.1.0.0/16")), "deny 10.1.0.0/16 10.2.0.0/16"},
+	} {
+		for _, got := range []*filter.Sources{c.a.Both(c.b), c.b.Both(c.a)} {
+			if got.String() != c.want {
+				t.Errorf("%q and %q: %q, want %q", c.a, c.b, got, c.want)
+			}
+		}
+	}
+}

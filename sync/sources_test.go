@@ -256,3 +256,19 @@ func TestFrontendsDifferInTheirClients(t *testing.T) {
 		}
 	}
 }
+
+// The list of the heir admits others: they must not reach the endpoints of the Service before it.
+func TestListOfTheNextServiceWaitsForTheEndpointsOfTheOneBefore(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var s script
+		heir := restricted(service("heir", 30080, leaves), "10.1.0.0/16", "192.0.2.0/24")
+		g := start(t, kernel, nft, s.watch)
+		g.serve(restricted(web(stays), "10.0.0.0/8"))
+		s.take()
+		g.deliver(gone("web"), heir)
+		s.expect(t,
+			"nft [allow 10.0.0.0/8]->[allow 10.1.0.0/16]", ipvs.AddReal.String(), ipvs.SetReal.String(),
+			"nft [allow 10.1.0.0/16]->[allow 10.1.0.0/16 192.0.2.0/24]")
+		g.clients("tcp://10.1.0.10:30080 allow 10.1.0.0/16 192.0.2.0/24")
+	})
+}
