@@ -206,12 +206,13 @@ func (r *Reconciler) noteForeignExtra(table ipvs.Table) {
 }
 
 // unclaimed leaves out the extra ports that are about to be served and on which somebody else's virtual server stands:
-// nobody but the Service's author says that they are ours.
+// nobody but the Service's author says that they are ours. They are not wanted any more from here on, so that nothing takes
+// what stands there for ours.
 func (r *Reconciler) unclaimed(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
-	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
+	found := false
+	ours := slices.DeleteFunc(keys, func(key frontend.Key) bool {
 		f, wanted := r.state.Want(key)
-		_, served := r.have.table[key]
-		if !wanted || !f.Extra || served || r.rules.Owned.Has(key) {
+		if !wanted || !f.Extra || r.rules.Owned.Has(key) {
 			return false
 		}
 		_, _, err := r.Kernel.Get(ctx, key)
@@ -222,9 +223,14 @@ func (r *Reconciler) unclaimed(ctx context.Context, keys []frontend.Key, p *pass
 			r.hold([]frontend.Key{key}, fmt.Errorf("look for a virtual server of somebody else on %s: %w", key, err), p)
 		default:
 			r.state.AddForeign(key)
+			found = true
 		}
 		return true
 	})
+	if !found {
+		return ours
+	}
+	return r.unclaimed(ctx, newKeySet(append(ours, r.state.Resolve()...)...).sorted(), p)
 }
 
 // reservation is what is kept of ports for us.
