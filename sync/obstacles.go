@@ -111,6 +111,13 @@ func (s *State) AddForeign(key frontend.Key) {
 // SetKept names the frontends that an agent before this one served.
 func (s *State) SetKept(keys map[frontend.Key]struct{}) { s.obstacles.kept = maps.Clone(keys) }
 
+// ForgetKept says that frontends are not served any more: from now on a program may have their ports.
+func (s *State) ForgetKept(keys []frontend.Key) {
+	for _, key := range keys {
+		delete(s.obstacles.kept, key)
+	}
+}
+
 // obstacle is what stands in the way of a frontend.
 type obstacle struct {
 	// what it is, for people; "" if there is none.
