@@ -251,6 +251,7 @@ func TestForeignVirtualServersKeepExtraPortsAndNoNodePorts(t *testing.T) {
 	same(t, "served once it is gone", []string{"web tcp://10.1.0.10:443", "web tcp://10.1.0.10:30443"}, s.servedPorts())
 	s.AddForeign(tcp(at1, 443))
 	same(t, "served once it is known to be there", []string{"web tcp://10.1.0.10:30443"}, s.servedPorts())
+	same(t, "served once the API server says whose it is", []string{"node tcp://10.1.0.10:443", "web tcp://10.1.0.10:30443"}, s.take(service("node", 443)))
 }
 
 func TestOnlyServicesOfAPortAreLookedAtWhenAListenerComesOrGoes(t *testing.T) {
