@@ -39,22 +39,14 @@ func (s Sysctls) recordPath() string {
 // load reads the record; without one, or with one from an earlier boot, it is empty. One that cannot be read is an
 // error: to go on would record our own values as those of before.
 func (s Sysctls) load() (sysctlRecord, error) {
-	boot, err := s.read(bootID)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	boot, err := s.bootID()
+	if err != nil {
 		return sysctlRecord{}, err
 	}
 	empty := sysctlRecord{BootID: boot, Values: map[string]recorded{}}
-	text, err := os.ReadFile(s.recordPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return empty, nil
-	}
-	if err != nil {
-		return sysctlRecord{}, fmt.Errorf("sysctl record: %w", err)
-	}
 	var r sysctlRecord
-	if err := json.Unmarshal(text, &r); err != nil {
-		return sysctlRecord{}, fmt.Errorf("sysctl record %s cannot be read (remove it to start without): %w",
-			s.recordPath(), err)
+	if found, err := loadRecord(s.recordPath(), &r); !found || err != nil {
+		return empty, err
 	}
 	if r.BootID != boot || r.Values == nil {
 		return empty, nil
@@ -62,13 +54,40 @@ func (s Sysctls) load() (sysctlRecord, error) {
 	return r, nil
 }
 
+// bootID names this boot of the node, "" where the kernel does not say.
+func (s Sysctls) bootID() (string, error) {
+	boot, err := s.read(bootID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return boot, err
+}
+
 // store replaces the record as a whole, so that a crash leaves the old one or the new one.
-func (s Sysctls) store(r sysctlRecord) error {
-	text, err := json.MarshalIndent(r, "", "  ")
+func (s Sysctls) store(r sysctlRecord) error { return storeRecord(s.recordPath(), r) }
+
+func (s Sysctls) forget() error { return forgetRecord(s.recordPath()) }
+
+// loadRecord reads a record into content; false if there is none.
+func loadRecord(path string, content any) (found bool, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("sysctl record: %w", err)
+	}
+	if err := json.Unmarshal(text, content); err != nil {
+		return false, fmt.Errorf("sysctl record %s cannot be read (remove it to start without): %w", path, err)
+	}
+	return true, nil
+}
+
+func storeRecord(path string, content any) error {
+	text, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
 		return fmt.Errorf("sysctl record: %w", err)
 	}
-	path := s.recordPath()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("sysctl record: %w", err)
 	}
@@ -86,8 +105,8 @@ func (s Sysctls) store(r sysctlRecord) error {
 	return nil
 }
 
-func (s Sysctls) forget() error {
-	if err := os.Remove(s.recordPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func forgetRecord(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sysctl record: %w", err)
 	}
 	return nil
