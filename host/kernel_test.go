@@ -18,6 +18,7 @@ func inNamespace(t testing.TB, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
+		defer close(done)      // f may end in t.Fatal
 		runtime.LockOSThread() // never unlocked
 		ns, err := netns.New()
 		if err == nil {
