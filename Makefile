@@ -7,6 +7,8 @@ LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME  ?= 30s
 ARCHS     ?= amd64 arm64
+# A go command that is told to end leaves its directory behind: here it has one that goes with the recipe.
+OWN_TMP   := GOTMPDIR=$$(mktemp -d -t kube-ipvs-go-XXXXXX) && export GOTMPDIR && trap 'rm -rf "$$GOTMPDIR"' EXIT && trap 'exit 143' INT TERM HUP &&
 SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
@@ -16,24 +18,24 @@ all: build
 
 build: ## the agent, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kube-ipvs ./cmd/kube-ipvs
-test: lint unit test-deploy guest ## everything that CI checks
+test: lint unit test-deploy guest ## what CI checks first: see .ci/run for the rest
 unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	$(GO) test -race ./...
 	cd e2e/suite && $(GO) test -race ./...
 compiler: ## the race detector needs gcc, which is installed where it is missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends gcc libc6-dev
 guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system
-	$(MAKE) rootfs ARCHS=amd64 && $(LAB) test -timeout 30m -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
+	$(MAKE) rootfs ARCHS=amd64 && $(OWN_TMP) $(LAB) test -timeout 30m -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
 	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 e2e: ## the suite on a real cluster, whose nodes are in a guest: builds Kubernetes the first time; RUN=REGEXP chooses cases
-	$(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build -with kube-proxy
-	cd e2e/suite && $(GO) test -tags cluster -count 1 -v -timeout 20m $(if $(RUN),-run '$(RUN)') .
+	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build -with kube-proxy
+	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -v -timeout 20m $(if $(RUN),-run '$(RUN)') .
 e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches it: builds Kubernetes the first time
-	$(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab/cluster ./e2e/lab/topo
-	cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
+	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab/cluster ./e2e/lab/topo
+	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
 demo: ## the main job, shown in a guest
-	$(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
+	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
 rootfs: ## the image's root file systems without a container engine, in out/rootfs-ARCH

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -11,9 +12,9 @@ import (
 )
 
 // CheckProxies reports on other programs that serve node ports or write the IPVS table: kube-proxy, kube-router and
-// keepalived, by their processes and by the interfaces that they leave. Proc is /proc, links are the names of the
-// node's interfaces, serving the addresses that this agent is going to serve.
-func CheckProxies(proc fs.FS, links []string, serving []netip.Addr) []Item {
+// keepalived, by their processes, and where those are not seen by the interfaces and rules that they make. Proc is /proc,
+// links are the names of the node's interfaces, serving the addresses that this agent is going to serve.
+func CheckProxies(ctx context.Context, run Runner, proc fs.FS, links []string, serving []netip.Addr) []Item {
 	processes, err := Processes(proc, "kube-proxy", "kube-router", "keepalived")
 	if err != nil {
 		return []Item{{Name: "other proxies", Status: Warn, Detail: err.Error()}}
@@ -34,22 +35,47 @@ func CheckProxies(proc fs.FS, links []string, serving []netip.Addr) []Item {
 			})
 		}
 	}
+	if !running["kube-proxy"] {
+		items = append(items, checkProxyRules(ctx, run, serving)...)
+	}
+	all := seesAllProcesses(proc)
 	for _, l := range []struct{ link, program, mend string }{
 		{"kube-ipvs0", "kube-proxy", "kube-proxy --cleanup"},
 		{"kube-dummy-if", "kube-router", "kube-router --cleanup-config"},
 	} {
 		if slices.Contains(links, l.link) && !running[l.program] {
-			items = append(items, Item{
-				Name: "interface " + l.link, Status: Warn,
-				Detail: fmt.Sprintf("%s in IPVS mode runs here, unseen from this container, or has left it behind", l.program),
-				Mend:   fmt.Sprintf("if it runs, see to its flags (check with hostPID names them); if not: %s", l.mend),
-			})
+			items = append(items, checkLink(l.link, l.program, l.mend, all))
 		}
 	}
-	if len(items) == 0 {
+	switch {
+	case !all:
+		items = append(items, Item{
+			Name: "other proxies", Status: OK,
+			Detail: "processes outside of this container cannot be seen from here, nor their flags: run check on the node, or with hostPID",
+		})
+	case len(items) == 0:
 		return []Item{{Name: "other proxies", Status: OK, Detail: "none seen"}}
 	}
 	return items
+}
+
+// seesAllProcesses reports whether we are in the PID namespace that the kernel made first, whose number is part of its
+// interface (PROC_PID_INIT_INO). In a Pod without hostPID there are the Pod's processes alone.
+func seesAllProcesses(proc fs.FS) bool {
+	namespace, err := fs.ReadLink(proc, "self/ns/pid")
+	return err == nil && namespace == "pid:[4026531836]"
+}
+
+// checkLink is about the interface of a proxy whose process is not seen.
+func checkLink(link, program, mend string, allSeen bool) Item {
+	i := Item{Name: "interface " + link, Status: Warn}
+	if allSeen {
+		i.Detail, i.Mend = program+" does not run here and has left it behind", mend
+		return i
+	}
+	i.Detail = program + " in IPVS mode runs here, or has left it behind; whether it spares our addresses cannot be seen from this container"
+	i.Mend = "on the node itself, or in a Pod with hostPID, check names the flags that are missing, and does not warn if none are; if it is gone: " + mend
+	return i
 }
 
 func title(p Process) string { return fmt.Sprintf("%s (process %d)", p.Name, p.PID) }

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -23,6 +25,7 @@ const (
 func fakeProc(commands ...string) fstest.MapFS {
 	proc := fstest.MapFS{
 		"self/ns/net": {Data: []byte(ourNamespace), Mode: fs.ModeSymlink},
+		"self/ns/pid": {Data: []byte("pid:[4026531836]"), Mode: fs.ModeSymlink},
 		"uptime":      {Data: []byte("1 1")},
 		"2/cmdline":   {}, // a thread of the kernel
 	}
@@ -30,6 +33,11 @@ func fakeProc(commands ...string) fstest.MapFS {
 		addProcess(proc, 100+i, c, ourNamespace)
 	}
 	return proc
+}
+
+// noRules is nft of a node without kube-proxy's rules.
+func noRules(_ context.Context, name string, args ...string) (string, error) {
+	return "", fmt.Errorf("%s %s: No such file or directory", name, strings.Join(args, " "))
 }
 
 func addProcess(proc fstest.MapFS, pid int, command, namespace string) {
@@ -149,12 +157,12 @@ func TestCheckProxies(t *testing.T) {
 		{
 			"interfaces that were left behind", fakeProc(),
 			[]string{"kube-ipvs0", "kube-dummy-if"},
-			[]expect{{Warn, "kube-proxy in IPVS mode", "kube-proxy --cleanup"}, {Warn, "kube-router", "--cleanup-config"}},
+			[]expect{{Warn, "kube-proxy does not run here", "kube-proxy --cleanup"}, {Warn, "kube-router", "--cleanup-config"}},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			serving := []netip.Addr{netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr("fd01::10")}
-			wantItems(t, CheckProxies(tc.proc, tc.links, serving), tc.want...)
+			wantItems(t, CheckProxies(t.Context(), noRules, tc.proc, tc.links, serving), tc.want...)
 		})
 	}
 }

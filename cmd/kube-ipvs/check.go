@@ -82,7 +82,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 		return len(serving) == 0 || slices.ContainsFunc(serving, func(a netip.Addr) bool { return a.Is4() == is4 })
 	}
 	items = append(items, host.CheckForwarding(sysctls.FS(), has(true), has(false), sysctls.Writable)...)
-	items = append(items, host.CheckProxies(os.DirFS("/proc"), links(), serving)...)
+	items = append(items, host.CheckProxies(ctx, host.Run, os.DirFS("/proc"), links(), serving)...)
 	items = append(items, host.CheckFirewalls(ctx, host.Run, os.DirFS("/proc"), string(filter.Family)+" "+filter.Name, serving)...)
 	if err == nil {
 		items = append(items, checkForeign(ctx, kernel, own, o.nodePorts))

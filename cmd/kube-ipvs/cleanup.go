@@ -30,7 +30,8 @@ func newCleanup() *cobra.Command {
 		Use:   "cleanup [--drain] [--stay]",
 		Short: "Remove what the agent put into the kernel, and nothing else",
 		Long: `Remove the agent's virtual servers and its nftables table, and restore the sysctls that are still
-as the agent set them. Virtual servers of others stay. The agent must not be running.`,
+as the agent set them. Virtual servers of others stay. The agent must not be running. Told to end
+while --drain waits, it leaves virtual servers that refuse new connections: run it again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := configure(cmd, o.config); err != nil {

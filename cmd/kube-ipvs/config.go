@@ -50,8 +50,24 @@ func setFlag(flags *pflag.FlagSet, name string, value any) error {
 	if flag.Changed {
 		return nil // the command line wins
 	}
-	if err := flags.Set(name, text); err != nil {
-		return err
+	if list, ok := value.([]any); ok && flag.Value.Type() == stringArray {
+		return setEach(flags, name, list)
+	}
+	return flags.Set(name, text)
+}
+
+// stringArray is the type of flags that are given once for each element: there may be commas in it.
+const stringArray = "stringArray"
+
+func setEach(flags *pflag.FlagSet, name string, list []any) error {
+	for _, item := range list {
+		text, err := flagText(item)
+		if err != nil {
+			return err
+		}
+		if err := flags.Set(name, text); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -34,6 +34,8 @@ func TestConfigFileSetsFlagsAndTheCommandLineWins(t *testing.T) {
 nodeport-addresses: [10.1.0.0/16, "iface:dmz*"]
 ipvs-scheduler: mh
 ipvs-sync-period: 1m
+network: ["dmz=iface:eth1,10.9.0.0/16", internal=10.1.0.0/16]
+extra-port-range: [80, 8000-8099]
 drain-timeout: 10s
 v: 2
 `, "--drain-timeout", "20s")
@@ -42,6 +44,12 @@ v: 2
 	}
 	if want := []string{"10.1.0.0/16", "iface:dmz*"}; !slices.Equal(o.nodePortAddresses, want) {
 		t.Errorf("addresses %q, want %q", o.nodePortAddresses, want)
+	}
+	if want := []string{"dmz=iface:eth1,10.9.0.0/16", "internal=10.1.0.0/16"}; !slices.Equal(o.networks, want) {
+		t.Errorf("networks %q, want %q", o.networks, want)
+	}
+	if want := []string{"80", "8000-8099"}; !slices.Equal(o.extraPorts, want) {
+		t.Errorf("extra ports %q, want %q", o.extraPorts, want)
 	}
 	if o.scheduler != "mh" || o.syncPeriod != time.Minute || o.drainTimeout != 20*time.Second || o.verbosity != 2 {
 		t.Errorf("have %+v", o)

@@ -40,14 +40,17 @@ func flagSchema(f *pflag.Flag) map[string]any {
 	switch f.Value.Type() {
 	case "duration":
 		s["type"], s["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`
-	case "stringSlice":
-		s["type"], s["items"] = []any{"array", "string"}, map[string]any{"type": "string"}
+	case "stringSlice", stringArray:
+		s["type"], s["items"] = []any{"array", "string"}, map[string]any{"type": []any{"string", "integer"}}
 	case "int":
 		s["type"] = "integer"
 	case "bool":
 		s["type"] = "boolean"
 	default:
 		s["type"] = "string"
+		if strings.HasSuffix(f.Name, "-bind-address") { // a port that is chosen by the kernel is one that nobody finds
+			s["pattern"] = `^(|([^:\[\]\s]*|\[[0-9a-fA-F:.]+\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))$`
+		}
 	}
 	return s
 }

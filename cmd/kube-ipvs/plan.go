@@ -148,11 +148,14 @@ func (o *planOptions) read(ctx context.Context, node string, stdin io.Reader) (s
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	source := kube.NewInformers(client, o.translation(node), logr.Discard())
-	ended := make(chan error, 1)
-	go func() { ended <- source.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = source.Run(ctx) // what goes wrong is told by the time running out
+	}()
 	defer func() {
 		cancel()
-		_ = <-ended // what went wrong before is told by its time running out
+		<-ended
 	}()
 	for {
 		if u, ok := source.Next(); ok {

@@ -32,7 +32,7 @@ func newRun() *cobra.Command {
 		Short: "Serve the node ports of this node until told to stop",
 		Long: `Serve the node ports of this node. SIGTERM ends the agent and leaves the kernel serving:
 connections live on, and the next start takes over what is there. cleanup removes it.`,
-		Example: `  kube-ipvs run --kubeconfig /etc/kubernetes/kubelet.conf --nodeport-addresses 10.1.0.0/16,iface:dmz*
+		Example: `  kube-ipvs run --kubeconfig /etc/kube-ipvs/kubeconfig --nodeport-addresses 10.1.0.0/16,iface:dmz*
   kube-ipvs run --manifests ./manifests --hostname-override node1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

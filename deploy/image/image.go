@@ -4,7 +4,8 @@
 //	Debian: nftables ───────► /usr/sbin/nft and the libraries that it loads, by ELF header
 //	        netbase ────────► /etc/protocols: nft reads the names of protocols there
 //	        base-files ─────► /etc/os-release, which with /var/lib/dpkg/status.d tells scanners what is inside
-//	        each of these ──► its copyright file
+//	        each of these ──► its copyright file, and the licences that those refer to
+//	LICENSE ────────────────► /usr/share/doc/kube-ipvs/LICENSE
 //
 // There is nothing else in it: no shell, no package manager. Nothing of the host is executed by the agent, and nothing of
 // the image is executed while it is built, so one machine builds all architectures. The Dockerfile and `make rootfs` are
@@ -31,6 +32,8 @@ const (
 
 	protocols = "/etc/protocols"
 	osRelease = "/etc/os-release"
+	licences  = "/usr/share/common-licenses" // where copyright files of Debian's leave the long ones
+	ourOwn    = "/usr/share/doc/kube-ipvs/LICENSE"
 )
 
 // debianPackages are those that are asked for; what they depend on comes along.
@@ -134,6 +137,9 @@ func (o Options) fill(ctx context.Context, t *tree, packages []debianPackage) er
 			return err
 		}
 	}
+	if err := errors.Join(t.copyLicences(), t.copy(filepath.Join(o.Module, "LICENSE"), ourOwn)); err != nil {
+		return err
+	}
 	for _, d := range emptyDirs() {
 		if err := os.MkdirAll(filepath.Join(t.root, d), 0o755); err != nil {
 			return err
@@ -143,8 +149,8 @@ func (o Options) fill(ctx context.Context, t *tree, packages []debianPackage) er
 		return err
 	}
 	t.files = append(t.files, Agent)
-	if _, err := Libraries(t.root, filepath.Join(t.root, NFT), dirs); err != nil {
-		return err // nft would not start: something did not come to where it is looked for
+	if err := CheckLibraries(t.root, NFT, dirs); err != nil {
+		return err // something did not come to where it is looked for
 	}
 	return t.settle()
 }
@@ -203,6 +209,25 @@ func (t *tree) describe(p debianPackage) error {
 		return fmt.Errorf("licence of package %s: %w", p.name, err)
 	}
 	return errors.Join(t.copy(file, path), t.write("/var/lib/dpkg/status.d/"+p.name, p.control, 0o644))
+}
+
+// copyLicences adds what copyright files mean by "see /usr/share/common-licenses/GPL-2".
+func (t *tree) copyLicences() error {
+	all, err := os.ReadDir(filepath.Join(t.from, licences))
+	if err != nil {
+		return fmt.Errorf("licences: %w", err)
+	}
+	for _, entry := range all {
+		path := licences + "/" + entry.Name()
+		file, err := resolve(t.from, path)
+		if err != nil {
+			return fmt.Errorf("licence: %w", err)
+		}
+		if err := t.copy(file, path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle makes permissions and times those of every other build: the umask and the hour have no part in it.

@@ -157,3 +157,30 @@ func TestUnknownArchitectureIsRefused(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// A copyright file refers to the text of a long licence by its path, sometimes through a link.
+func TestLicencesAreThereWithTheirText(t *testing.T) {
+	tr := &tree{root: t.TempDir(), from: t.TempDir()}
+	dir := filepath.Join(tr.from, licences)
+	err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "GPL-3"), []byte("three"), 0o600), os.Symlink("GPL-3", filepath.Join(dir, "GPL")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.copyLicences(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"GPL", "GPL-3"} {
+		if text, err := os.ReadFile(filepath.Join(tr.root, licences, name)); err != nil || string(text) != "three" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	if err := (&tree{root: t.TempDir(), from: t.TempDir()}).copyLicences(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without licences: %v", err)
+	}
+}
+
+func TestTheDockerfileLeavesTheBuildOurLicence(t *testing.T) {
+	if read(t, "LICENSE") == "" || strings.Contains(read(t, "deploy/image/Dockerfile.dockerignore"), "LICENSE") {
+		t.Error("the build does not see LICENSE")
+	}
+}

@@ -32,17 +32,51 @@ func LibraryDirs(arch string) ([]string, error) {
 // another architecture. What a library opens while it runs is not seen. A static program, or a file that is not ELF,
 // needs nothing.
 func Libraries(root, program string, dirs []string) ([]Library, error) {
+	return needs(readELF).libraries(root, program, dirs)
+}
+
+// CheckLibraries requires that a program of a root file system finds everything at the path where it looks for it.
+func CheckLibraries(root, program string, dirs []string) error {
+	return needs(readELF).check(root, program, dirs)
+}
+
+// needs reads what a file asks for: an interpreter by its path, and libraries by their names.
+type needs func(file string) (interp string, libs []string, err error)
+
+func (needs needs) check(root, program string, dirs []string) error {
+	libs, err := needs.libraries(root, filepath.Join(root, program), dirs)
+	if err != nil {
+		return err
+	}
+	for _, lib := range libs {
+		if _, err := resolve(root, lib.Path); err != nil {
+			return fmt.Errorf("%s would not start: %w", program, err)
+		}
+	}
+	return nil
+}
+
+func (needs needs) libraries(root, program string, dirs []string) ([]Library, error) {
 	var found []Library
 	seen := map[string]bool{}
 	queue := []string{program}
 	for len(queue) > 0 {
 		file := queue[0]
 		queue = queue[1:]
-		interp, needed, err := elfNeeds(file)
+		interp, libs, err := needs(file)
 		if err != nil {
 			return nil, fmt.Errorf("read libraries of %s: %w", file, err)
 		}
-		for _, name := range needed {
+		// First: libraries may need it too (on arm64 they do), and find the one that the kernel has loaded by its path.
+		if interp != "" && !seen[filepath.Base(interp)] {
+			seen[filepath.Base(interp)] = true
+			lib, err := findInterpreter(root, interp)
+			if err != nil {
+				return nil, fmt.Errorf("%s needs %s: %w", file, interp, err)
+			}
+			found = append(found, lib)
+		}
+		for _, name := range libs {
 			if seen[name] {
 				continue
 			}
@@ -54,20 +88,12 @@ func Libraries(root, program string, dirs []string) ([]Library, error) {
 			found = append(found, lib)
 			queue = append(queue, lib.File)
 		}
-		if interp != "" && !seen[filepath.Base(interp)] {
-			seen[filepath.Base(interp)] = true
-			lib, err := findInterpreter(root, interp)
-			if err != nil {
-				return nil, fmt.Errorf("%s needs %s: %w", file, interp, err)
-			}
-			found = append(found, lib)
-		}
 	}
 	return found, nil
 }
 
-// elfNeeds returns the interpreter and the DT_NEEDED entries of a file.
-func elfNeeds(file string) (interp string, needed []string, err error) {
+// readELF returns the interpreter and the DT_NEEDED entries of a file.
+func readELF(file string) (interp string, needed []string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", nil, err

@@ -74,10 +74,6 @@ kind get kubeconfig --name "$cluster" >"$work/kubeconfig"
 say "uninstalling"
 kube apply -k deploy/kustomize/uninstall
 kube -n kube-system rollout status daemonset/kube-ipvs --timeout 10m
-for node in "${nodes[@]}"; do
-  table=$(docker exec "$node" cat /proc/net/ip_vs)
-  left=$(grep -cE '^(TCP|UDP|SCTP|FWM) ' <<<"$table" || true)
-  [[ $left == 0 ]] || { echo "$left virtual servers are left on $node" >&2; exit 1; }
-done
+deploy/kind/left.sh "$context" "${nodes[@]}"
 kube delete -k deploy/kustomize/uninstall
 say "all is well"

@@ -70,6 +70,8 @@ func TestKustomizeAndHelmRenderTheSameObjects(t *testing.T) {
 		{"as they come", "kustomize/base", ""},
 		{"monitored", "test/testdata/monitored", "monitoring: {enabled: true}"},
 		{"uninstalling", "kustomize/uninstall", "cleanup: true"},
+		{"uninstalling, monitored", "test/testdata/monitored-cleanup", "cleanup: true\nmonitoring: {enabled: true}"},
+		{"uninstalling, cleaning up first and monitored then", "test/testdata/cleanup-monitored", "cleanup: true\nmonitoring: {enabled: true}"},
 		{"uninstalling with a kustomization of one's own", "test/testdata/cleanup", "cleanup: true\nconfig: {drain-timeout: 1m}"},
 		{"without kube-proxy", "kind/without-kube-proxy", "apiServer: {host: kube-ipvs-control-plane}"},
 		{"with a configuration of one's own", "test/testdata/own-config", `
@@ -106,9 +108,23 @@ func TestChartRefusesValuesThatNobodyKnows(t *testing.T) {
 	for _, values := range []string{
 		"config: {nodeport-address: [all]}", "config: {drain-timeout: soon}", "config: {v: much}", "config: {init-only: true}",
 		"config: {hostname-override: a}", "image: {repo: a}", "tolerance: []", "cleanup: maybe",
+		"maxUnavailable: 0", "maxUnavailable: -3", "maxUnavailable: banana", "maxUnavailable: 0%", "maxUnavailable: '3'",
+		"config: {healthz-bind-address: ':0'}", "config: {healthz-bind-address: nonsense}", "config: {metrics-bind-address: ':65536'}", "config: {metrics-bind-address: '::1:9'}",
+		"config: null", "image: null", "image: {repository: null}", "monitoring: null", "monitoring: {enabled: null}", "cleanup: null", "maxUnavailable: null",
+		"image: {digest: latest}",
 	} {
 		if _, err := renderChart(t.Context(), system, values); err == nil {
 			t.Errorf("%s is taken", values)
+		} else if !strings.Contains(err.Error(), "don't meet the specifications of the schema") {
+			t.Errorf("%s is refused by a template: %v", values, err)
+		}
+	}
+	for _, values := range []string{
+		"maxUnavailable: 1", "maxUnavailable: 100%", "maxUnavailable: 5%", "config: {healthz-bind-address: ''}", "config: {metrics-bind-address: '[::1]:65535'}",
+		"config: {metrics-bind-address: 'node.example.org:9'}", "config: {}",
+	} {
+		if _, err := renderChart(t.Context(), system, values); err != nil {
+			t.Errorf("%s is refused: %v", values, err)
 		}
 	}
 }
@@ -125,5 +141,29 @@ func TestNobodyIsToldToUninstallBeforeTheCleanupIsDone(t *testing.T) {
 		if next, _, _ := strings.Cut(rest, "\n"); !found || strings.Contains(line, "--wait") || !strings.Contains(next, "rollout status daemonset/kube-ipvs") {
 			t.Errorf("%s: after the upgrade%q comes %q", file, line, next)
 		}
+	}
+}
+
+// The overlay of ours would put our image and our configuration in the place of one's own; and a ConfigMap of an earlier
+// configuration is in no kustomization any more.
+func TestUninstallingBeginsWithOnesOwnKustomizationAndLeavesNoConfigMap(t *testing.T) {
+	text, err := os.ReadFile(filepath.FromSlash("../../docs/install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Uninstalling")
+	last := 0
+	for _, step := range []string{
+		"deploy/kustomize/cleanup", "\nkubectl apply -k .\n", "\nkubectl -n kube-system rollout status daemonset/kube-ipvs\n", "\nkubectl delete -k .\n",
+		"kubectl -n kube-system delete configmap -l app.kubernetes.io/name=kube-ipvs", "deploy/kustomize/uninstall",
+	} {
+		at := strings.Index(section, step)
+		if at < last {
+			t.Errorf("%q is at %d, want it after %d", step, at, last)
+		}
+		last = at - 1
+	}
+	if got := find(t, kustomize(t, "test/testdata/own-config"), "ConfigMap").at("metadata", "labels", "app.kubernetes.io/name"); got != "kube-ipvs" {
+		t.Errorf("a ConfigMap of one's own has the label %v", got)
 	}
 }

@@ -36,6 +36,7 @@ func knowsArguments(t *testing.T, agent string) {
 	t.Helper()
 	rendered := map[string][]object{
 		"base": kustomize(t, "kustomize/base"), "uninstall": kustomize(t, "kustomize/uninstall"), "monitored": kustomize(t, "test/testdata/monitored"),
+		"monitored, then uninstall": kustomize(t, "test/testdata/monitored-cleanup"), "uninstall, then monitored": kustomize(t, "test/testdata/cleanup-monitored"),
 		"every value": helm(t, everyValue), "chart that cleans up": helm(t, "cleanup: true"),
 	}
 	for name, all := range rendered {

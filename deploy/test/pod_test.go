@@ -1,11 +1,13 @@
 package deploy
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // An agent that finds no file where it looks for one does not start, or does not know how the sysctls were.
@@ -87,5 +89,31 @@ func TestCleanupIsNotProbedAndComesToAllNodesAtOnce(t *testing.T) {
 	}
 	if got := spec.UpdateStrategy.RollingUpdate.MaxUnavailable.String(); got != "100%" {
 		t.Errorf("%s of the nodes at a time", got)
+	}
+}
+
+// The DaemonSet says again what the configuration says: kustomize cannot look it up there.
+func TestProbesAndMountsAreWhereTheConfigurationHasThem(t *testing.T) {
+	for _, dir := range []string{
+		"kustomize/base", "kustomize/uninstall", "kind/with-kube-proxy", "kind/without-kube-proxy",
+		"test/testdata/own-config", "test/testdata/elsewhere", "test/testdata/cleanup",
+	} {
+		all := kustomize(t, dir)
+		pod := daemonSet(t, all).Spec.Template.Spec
+		var config map[string]any
+		for _, o := range all {
+			if text, is := o.at("data", "config.yaml").(string); is {
+				if err := yaml.UnmarshalStrict([]byte(text), &config); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		port := pod.Containers[0].Ports[0]
+		if want := fmt.Sprintf(":%d", port.ContainerPort); port.Name != "healthz" || config["healthz-bind-address"] != want {
+			t.Errorf("%s: the agent listens at %v, and is asked at %s", dir, config["healthz-bind-address"], want)
+		}
+		if state, set := config["state-dir"]; set && state != pod.Volumes[1].HostPath.Path {
+			t.Errorf("%s: the agent writes to %v, and has %s", dir, state, pod.Volumes[1].HostPath.Path)
+		}
 	}
 }

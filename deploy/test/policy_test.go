@@ -106,7 +106,7 @@ func policySpec(t *testing.T) (spec admissionv1.ValidatingAdmissionPolicySpec) {
 // An expression that is right does nothing where the policy is not asked or not obeyed.
 func TestPolicyIsAskedAboutEveryServiceAndObeyed(t *testing.T) {
 	spec, policy := policySpec(t), find(t, plain(t), "ValidatingAdmissionPolicy")
-	const services = `{"resourceRules":[{"operations":["CREATE","UPDATE"],"apiGroups":[""],"apiVersions":["v1"],"resources":["services"]}]}`
+	const services = `{"resourceRules":[{"operations":["CREATE","UPDATE"],"apiGroups":[""],"apiVersions":["v1"],"resources":["services","services/status"]}]}`
 	if diff := cmp.Diff(services, toJSON(t, spec.MatchConstraints)); diff != "" || *spec.FailurePolicy != admissionv1.Fail {
 		t.Errorf("failure policy %s, constraints (-want +got):\n%s", *spec.FailurePolicy, diff)
 	}
@@ -114,6 +114,19 @@ func TestPolicyIsAskedAboutEveryServiceAndObeyed(t *testing.T) {
 	want := map[string]any{"policyName": policy.at("metadata", "name"), "validationActions": []any{"Deny", "Audit"}}
 	if diff := cmp.Diff(want, bound); diff != "" {
 		t.Errorf("binding (-want +got):\n%s", diff)
+	}
+}
+
+// A role that lacks the group, or has another verb, lets nobody set anything.
+func TestTheRoleAllowsWhatThePolicyAsksAbout(t *testing.T) {
+	rules := find(t, plain(t), "ClusterRole", "kube-ipvs-network-operator")["rules"]
+	if diff := cmp.Diff(`[{"apiGroups":["kube-ipvs.io"],"resources":["guardedannotations"],"verbs":["set"]}]`, toJSON(t, rules)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	a := &asks{}
+	admit(t, policySpec(t), request{new: map[string]any{"kube-ipvs.io/networks": "dmz"}}, true, a)
+	if want := []string{"set guardedannotations.kube-ipvs.io in shop"}; !slices.Equal(a.asked, want) {
+		t.Errorf("asked %q, want %q", a.asked, want)
 	}
 }
 

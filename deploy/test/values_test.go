@@ -12,11 +12,13 @@ import (
 
 func TestEveryValueOfTheChartReachesItsObjects(t *testing.T) {
 	const daemonSet, monitored = "DaemonSet", "monitoring: {enabled: true, labels: {l: m}}\n"
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	cases := []struct {
 		values, kind, want string
 		times              int
 	}{
 		{"image: {repository: a, tag: b}", daemonSet, `"image":"a:b"`, 2},
+		{"image: {repository: a, digest: " + digest + ", tag: b}", daemonSet, `"image":"a@` + digest + `"`, 2},
 		{"image: {pullPolicy: Always}", daemonSet, `"imagePullPolicy":"Always"`, 2},
 		{"image: {pullSecrets: [{name: c}]}", daemonSet, `"imagePullSecrets":[{"name":"c"}]`, 1},
 		{"apiServer: {host: d, port: 1}", daemonSet, `{"name":"KUBERNETES_SERVICE_HOST","value":"d"},{"name":"KUBERNETES_SERVICE_PORT","value":"1"}`, 1},

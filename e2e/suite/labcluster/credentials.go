@@ -77,6 +77,9 @@ func deployAccount(ctx context.Context, client kubernetes.Interface, dir string)
 	if err != nil {
 		return err
 	}
+	for i := range binding.Subjects {
+		binding.Subjects[i].Namespace = system // as the kustomization of the base does
+	}
 	if _, err := client.CoreV1().ServiceAccounts(system).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create the agent's ServiceAccount: %w", err)
 	}

@@ -3,7 +3,9 @@ app.kubernetes.io/name: kube-ipvs
 {{- end }}
 
 {{- define "kube-ipvs.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- with .Values.image }}
+{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
 {{- end }}
 
 {{/* The port at the end of an ADDRESS:PORT. */}}
