@@ -18,7 +18,7 @@ import (
 type Listener struct {
 	// Addr is its address; the unspecified one is a wildcard. An IPv4-mapped IPv6 address is IPv4 here.
 	Addr netip.Addr
-	// V6Only is of IPv6 sockets: a wildcard without it takes IPv4 too.
+	// V6Only is of IPv6 wildcards: one without it takes IPv4 too.
 	V6Only   bool
 	Port     uint16
 	Protocol frontend.Protocol

@@ -79,11 +79,11 @@ func appendListeners(all []Listener, message []byte, protocol frontend.Protocol)
 		}
 	}
 	if len(locals) == 0 {
-		l.V6Only = v6Only && l.Addr.Is6()
-		return append(all, l)
+		locals = append(locals, l.Addr)
 	}
 	for _, l.Addr = range locals {
-		l.V6Only = v6Only && l.Addr.Is6()
+		// Of one address the kernel says this or that, by its protocol.
+		l.V6Only = v6Only && l.Addr == netip.IPv6Unspecified()
 		all = append(all, l)
 	}
 	return all

@@ -15,9 +15,9 @@ const (
 
 // ReservedPorts keeps ports of ours in net.ipv4.ip_local_reserved_ports, beside those that others put there. The kernel
 // gives none of them to a socket that asks for any port, to bind or to connect from: TCP, UDP and SCTP, IPv4 and IPv6
-// alike. Who names a reserved port gets it, and who has one already keeps it. The value belongs to the network namespace of the calling thread; each
-// namespace needs a state directory of its own, and one writer that calls one method at a time. The zero value is for the
-// real kernel.
+// alike. Who names a reserved port gets it, and who has one already keeps it. The value belongs to the network namespace
+// of the calling thread; each namespace needs a state directory of its own, and one writer that calls one method at a
+// time. The zero value is for the real kernel.
 //
 // The value says of no port who put it there, so what we added that was not there before is recorded. Where ports of ours
 // are missing, somebody has written a value of his own, and all that is in it is taken for his: he may have named the

@@ -63,10 +63,13 @@ func (k transport) open(server int) (fd int, port uint16, err error) {
 	if err != nil {
 		return -1, 0, err
 	}
-	if k.connects {
-		err = unix.Connect(fd, k.addr(server))
-	} else {
+	if !k.connects {
 		err = unix.Bind(fd, k.addr(0))
+	} else if err = unix.SetNonblock(fd, true); err == nil {
+		err = unix.Connect(fd, k.addr(server))
+	}
+	if errors.Is(err, unix.EINPROGRESS) { // it has its port by now
+		err = nil
 	}
 	if err == nil {
 		port, err = localPort(fd)
@@ -112,7 +115,7 @@ func (k transport) takeAll(server int) (*portSet, error) {
 		fd, port, e := k.open(server)
 		if e != nil {
 			if !errors.Is(e, unix.EADDRINUSE) && !errors.Is(e, unix.EADDRNOTAVAIL) && !errors.Is(e, unix.EAGAIN) {
-				err = errors.Join(err, e)
+				err = fmt.Errorf("after %v: %w", got.ranges(), e)
 			}
 			break
 		}

@@ -33,9 +33,11 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
 	defer r.noteForeign(table) // when it is known what is wanted
 	if r.adopted {
+		r.state.Claim()
 		r.noteForeignExtra(table)
 		r.lookForListeners()
-		return append(r.findDrift(ctx, table, p), r.takeOver(ctx, table, p)...)
+		due := r.state.Resolve() // first: what others have is neither read nor repaired
+		return slices.Concat(due, r.findDrift(ctx, table, p), r.takeOver(ctx, table, p))
 	}
 	r.adopted = true
 	return r.adopt(ctx, table, p)

@@ -41,6 +41,8 @@ type socket struct {
 // obstacles are what others than Services have on ports of this node.
 type obstacles struct {
 	listeners map[socket][]Listener
+	// unlisted: the programs that listen now cannot be listed.
+	unlisted bool
 	// foreign are virtual servers that are not ours, as far as an extra port is asked for there.
 	foreign map[frontend.Key]struct{}
 	// kept are frontends that an agent before this one served: nobody takes them away by listening.
@@ -61,6 +63,20 @@ func (s *State) SetListeners(listeners []Listener) {
 			if !slices.Equal(before[at], now[at]) {
 				s.concernClaimants(at)
 			}
+		}
+	}
+}
+
+// SetUnlisted says whether the programs that listen cannot be listed. What was known of them stays; an extra port, of which
+// nobody else says that it is ours, is not opened on nothing but that.
+func (s *State) SetUnlisted(unlisted bool) {
+	if s.obstacles.unlisted == unlisted {
+		return
+	}
+	s.obstacles.unlisted = unlisted
+	for id, svc := range s.services {
+		if slices.ContainsFunc(svc.Ports, func(p ServicePort) bool { return p.Extra }) {
+			s.dirty[id] = struct{}{}
 		}
 	}
 }
@@ -111,6 +127,13 @@ func (s *State) AddForeign(key frontend.Key) {
 // SetKept names the frontends that an agent before this one served.
 func (s *State) SetKept(keys map[frontend.Key]struct{}) { s.obstacles.kept = maps.Clone(keys) }
 
+// ForgetKept says that frontends are not served any more: from now on a program may have their ports.
+func (s *State) ForgetKept(keys []frontend.Key) {
+	for _, key := range keys {
+		delete(s.obstacles.kept, key)
+	}
+}
+
 // obstacle is what stands in the way of a frontend.
 type obstacle struct {
 	// what it is, for people; "" if there is none.
@@ -130,7 +153,10 @@ func (s *State) obstacleTo(port ServicePort, key frontend.Key) obstacle {
 	}
 	listeners := s.obstacles.listeners[socket{key.Protocol, key.Port}]
 	i := slices.IndexFunc(listeners, func(l Listener) bool { return l.Takes(key.Addr) })
-	if i < 0 {
+	switch {
+	case i < 0 && s.obstacles.unlisted && port.Extra && !serving:
+		return obstacle{"the programs that listen on this node cannot be listed", true}
+	case i < 0:
 		return obstacle{}
 	}
 	return obstacle{listenerText(listeners[i]), !serving && (port.Extra || s.PortConflict == PortConflictSkip)}
@@ -178,12 +204,13 @@ func (r *Reconciler) lookForListeners() {
 		return
 	}
 	listeners, err := r.Listeners(r.state.claimsPort)
-	if err != nil {
-		// Nothing is concluded from it: what was known of them stays.
-		r.log.Error(err, "Programs that listen on ports of this node cannot be listed")
-		return
+	switch {
+	case err == nil:
+		r.state.SetListeners(listeners)
+	case !r.state.obstacles.unlisted:
+		r.log.Error(err, "Programs that listen on ports of this node cannot be listed: what was known of them stands, and no extra port is opened")
 	}
-	r.state.SetListeners(listeners)
+	r.state.SetUnlisted(err != nil)
 }
 
 // resolve brings the state up to date. A port that is claimed anew is looked at first: whether a program listens on it.
@@ -206,12 +233,13 @@ func (r *Reconciler) noteForeignExtra(table ipvs.Table) {
 }
 
 // unclaimed leaves out the extra ports that are about to be served and on which somebody else's virtual server stands:
-// nobody but the Service's author says that they are ours.
+// nobody but the Service's author says that they are ours. They are not wanted any more from here on, so that nothing takes
+// what stands there for ours.
 func (r *Reconciler) unclaimed(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
-	return slices.DeleteFunc(keys, func(key frontend.Key) bool {
+	found := false
+	ours := slices.DeleteFunc(keys, func(key frontend.Key) bool {
 		f, wanted := r.state.Want(key)
-		_, served := r.have.table[key]
-		if !wanted || !f.Extra || served || r.rules.Owned.Has(key) {
+		if !wanted || !f.Extra || r.rules.Owned.Has(key) {
 			return false
 		}
 		_, _, err := r.Kernel.Get(ctx, key)
@@ -222,9 +250,14 @@ func (r *Reconciler) unclaimed(ctx context.Context, keys []frontend.Key, p *pass
 			r.hold([]frontend.Key{key}, fmt.Errorf("look for a virtual server of somebody else on %s: %w", key, err), p)
 		default:
 			r.state.AddForeign(key)
+			found = true
 		}
 		return true
 	})
+	if !found {
+		return ours
+	}
+	return r.unclaimed(ctx, newKeySet(append(ours, r.state.Resolve()...)...).sorted(), p)
 }
 
 // reservation is what is kept of ports for us.

@@ -122,6 +122,7 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 		r.hold(held, err, p)
 		return held
 	}
+	r.state.ForgetKept(c.DelOwned)
 	return nil
 }
 

@@ -137,8 +137,8 @@ func (s *State) SetRefused(schedulers []string) {
 	}
 }
 
-// Claim settles who holds what, before anything is computed by it, and reports whether a frontend may be served that is
-// not wanted yet: what stands in its way has to be known by then.
+// Claim settles who holds what, before anything is computed by it, and reports whether a frontend is about to be served
+// that is not wanted yet: what stands in its way has to be known by then.
 func (s *State) Claim() (more bool) {
 	for id := range s.claims {
 		for _, other := range s.ledger.Set(s.owner(id), s.claimsOf(id)) {
@@ -150,7 +150,9 @@ func (s *State) Claim() (more bool) {
 	for id := range s.dirty {
 		svc := s.services[id]
 		for _, port := range svc.Ports {
-			more = more || slices.ContainsFunc(s.keysOf(svc, port), func(key frontend.Key) bool { return s.want[key].Service != id })
+			more = more || slices.ContainsFunc(s.keysOf(svc, port), func(key frontend.Key) bool {
+				return s.want[key].Service != id && s.mayServe(svc.ID, port, key)
+			})
 		}
 	}
 	return more
@@ -243,12 +245,17 @@ func (s *State) frontends(id ServiceID) map[frontend.Key]Frontend {
 	all := map[frontend.Key]Frontend{}
 	for _, port := range svc.Ports {
 		for _, key := range s.keysOf(svc, port) {
-			if s.ledger.Holds(id, allocator.Claim{Key: key, Kind: port.kind()}) && !s.obstacleTo(port, key).blocks {
+			if s.mayServe(id, port, key) {
 				all[key] = desired(svc, port, key, s.schedulerOf(port), s.Masquerade)
 			}
 		}
 	}
 	return all
+}
+
+// mayServe reports whether a Service holds a frontend of a port, and nobody else is in the way of it.
+func (s *State) mayServe(id ServiceID, port ServicePort, key frontend.Key) bool {
+	return s.ledger.Holds(id, allocator.Claim{Key: key, Kind: port.kind()}) && !s.obstacleTo(port, key).blocks
 }
 
 // schedulerOf is the scheduler in force for a port.

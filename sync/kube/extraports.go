@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -57,9 +58,12 @@ func readExtraPorts(value string, o Options, w *wanted) (string, error) {
 }
 
 // extraPorts are the ports of svc that are open on nodes by annotation, still without endpoints. What is there already
-// are its node ports.
-func extraPorts(svc *corev1.Service, w wanted, there []sync.ServicePort, r *report) []sync.ServicePort {
+// are its node ports and its health check, which come before them.
+func extraPorts(svc *corev1.Service, w wanted, there sync.Service, r *report) []sync.ServicePort {
 	var ports []sync.ServicePort
+	if svc.Name == "" { // which is told with its node ports
+		return nil
+	}
 	for _, extra := range w.extraPorts {
 		found := false
 		for _, p := range svc.Spec.Ports {
@@ -72,9 +76,11 @@ func extraPorts(svc *corev1.Service, w wanted, there []sync.ServicePort, r *repo
 			switch {
 			case err != nil:
 				r.invalid("annotation %s: %s: %s: %v; it is not opened", annotationExtraPorts, extra, portLabel(p), err)
-			case slices.ContainsFunc(there, same), slices.ContainsFunc(ports, same):
+			case slices.ContainsFunc(there.Ports, same), slices.ContainsFunc(ports, same):
 				r.invalid("annotation %s: %s: another port of this Service has port %d/%s on nodes; only that one is served",
 					annotationExtraPorts, extra, port.NodePort, port.Protocol)
+			case port.NodePort == there.HealthCheckNodePort && port.Protocol == frontend.TCP:
+				r.invalid("annotation %s: %s: the health check of this Service has port %d; it is not opened", annotationExtraPorts, extra, port.NodePort)
 			default:
 				port.Extra = true
 				ports = append(ports, port)

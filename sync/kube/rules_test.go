@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -55,6 +56,10 @@ func ruleOptions(t *testing.T, content []byte) (options Options, static []nodead
 			options.ServiceProxyName = value
 		case flag == "--network":
 			networks = append(networks, value)
+		case flag == "--extra-port-range":
+			var err error
+			options.ExtraPorts, err = allocator.ParsePorts(value)
+			must(t, err)
 		case flag == "--nodeport-source-ranges":
 			options.SpecSourceRanges = value == "spec"
 		case flag == "--node-addresses":

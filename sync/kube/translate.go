@@ -60,12 +60,12 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		result.Families = families(svc, endpointSlices, r)
 		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
 		result.Ports = nodePorts(svc, r)
-		result.Ports = w.equip(append(result.Ports, extraPorts(svc, w, result.Ports, r)...), svc, r)
-		sliceProblems := addEndpoints(result.Ports, endpointSlices, w.weights, o)
-		r.problems = append(r.problems, sliceProblems...)
 		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
 			result.LocalReady = localReady(endpointSlices, w.weights, o)
 		}
+		result.Ports = w.equip(append(result.Ports, extraPorts(svc, w, result, r)...), svc, r)
+		sliceProblems := addEndpoints(result.Ports, endpointSlices, w.weights, o)
+		r.problems = append(r.problems, sliceProblems...)
 	}
 	sortProblems(r.problems)
 	result.Problems = r.problems

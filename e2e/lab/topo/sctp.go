@@ -34,13 +34,19 @@ func listenSCTP(at netip.AddrPort) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-func dialSCTP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func dialSCTP(ctx context.Context, as, to netip.AddrPort) (net.Conn, error) {
 	family, addr := sockaddr(to)
 	fd, err := socketSCTP(family)
 	if err != nil {
 		return nil, fmt.Errorf("dial sctp: %w", err)
 	}
-	err = unix.Connect(fd, addr)
+	if as.IsValid() { // an association of a socket that is not bound has all addresses of the host
+		_, own := sockaddr(as)
+		err = unix.Bind(fd, own)
+	}
+	if err == nil {
+		err = unix.Connect(fd, addr)
+	}
 	if errors.Is(err, unix.EINPROGRESS) {
 		err = waitConnected(ctx, fd)
 	}
@@ -76,7 +82,7 @@ func waitConnected(ctx context.Context, fd int) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
-		if n == 0 {
+		if n <= 0 { // nothing happened, or a signal did
 			continue
 		}
 		errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
