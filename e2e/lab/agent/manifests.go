@@ -26,16 +26,17 @@ func NewManifests(dir string) *Manifests { return &Manifests{Dir: dir} }
 
 // Service is what a test says of a Service. Values are not checked: bad ones are written too.
 type Service struct {
-	Namespace   string // default if empty
-	Name        string
-	Type        corev1.ServiceType // NodePort if empty
-	Ports       []Port
-	Annotations map[string]string
-	Labels      map[string]string
-	Policy      corev1.ServiceExternalTrafficPolicy // Cluster if empty
-	Affinity    corev1.ServiceAffinity              // None if empty
-	Created     time.Time                           // no creationTimestamp if zero
-	HealthCheck int32                               // healthCheckNodePort
+	Namespace    string // default if empty
+	Name         string
+	Type         corev1.ServiceType // NodePort if empty
+	Ports        []Port
+	Annotations  map[string]string
+	Labels       map[string]string
+	Policy       corev1.ServiceExternalTrafficPolicy // Cluster if empty
+	Affinity     corev1.ServiceAffinity              // None if empty
+	Created      time.Time                           // no creationTimestamp if zero
+	HealthCheck  int32                               // healthCheckNodePort
+	SourceRanges []string                            // loadBalancerSourceRanges
 }
 
 // Port is one of a Service.
@@ -52,6 +53,7 @@ type Endpoint struct {
 	Pod                         *topo.Pod
 	Addrs                       []netip.Addr // instead of Pod's: an endpoint without a pod
 	Node                        string
+	Zone                        string // none if empty
 	Ready, Serving, Terminating bool
 }
 
@@ -78,10 +80,13 @@ func (e Endpoint) addrs() []netip.Addr {
 }
 
 // Node writes a Node with the networks of its pods. Its InternalIP addresses are those on network A.
-func (m *Manifests) Node(h *topo.Host) error {
+func (m *Manifests) Node(h *topo.Host) error { return m.LabelledNode(h, nil) }
+
+// LabelledNode writes a Node as Manifests.Node does, with labels.
+func (m *Manifests) LabelledNode(h *topo.Host, labels map[string]string) error {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: h.Name},
+		ObjectMeta: metav1.ObjectMeta{Name: h.Name, Labels: labels},
 	}
 	for _, p := range h.PodCIDRs {
 		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, p.String())
@@ -105,6 +110,8 @@ func (m *Manifests) Service(s Service) error {
 			ExternalTrafficPolicy: s.Policy,
 			SessionAffinity:       s.Affinity,
 			HealthCheckNodePort:   s.HealthCheck,
+
+			LoadBalancerSourceRanges: s.SourceRanges,
 		},
 	}
 	for _, p := range s.Ports {
@@ -146,12 +153,16 @@ func (s Service) endpointSlice(family discoveryv1.AddressType, endpoints []Endpo
 			if a.Is4() != (family == discoveryv1.AddressTypeIPv4) {
 				continue
 			}
-			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			endpoint := discoveryv1.Endpoint{
 				Addresses: []string{a.String()}, NodeName: new(e.Node),
 				Conditions: discoveryv1.EndpointConditions{
 					Ready: new(e.Ready), Serving: new(e.Serving), Terminating: new(e.Terminating),
 				},
-			})
+			}
+			if e.Zone != "" {
+				endpoint.Zone = &e.Zone
+			}
+			slice.Endpoints = append(slice.Endpoints, endpoint)
 		}
 	}
 	return slice

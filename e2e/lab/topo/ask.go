@@ -31,21 +31,26 @@ type Answer struct {
 
 // Ask sends one request on a fresh connection from a host. Nothing is sent twice: a lost datagram is an error.
 func Ask(ctx context.Context, from *Host, protocol string, to netip.AddrPort) (Answer, error) {
+	return AskAs(ctx, from, netip.AddrPort{}, protocol, to)
+}
+
+// AskAs is Ask from one of the host's addresses, and from a port of it if that is not 0.
+func AskAs(ctx context.Context, from *Host, as netip.AddrPort, protocol string, to netip.AddrPort) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	answer, err := ask(ctx, from, protocol, to)
+	answer, err := ask(ctx, from, as, protocol, to)
 	if err != nil {
 		return Answer{}, fmt.Errorf("ask %s %s from %s: %w", protocol, to, from.Name, err)
 	}
 	return answer, nil
 }
 
-func ask(ctx context.Context, from *Host, protocol string, to netip.AddrPort) (Answer, error) {
+func ask(ctx context.Context, from *Host, as netip.AddrPort, protocol string, to netip.AddrPort) (Answer, error) {
 	network := protocol
 	if protocol == HTTP {
 		network = TCP
 	}
-	c, err := from.Dial(ctx, network, to)
+	c, err := from.DialAs(ctx, network, as, to)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -101,14 +106,27 @@ func askHTTP(ctx context.Context, c net.Conn, to netip.AddrPort) (Answer, error)
 
 // Dial connects from the host: network is TCP, UDP or SCTP.
 func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	return h.DialAs(ctx, network, netip.AddrPort{}, to)
+}
+
+// DialAs is Dial from one of the host's addresses, and from a port of it if that is not 0.
+func (h *Host) DialAs(ctx context.Context, network string, as, to netip.AddrPort) (net.Conn, error) {
 	var c net.Conn
 	err := h.Do(func() (err error) {
 		if network == SCTP {
-			c, err = dialSCTP(ctx, to)
+			c, err = dialSCTP(ctx, as, to)
 			return err
 		}
+		dialer := net.Dialer{}
+		switch {
+		case !as.IsValid():
+		case network == UDP:
+			dialer.LocalAddr = net.UDPAddrFromAddrPort(as)
+		default:
+			dialer.LocalAddr = net.TCPAddrFromAddrPort(as)
+		}
 		// For a single address the dialer makes its socket here, on this thread.
-		c, err = new(net.Dialer).DialContext(ctx, network, to.String())
+		c, err = dialer.DialContext(ctx, network, to.String())
 		return err
 	})
 	return c, err

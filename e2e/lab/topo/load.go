@@ -80,7 +80,8 @@ func Count(ctx context.Context, from *Host, protocol string, to netip.AddrPort, 
 // Load sends requests until it is stopped.
 type Load struct {
 	From     *Host
-	Protocol string // HTTP if empty
+	As       netip.Addr // one of its addresses; that of the route if zero
+	Protocol string     // HTTP if empty
 	To       netip.AddrPort
 	Workers  int           // requests at a time; 1 if 0
 	Pause    time.Duration // of each worker after a request; 0 takes all the CPU there is
@@ -124,7 +125,11 @@ func (l *Load) ask(ctx context.Context) (Answer, error) {
 		ctx, cancel = context.WithTimeout(ctx, l.Patience)
 		defer cancel()
 	}
-	return Ask(ctx, l.From, l.Protocol, l.To)
+	var as netip.AddrPort
+	if l.As.IsValid() {
+		as = netip.AddrPortFrom(l.As, 0)
+	}
+	return AskAs(ctx, l.From, as, l.Protocol, l.To)
 }
 
 // Tally returns the counts so far.

@@ -34,13 +34,19 @@ func listenSCTP(at netip.AddrPort) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-func dialSCTP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func dialSCTP(ctx context.Context, as, to netip.AddrPort) (net.Conn, error) {
 	family, addr := sockaddr(to)
 	fd, err := socketSCTP(family)
 	if err != nil {
 		return nil, fmt.Errorf("dial sctp: %w", err)
 	}
-	err = unix.Connect(fd, addr)
+	if as.IsValid() { // an association of a socket that is not bound has all addresses of the host
+		_, own := sockaddr(as)
+		err = unix.Bind(fd, own)
+	}
+	if err == nil {
+		err = unix.Connect(fd, addr)
+	}
 	if errors.Is(err, unix.EINPROGRESS) {
 		err = waitConnected(ctx, fd)
 	}
