@@ -262,11 +262,16 @@ func (r *rig) answersOnly(t *testing.T, protocol string, to netip.AddrPort, n in
 // refused requires that nobody answers and the client is told so at once.
 func (r *rig) refused(t *testing.T, protocol string, to netip.AddrPort) {
 	t.Helper()
-	a, err := topo.Ask(t.Context(), r.Client, protocol, to)
+	r.refusedFrom(t, r.Client, protocol, to)
+}
+
+func (r *rig) refusedFrom(t *testing.T, from *topo.Host, protocol string, to netip.AddrPort) {
+	t.Helper()
+	a, err := topo.Ask(t.Context(), from, protocol, to)
 	if err == nil {
-		t.Errorf("%s to %s was answered by %s", protocol, to, a.Pod)
+		t.Errorf("%s from %s to %s was answered by %s", protocol, from.Name, to, a.Pod)
 	} else if !strings.Contains(err.Error(), "refused") {
-		t.Errorf("%s to %s: %v, want it refused", protocol, to, err)
+		t.Errorf("%s from %s to %s: %v, want it refused", protocol, from.Name, to, err)
 	}
 }
 
