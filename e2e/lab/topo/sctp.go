@@ -82,7 +82,7 @@ func waitConnected(ctx context.Context, fd int) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
-		if n == 0 {
+		if n <= 0 { // nothing happened, or a signal did
 			continue
 		}
 		errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
