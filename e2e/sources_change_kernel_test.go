@@ -125,14 +125,14 @@ func (r *rig) testChangingRanges(t *testing.T) {
 	}
 	begin := time.Now()
 	for i := range changes {
-		before := r.generation(t)
+		before := r.pointers(t)
 		s := restricted("web", nodePort, "source-ranges", nearRanges, "deny-source-ranges", farRanges)
 		if i%2 == 0 {
 			s = restricted("web", nodePort, "source-ranges", "10.1.0.2,fd01::/122")
 		}
 		must(t, r.Service(restricted("deny", denyPort, "deny-source-ranges", fmt.Sprintf("%s,10.66.%d.0/24", farRanges, i))))
 		must(t, r.Service(s))
-		r.awaitGeneration(t, before)
+		r.awaitLists(t, before)
 	}
 	t.Logf("%d changes took %s", changes, since(begin))
 	for _, load := range allowed {
@@ -164,9 +164,9 @@ func (r *rig) testSpecRanges(t *testing.T, spec agent.Service) {
 	neverHeard(t, loads, false)
 	r.admits(t, visit{r.near(), specPort, true}, visit{r.far(), specPort, false}, visit{r.near(), nodePort, true})
 	spec.Annotations["kube-ipvs.io/source-ranges"] = nearRanges
-	before := r.generation(t)
+	before := r.pointers(t)
 	must(t, r.Service(spec))
-	r.awaitGeneration(t, before)
+	r.awaitLists(t, before)
 	r.admits(t, visit{r.near(), specPort, true}, visit{r.far(), specPort, true})
 }
 
