@@ -101,11 +101,11 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
 		Listeners: listeners(ctx), Reserve: o.reserve,
 	})
-	endpoints, err := o.endpoints(ctx, node, reconciler)
+	endpoints, err := o.endpoints(ctx, log, node, reconciler)
 	if err != nil {
 		return err
 	}
-	if text := o.overlap(); text != "" {
+	if text := overlap(o.nodePorts, host.ReservedPorts{}.EphemeralRange); text != "" {
 		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
 	}
 	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
@@ -196,7 +196,7 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 }
 
 // endpoints binds the HTTP endpoints, so that a port in use is known before anything is written.
-func (o *options) endpoints(ctx context.Context, node string, r *sync.Reconciler) ([]*listener, error) {
+func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r *sync.Reconciler) ([]*listener, error) {
 	metrics, err := metricsHandler(r.Collector())
 	if err != nil {
 		return nil, err
@@ -211,10 +211,8 @@ func (o *options) endpoints(ctx context.Context, node string, r *sync.Reconciler
 		return nil, err
 	}
 	local, err := listenLocally(ctx, o.stateDir, socketHandler(node, r.Ask))
-	if err != nil {
-		health.close()
-		measures.close()
-		return nil, err
+	if err != nil { // a container may only read --state-dir: the node is served all the same
+		log.Info("Nobody can ask this agent with kube-ipvs ports: its socket cannot be made", "error", err.Error())
 	}
 	return []*listener{health, measures, local}, nil
 }
