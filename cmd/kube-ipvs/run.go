@@ -105,7 +105,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	if err != nil {
 		return err
 	}
-	if text := o.overlap(); text != "" {
+	if text := overlap(o.nodePorts, host.ReservedPorts{}.EphemeralRange); text != "" {
 		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
 	}
 	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
@@ -215,7 +215,7 @@ func (o *options) endpoints(ctx context.Context, node string, r *sync.Reconciler
 	all := []*listener{health, measures}
 	local, err := listenLocally(ctx, o.stateDir, socketHandler(node, r.Ask))
 	if err != nil {
-		log.Info("Nobody can ask this agent for its ports (kube-ipvs ports)", "reason", err.Error())
+		log.Info("Nobody can ask this agent with kube-ipvs ports: its socket cannot be made", "reason", err.Error())
 		return all, nil
 	}
 	return append(all, local), nil
