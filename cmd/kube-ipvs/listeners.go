@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -53,23 +56,34 @@ func listeners(ctx context.Context) func(claimed func(frontend.Protocol, uint16)
 	}
 }
 
-// processText names a process for people; "" if it cannot be seen.
+// processText names a process for people; "" if it cannot be seen. Any program may have any name: what would hurt a
+// terminal or a log is left out, and what is too long for a message is cut.
 func processText(p host.Process) string {
-	if p.PID == 0 {
+	const longest = 40
+	name := []rune(strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, p.Name))
+	switch {
+	case p.PID == 0:
 		return ""
+	case len(name) == 0:
+		return fmt.Sprintf("process %d", p.PID)
 	}
-	return fmt.Sprintf("%s (process %d)", p.Name, p.PID)
+	return fmt.Sprintf("%s (process %d)", string(name[:min(len(name), longest)]), p.PID)
 }
 
 // reserve keeps ports from programs that ask for any: the API server's whole range, so that none of it is taken before a
 // Service comes, and what Services claim outside of it.
 func (o *options) reserve(claimed *allocator.Ports) error {
 	wanted := new(allocator.Ports).Union(claimed)
-	wanted.AddRange(o.rangeToReserve())
+	wanted.AddRange(rangeToReserve(o.nodePorts, host.ReservedPorts{}.EphemeralRange))
 	ranges := wanted.Ranges()
 	list := make([]frontend.PortRange, len(ranges))
 	for i, r := range ranges {
-		list[i] = frontend.PortRange{First: r.First, Last: r.Last}
+		list[i] = frontend.PortRange(r)
 	}
 	_, err := host.ReservedPorts{StateDir: o.stateDir}.Set(list)
 	if err != nil {
@@ -80,25 +94,25 @@ func (o *options) reserve(claimed *allocator.Ports) error {
 
 // rangeToReserve is the API server's range, unless that would leave programs fewer than half of the ports that they are
 // given from: then only what is claimed is reserved.
-func (o *options) rangeToReserve() allocator.Range {
-	ephemeral, err := host.ReservedPorts{}.EphemeralRange()
+func rangeToReserve(nodePorts allocator.Range, given func() (frontend.PortRange, error)) allocator.Range {
+	ephemeral, err := given()
 	if err != nil {
-		return o.nodePorts
+		return nodePorts
 	}
-	first, last := max(ephemeral.First, o.nodePorts.First), min(ephemeral.Last, o.nodePorts.Last)
-	if first <= last && 2*(int(last)-int(first)+1) > int(ephemeral.Last)-int(ephemeral.First)+1 {
+	common, overlap := ephemeral.Overlap(frontend.PortRange(nodePorts))
+	if overlap && 2*allocator.Range(common).Size() > allocator.Range(ephemeral).Size() {
 		return allocator.Range{First: 1, Last: 0}
 	}
-	return o.nodePorts
+	return nodePorts
 }
 
-// overlap says that programs may be given node ports.
-func (o *options) overlap() string {
-	ephemeral, err := host.ReservedPorts{}.EphemeralRange()
+// overlap says that programs may be given node ports; "" if they may not.
+func overlap(nodePorts allocator.Range, given func() (frontend.PortRange, error)) string {
+	ephemeral, err := given()
 	if err != nil {
 		return ""
 	}
-	common, overlap := ephemeral.Overlap(frontend.PortRange{First: o.nodePorts.First, Last: o.nodePorts.Last})
+	common, overlap := ephemeral.Overlap(frontend.PortRange(nodePorts))
 	if !overlap {
 		return ""
 	}

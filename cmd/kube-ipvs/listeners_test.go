@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/host"
+)
+
+func TestTheRangeIsReservedUnlessItIsMostOfWhatProgramsAreGiven(t *testing.T) {
+	const whole = "30000-32767"
+	for _, c := range []struct {
+		name       string
+		given      frontend.PortRange
+		err        error
+		reserved   string
+		overlapped string
+	}{
+		{"the kernel's default", frontend.PortRange{First: 32768, Last: 60999}, nil, whole, ""},
+		{"a wide one", frontend.PortRange{First: 1024, Last: 65535}, nil, whole, "node ports 30000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 1024-65535)"},
+		{"one that begins within", frontend.PortRange{First: 32000, Last: 60999}, nil, whole, "node ports 32000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 32000-60999)"},
+		{"half of it", frontend.PortRange{First: 32768 - 2768, Last: 32767 + 2768}, nil, whole, "node ports 30000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 30000-35535)"},
+		{"more than half of it", frontend.PortRange{First: 32768 - 2768, Last: 32767 + 2767}, nil, "", "node ports 30000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 30000-35534)"},
+		{"all of it", frontend.PortRange{First: 31000, Last: 32000}, nil, "", "node ports 31000-32000 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 31000-32000)"},
+		{"nobody knows", frontend.PortRange{}, errors.New("no such file"), whole, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			given := func() (frontend.PortRange, error) { return c.given, c.err }
+			nodePorts := allocator.Range{First: 30000, Last: 32767}
+			if got := rangeToReserve(nodePorts, given).String(); got != c.reserved {
+				t.Errorf("reserved is %q, want %q", got, c.reserved)
+			}
+			if got := overlap(nodePorts, given); got != c.overlapped {
+				t.Errorf("it is said %q, want %q", got, c.overlapped)
+			}
+		})
+	}
+}
+
+func TestProgramsAreNamedWhereTheyAreKnown(t *testing.T) {
+	for _, c := range []struct {
+		process host.Process
+		want    string
+	}{
+		{host.Process{}, ""},
+		{host.Process{PID: 7, Name: "nginx", Args: []string{"-g"}}, "nginx (process 7)"},
+		{host.Process{PID: 7}, "process 7"},
+		{host.Process{PID: 7, Name: "\x1b[31mred\n\xff\u202ex"}, "[31mredx (process 7)"},
+		{host.Process{PID: 7, Name: "\n\t"}, "process 7"},
+		{host.Process{PID: 7, Name: strings.Repeat("é", 41)}, strings.Repeat("é", 40) + " (process 7)"},
+	} {
+		if got := processText(c.process); got != c.want {
+			t.Errorf("%+v is %q, want %q", c.process, got, c.want)
+		}
+	}
+}
+
+func TestPortsThatAreNeverExtra(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		flags []string
+		want  string
+	}{
+		{"none by default", nil, ""},
+		{"lists, ranges, and several of them", []string{"--extra-port-range=80,443", "--extra-port-range=8000-8002"}, "80,443,8000-8002"},
+		{"SSH, etcd, the API server and the kubelet", []string{"--extra-port-range=21-23,2378-2381,6442-6444,10247-10260"}, "21,23,2378,2381,6442,6444,10247,10251-10254,10258,10260"},
+		{"the agent's own", []string{"--extra-port-range=10348-10357"}, "10348,10350-10355,10357"},
+		{
+			"the agent's own, elsewhere",
+			[]string{"--extra-port-range=80,10348-10350,9000-9001,10356", "--metrics-bind-address=[::]:9000", "--healthz-bind-address=:80"},
+			"9001,10348-10350,10356",
+		},
+		{"the agent's own that it does not have", []string{"--extra-port-range=10349", "--metrics-bind-address="}, "10349"},
+		{"all of them", []string{"--extra-port-range=1-65535"}, "1-21,23-2378,2381-6442,6444-10247,10251-10254,10258,10260-10348,10350-10355,10357-65535"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, err := configured(t, "", c.flags...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if errs := o.validatePorts(); len(errs) != 0 {
+				t.Fatal(errs)
+			}
+			if got := o.extra.String(); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
