@@ -211,7 +211,7 @@ func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r
 		health.close()
 		return nil, err
 	}
-	local, err := listenLocally(ctx, o.stateDir, socketHandler(node, r.Ask))
+	local, err := listenLocally(ctx, socketName, socketHandler(node, r.Ask))
 	if err != nil {
 		log.Info("Nobody can ask this agent with kube-ipvs ports: its socket cannot be made", "reason", err.Error())
 	}
