@@ -5,7 +5,9 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,9 +66,53 @@ func (r *rig) testNewService(t *testing.T) {
 	}
 }
 
+// flood sends datagrams to a node port without end, one each millisecond, and waits for no answer: often enough to meet a
+// moment without rules. The function that it returns stops it and says how many answers came.
+func (r *rig) flood(t *testing.T, from visitor, to netip.AddrPort) (stop func() int) {
+	t.Helper()
+	c, err := from.host.DialAs(t.Context(), topo.UDP, from.at(to.Addr()), to)
+	must(t, err)
+	var both sync.WaitGroup
+	answers, stopped := 0, make(chan struct{})
+	both.Go(func() {
+		for buf := make([]byte, 512); ; answers++ {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+		}
+	})
+	both.Go(func() {
+		every := time.NewTicker(time.Millisecond)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				_, _ = c.Write([]byte("who\n"))
+			case <-stopped:
+				return
+			}
+		}
+	})
+	return func() int {
+		close(stopped)
+		_ = c.Close()
+		both.Wait()
+		return answers
+	}
+}
+
+// Both lists of web allow near and deny far, one of them as it allows only near; both of deny have nothing but whom they
+// deny.
 func (r *rig) testChangingRanges(t *testing.T) {
 	const changes = 20
-	denied := r.knocking(t, r.far(), nodePort)
+	denied := append(r.knocking(t, r.far(), nodePort), r.knocking(t, r.far(), denyPort)...)
+	floods := map[netip.AddrPort]func() int{}
+	for _, port := range []uint16{nodePort, denyPort} {
+		for _, addr := range r.onA() {
+			to := netip.AddrPortFrom(addr, port)
+			floods[to] = r.flood(t, r.far(), to)
+		}
+	}
 	var allowed []*topo.Load
 	for _, protocol := range []string{topo.HTTP, topo.UDP} {
 		for _, to := range r.near().to {
@@ -79,13 +125,14 @@ func (r *rig) testChangingRanges(t *testing.T) {
 	}
 	begin := time.Now()
 	for i := range changes {
-		before := r.generation(t)
+		before := r.pointers(t)
 		s := restricted("web", nodePort, "source-ranges", nearRanges, "deny-source-ranges", farRanges)
 		if i%2 == 0 {
 			s = restricted("web", nodePort, "source-ranges", "10.1.0.2,fd01::/122")
 		}
+		must(t, r.Service(restricted("deny", denyPort, "deny-source-ranges", fmt.Sprintf("%s,10.66.%d.0/24", farRanges, i))))
 		must(t, r.Service(s))
-		r.awaitGeneration(t, before)
+		r.awaitLists(t, before)
 	}
 	t.Logf("%d changes took %s", changes, since(begin))
 	for _, load := range allowed {
@@ -95,6 +142,11 @@ func (r *rig) testChangingRanges(t *testing.T) {
 		}
 	}
 	neverHeard(t, denied, false)
+	for to, stop := range floods {
+		if n := stop(); n > 0 {
+			t.Errorf("%d datagrams of far to %s were answered", n, to)
+		}
+	}
 	if n := r.seen(t, r.far()); n > 0 {
 		t.Errorf("web-1 received %d packets of far", n)
 	}
@@ -112,9 +164,9 @@ func (r *rig) testSpecRanges(t *testing.T, spec agent.Service) {
 	neverHeard(t, loads, false)
 	r.admits(t, visit{r.near(), specPort, true}, visit{r.far(), specPort, false}, visit{r.near(), nodePort, true})
 	spec.Annotations["kube-ipvs.io/source-ranges"] = nearRanges
-	before := r.generation(t)
+	before := r.pointers(t)
 	must(t, r.Service(spec))
-	r.awaitGeneration(t, before)
+	r.awaitLists(t, before)
 	r.admits(t, visit{r.near(), specPort, true}, visit{r.far(), specPort, true})
 }
 

@@ -215,25 +215,32 @@ func (r *rig) testEstablished(t *testing.T) {
 			open = append(open, talk{c, askOn(t, c)})
 		}
 	}
-	before := r.generation(t)
+	before := r.pointers(t)
 	must(t, r.Service(restricted("web", nodePort, "source-ranges", "10.9.0.0/16")))
-	r.awaitGeneration(t, before)
+	r.awaitLists(t, before)
 	r.admits(t, visit{r.near(), nodePort, false}, visit{r.far(), nodePort, false})
 	goOn(t, open)
-	before = r.generation(t)
+	before = r.pointers(t)
 	must(t, r.Service(restricted("web", nodePort, "source-ranges", nearRanges, "deny-source-ranges", farRanges)))
-	r.awaitGeneration(t, before)
+	r.awaitLists(t, before)
 	r.admits(t, visit{r.near(), nodePort, true})
 	goOn(t, open)
 	hangUp(t, open)
 }
 
-// awaitGeneration returns when the ruleset of node 1 is not that of a generation any more.
-func (r *rig) awaitGeneration(t *testing.T, before uint32) {
+// pointers is which list each frontend of node 1 has, as the kernel says it.
+func (r *rig) pointers(t *testing.T) string {
 	t.Helper()
-	eventually(t, "the ruleset changes", func() error {
-		if r.generation(t) == before {
-			return errors.New("it is as it was")
+	return r.run(t, "", "nft", "list", "map", "inet", "kube-ipvs", "sources-ipv4") +
+		r.run(t, "", "nft", "list", "map", "inet", "kube-ipvs", "sources-ipv6")
+}
+
+// awaitLists returns when some frontend of node 1 has another list than before. Lists are made before that.
+func (r *rig) awaitLists(t *testing.T, before string) {
+	t.Helper()
+	eventually(t, "a list changes", func() error {
+		if r.pointers(t) == before {
+			return errors.New("all are as they were")
 		}
 		return nil
 	})

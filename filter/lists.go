@@ -13,8 +13,8 @@ import (
 
 // Every list of sources that a frontend has stands in the table once: a chain and up to four sets, all named by its ID.
 // What a name stands for never changes: a list is whole before the first packet comes to it, and nothing writes to it
-// while packets do. Another list for a frontend is another chain, to which its element is pointed in the transaction that
-// makes the chain.
+// while packets do. Another list for a frontend is another chain, to which its element is pointed in one transaction once
+// the chain is there (see Table.apply).
 
 // sourcesPrefix is what the names of the chains of lists begin with, and of the maps that send packets to them.
 const sourcesPrefix = "sources-"

@@ -45,6 +45,39 @@ func Nobody() *Sources {
 	return NewSources(nil, []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)})
 }
 
+// Both is the list of those whom s and o both admit.
+func (s *Sources) Both(o *Sources) *Sources {
+	switch nobody := Nobody(); {
+	case s == nil || s.Equal(o) || o.Equal(nobody):
+		return o
+	case o == nil || s.Equal(nobody):
+		return s
+	}
+	allow := common(s.allow, o.allow)
+	if len(s.allow) == 0 || len(o.allow) == 0 {
+		allow = slices.Concat(s.allow, o.allow)
+	} else if len(allow) == 0 {
+		return Nobody()
+	}
+	return NewSources(allow, slices.Concat(s.deny, o.deny))
+}
+
+// common are the networks within both of two lists, each as NormalPrefixes has it.
+func common(a, b []netip.Prefix) []netip.Prefix {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, netip.Prefix.Compare) // a shorter prefix comes before those within it
+	var within []netip.Prefix
+	var last netip.Prefix
+	for _, p := range all {
+		if last.IsValid() && last.Bits() <= p.Bits() && last.Contains(p.Addr()) {
+			within = append(within, p) // of the other list: none of one list is within another of it
+		} else {
+			last = p
+		}
+	}
+	return within
+}
+
 // ID names a list by its content, in 32 hexadecimal digits; empty for nil. Two lists are the same if their IDs are.
 func (s *Sources) ID() string {
 	if s == nil {

@@ -6,22 +6,6 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
-// write makes the lists before an element can point to them, and removes those to which none points any more.
-func write(tx *knftables.Transaction, c Change) {
-	var lists ListsChange
-	if c.Lists != nil {
-		lists = *c.Lists
-	}
-	for _, s := range lists.Add {
-		addList(tx, s)
-	}
-	deleteElements(tx, c)
-	addElements(tx, c)
-	for _, s := range lists.Del {
-		deleteList(tx, s)
-	}
-}
-
 // deleteElements deletes what a change deletes or alters. Each deletion is preceded by an addition: the element is gone
 // then, whether it was there or not.
 func deleteElements(tx *knftables.Transaction, c Change) {

@@ -267,7 +267,8 @@ type reservation struct {
 	changes uint64
 	// failed: it could not be written, and that was told.
 	failed bool
-	next   time.Time
+	// next is when it is looked at in any case: others write the same setting, as a whole.
+	next time.Time
 }
 
 // reserve keeps the ports that Services claim from being given to somebody else. What cannot be written is told once and
@@ -276,14 +277,14 @@ func (r *Reconciler) reserve(now time.Time) {
 	if r.Reserve == nil {
 		return
 	}
-	again := r.reserved.failed && !now.Before(r.reserved.next)
+	again := !now.Before(r.reserved.next)
 	changes := r.state.ledger.Changes()
-	if r.reserved.ports != nil && changes == r.reserved.changes && !again {
+	if changes == r.reserved.changes && !again {
 		return
 	}
 	r.reserved.changes = changes
 	ports := r.state.ledger.Ports()
-	if r.reserved.ports != nil && ports.Equal(r.reserved.ports) && !again {
+	if !again && ports.Equal(r.reserved.ports) {
 		return
 	}
 	err := r.Reserve(ports)

@@ -74,8 +74,8 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 		if f.Internal && !r.rules.Internal.Has(key) {
 			c.AddInternal = append(c.AddInternal, key)
 		}
-		if has := r.rules.Sources[key]; f.Sources != nil && !f.Sources.Equal(has) {
-			c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: has, Is: f.Sources})
+		if has, is := r.rules.Sources[key], r.sourcesBefore(key, f); is != nil && !is.Equal(has) {
+			c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: has, Is: is})
 		}
 		if has := r.rules.Masquerade[key]; f.Masquerade > has {
 			c.Masquerade = append(c.Masquerade, filter.MasqueradeChange{Key: key, Was: has, Is: f.Masquerade})
@@ -84,8 +84,19 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 	return c
 }
 
+// sourcesBefore is who may connect to a frontend before the kernel serves it as wanted. As long as there is a real server
+// that it should not have, which may be of another Service, that is nobody whom the present list keeps out.
+func (r *Reconciler) sourcesBefore(key frontend.Key, f Frontend) *filter.Sources {
+	for addr, real := range r.have.table[key].Reals {
+		if _, stays := f.Entry.Reals[addr]; !stays && real.Weight > 0 && f.Sources != nil {
+			return f.Sources.Both(r.rules.Sources[key])
+		}
+	}
+	return f.Sources
+}
+
 // release takes out of the table what nothing needs any more: masquerade for clients that have none from now on, the
-// drop of clients who are served again, source ranges that are no more, and everything of frontends that the kernel does not serve any more. It returns the
+// drop of clients who are served again, source ranges that admit fewer than wanted, and everything of frontends that the kernel does not serve any more. It returns the
 // keys for which that failed. The keys are those whose kernel state is as it should be.
 func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	var c filter.Change
@@ -99,8 +110,8 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 		if (gone || wanted && !f.Internal) && r.rules.Internal.Has(key) {
 			c.DelInternal = append(c.DelInternal, key)
 		}
-		if has := r.rules.Sources[key]; has != nil && (gone || wanted && f.Sources == nil) {
-			c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: has})
+		if has := r.rules.Sources[key]; has != nil && (gone || wanted && !f.Sources.Equal(has)) {
+			c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: has, Is: f.Sources})
 		}
 		if has := r.rules.Masquerade[key]; (gone || wanted) && f.Masquerade < has {
 			c.Masquerade = append(c.Masquerade, filter.MasqueradeChange{Key: key, Was: has, Is: f.Masquerade})

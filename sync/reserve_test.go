@@ -317,7 +317,7 @@ func (l *lines) count(text string) (n int) {
 	return n
 }
 
-func TestPortsAreReservedWhenTheirClaimsChangeAndNotElse(t *testing.T) {
+func TestPortsAreReservedWhenTheirClaimsChangeAndWithAudits(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		p := &programs{}
 		g := start(t, kernel, nft, p.on)
@@ -330,8 +330,9 @@ func TestPortsAreReservedWhenTheirClaimsChangeAndNotElse(t *testing.T) {
 		expect("at the start", "443,30443")
 		g.deliver(withExtra(service("web", 30443, "10.244.1.2:8080", "10.244.1.3:8080"), 443))
 		g.deliver(service("twin", 30443))
-		g.after(10 * time.Minute)
-		expect("for endpoints, another who claims the same, and audits")
+		expect("for endpoints, and another who claims the same")
+		g.after(31 * time.Second)
+		expect("with an audit", "443,30443")
 		g.deliver(balanced("lb", 30444, 32000))
 		expect("for new ports", "443,30443-30444,32000")
 		g.deliver(gone("lb"))
@@ -357,9 +358,9 @@ func TestPortsThatCannotBeReservedAreToldOnceAndTriedAgainWithTheAudits(t *testi
 			t.Errorf("told %d times, want once", n)
 		}
 		p.fail(nil)
-		g.after(10 * time.Minute)
+		g.after(31 * time.Second)
 		if _, tries := p.counts(); len(tries) != 1 {
-			t.Errorf("tried %d times once it can, want 1", len(tries))
+			t.Errorf("tried %d times in the next audit, want 1", len(tries))
 		}
 	})
 }

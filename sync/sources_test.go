@@ -132,7 +132,7 @@ func TestListOfClientsIsInForceBeforeAndAsLongAsTheFrontend(t *testing.T) {
 	})
 }
 
-func TestManyServicesShareAListInOneTransaction(t *testing.T) {
+func TestManyServicesShareAListAndItsTransactions(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
 		g.addresses.set("10.1.0.10", "fd01::10")
@@ -146,8 +146,8 @@ func TestManyServicesShareAListInOneTransaction(t *testing.T) {
 			"tcp://10.1.0.10:30080 allow 192.0.2.0/24", "tcp://10.1.0.10:30081 allow 192.0.2.0/24",
 			"tcp://[fd01::10]:30080 allow 192.0.2.0/24", "tcp://[fd01::10]:30081 allow 192.0.2.0/24",
 		)
-		if n := nft.Writes() - writes; n != 1 {
-			t.Errorf("%d transactions, want one", n)
+		if n := nft.Writes() - writes; n != 3 { // the list is made, all are pointed to it, the old one is removed
+			t.Errorf("%d transactions, want three", n)
 		}
 		g.deliver(web(stays))
 		g.clients("tcp://10.1.0.10:30081 allow 192.0.2.0/24", "tcp://[fd01::10]:30081 allow 192.0.2.0/24")
@@ -255,4 +255,20 @@ func TestFrontendsDifferInTheirClients(t *testing.T) {
 			t.Errorf("%q is the same list", other)
 		}
 	}
+}
+
+// The list of the heir admits others: they must not reach the endpoints of the Service before it.
+func TestListOfTheNextServiceWaitsForTheEndpointsOfTheOneBefore(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var s script
+		heir := restricted(service("heir", 30080, leaves), "10.1.0.0/16", "192.0.2.0/24")
+		g := start(t, kernel, nft, s.watch)
+		g.serve(restricted(web(stays), "10.0.0.0/8"))
+		s.take()
+		g.deliver(gone("web"), heir)
+		s.expect(t,
+			"nft [allow 10.0.0.0/8]->[allow 10.1.0.0/16]", ipvs.AddReal.String(), ipvs.SetReal.String(),
+			"nft [allow 10.1.0.0/16]->[allow 10.1.0.0/16 192.0.2.0/24]")
+		g.clients("tcp://10.1.0.10:30080 allow 10.1.0.0/16 192.0.2.0/24")
+	})
 }

@@ -39,11 +39,17 @@ func (o *options) prepareNode(ctx context.Context, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := o.reserve(new(allocator.Ports)); err != nil {
-		return err
-	}
+	o.reserveRange(log)
 	log.Info("The node is prepared", "version", version, "sysctlsChanged", changed)
 	return nil
+}
+
+// reserveRange keeps node ports from programs before any Service claims them. A node where that cannot be is served all
+// the same: a step that fails here would keep the agent after it from starting.
+func (o *options) reserveRange(log logr.Logger) {
+	if err := o.reserve(new(allocator.Ports)); err != nil {
+		log.Error(err, "Node ports are not reserved: programs that ask for any port may be given one of them")
+	}
 }
 
 // setSysctls sets those that serving needs and returns how many differed. Where all are right nothing is written, so

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 
 	"github.com/kube-ipvs/kube-ipvs/host"
 )
@@ -83,5 +84,19 @@ func TestInitOnlyIsRefusedInAConfigFile(t *testing.T) {
 		if _, stderr, code := kubeIPVS(t, "", command, "--config", path); code != 1 || !strings.Contains(stderr, "init-only") {
 			t.Errorf("%s: exit code %d, %q", command, code, stderr)
 		}
+	}
+}
+
+// A record that cannot be read is one of the reasons; --init-only goes on.
+func TestPreparationTellsThatPortsCannotBeReserved(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "reserved-ports.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := &options{initOnly: true, stateDir: dir}
+	var told []string
+	o.reserveRange(funcr.New(func(_, args string) { told = append(told, args) }, funcr.Options{}))
+	if len(told) != 1 || !strings.Contains(told[0], "reserved-ports.json") {
+		t.Errorf("%q is told, want the record's name", told)
 	}
 }

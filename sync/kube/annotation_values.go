@@ -74,8 +74,9 @@ func rangesOfSpec(svc *corev1.Service, o Options, w *wanted, r *report) {
 	var err error
 	if w.allow, err = ranges(list); err != nil {
 		w.closed = true
-		setting.Why = fmt.Sprintf("%v; the Service is not served", err)
-		r.skipped("%s: %v; no node port of the Service is served until it is mended", settingSpecRanges, err)
+		why := clip(err.Error(), maxWhy)
+		setting.Why = why + "; the Service is not served"
+		r.skipped("%s: %s; no node port of the Service is served until it is mended", settingSpecRanges, why)
 	}
 	setting.InForce = rangesText(w.allow)
 	w.settings = append(w.settings, setting)

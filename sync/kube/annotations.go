@@ -44,6 +44,8 @@ type annotation struct {
 	restricts bool
 	// chooses: it is the scheduler.
 	chooses bool
+	// long: it may have more than maxValue bytes.
+	long bool
 	// insteadOf is the annotation of ours that makes this one go unread.
 	insteadOf string
 	// read takes the value in and says what is in force by it, in canonical form. It is nil for what later versions read.
@@ -83,13 +85,13 @@ func annotations() []annotation {
 			meaning: "narrows the node addresses that serve the Service to those that an entry selects. It never widens `--nodeport-addresses`. A name that is not defined on a node selects nothing there",
 		},
 		{
-			key: annotationSourceRanges, restricts: true, read: readAllowed,
+			key: annotationSourceRanges, restricts: true, long: true, read: readAllowed,
 			values:  "CIDRs and addresses of both families, separated by commas",
 			example: "10.0.0.0/8,fd00::/8",
 			meaning: "only clients in these ranges may connect; without a range of a family, nobody of that family. Others are dropped. It is decided for new connections, by the client's address as this node sees it, pods and the node itself included",
 		},
 		{
-			key: annotationPrefix + "deny-source-ranges", restricts: true, read: readDenied,
+			key: annotationPrefix + "deny-source-ranges", restricts: true, long: true, read: readDenied,
 			values:  "CIDRs and addresses of both families, separated by commas",
 			example: "10.66.0.0/16",
 			meaning: "clients in these ranges are dropped, also where `source-ranges` allows them",
@@ -203,23 +205,35 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 	return w
 }
 
+// maxValue is the most bytes of a value that is not long. The API server takes 256 KiB, every change of an endpoint reads
+// them again, and each may be an entry with a problem of its own.
+const maxValue = 4096
+
+// maxWhy is how much of what is wrong with a value is told, in bytes: it quotes the value.
+const maxWhy = 512
+
 // take reads one value, and says what is in force or why it is not.
 func (a annotation) take(value string, o Options, w *wanted, r *report) (inForce, why string) {
-	inForce, err := a.read(value, o, w)
+	err := fmt.Errorf("it has %d bytes, and at most %d are read", len(value), maxValue)
+	if a.long || len(value) <= maxValue {
+		inForce, err = a.read(value, o, w)
+	}
+	if err == nil {
+		return inForce, ""
+	}
+	why = clip(err.Error(), maxWhy)
 	var note noteError
 	switch {
-	case err == nil:
-		return inForce, ""
 	case asNote(err, &note): // it is in force, but for what the note says
-		r.invalid("annotation %s: %s", a.key, note)
-		return inForce, note.Error()
+		r.invalid("annotation %s: %s", a.key, why)
+		return inForce, why
 	case a.restricts:
 		w.closed = true
-		r.skipped("annotation %s: %v; no node port of the Service is served until it is mended, since it would be open wider than it asks", a.key, err)
-		return "", fmt.Sprintf("%v; the Service is not served", err)
+		r.skipped("annotation %s: %s; no node port of the Service is served until it is mended, since it would be open wider than it asks", a.key, why)
+		return "", why + "; the Service is not served"
 	}
-	r.invalid("annotation %s: %v; %s", a.key, err, a.otherwise)
-	return "", fmt.Sprintf("%v; %s", err, a.otherwise)
+	r.invalid("annotation %s: %s; %s", a.key, why, a.otherwise)
+	return "", why + "; " + a.otherwise
 }
 
 // checkTogether reports what makes no sense beside the rest of the Service.

@@ -586,3 +586,37 @@ func TestNoValueIsShownAsItWouldHurtATerminal(t *testing.T) {
 		}
 	}
 }
+
+// The API server takes 256 KiB of annotations. Lists of clients may need that; of all others it would cost each node half a
+// second with every change of an endpoint, and tell tens of thousands of problems.
+func TestValueTooLongCountsAsOneThatCannotBeRead(t *testing.T) {
+	long := func(entry string) string {
+		return strings.TrimSuffix(strings.Repeat(entry+",", maxValue/len(entry)), ",")
+	}
+	for _, a := range annotations() {
+		if a.read == nil {
+			continue
+		}
+		svc := Translate(annotated(a.key+"="+long("1=x,10.0.0.0/8")), nil, Options{})
+		told := 0
+		for _, p := range svc.Problems {
+			told += len(p.Message)
+			if a.restricts && !a.long && len(svc.Ports) > 0 {
+				t.Errorf("%s is open", a.key)
+			}
+		}
+		if len(svc.Problems) != 1 || told > 2*maxWhy {
+			t.Errorf("%s: %d problems, of %d bytes", a.key, len(svc.Problems), told)
+		}
+	}
+	var ranges []string
+	for i := range 10_000 {
+		ranges = append(ranges, fmt.Sprintf("10.%d.%d.0/25", i>>8, i&255))
+	}
+	if svc := Translate(annotated("source-ranges="+strings.Join(ranges, ",")), nil, Options{}); len(svc.Sources.Allow()) != len(ranges) || len(svc.Problems) != 0 {
+		t.Errorf("a list of %d clients: %v", len(ranges), svc.Problems)
+	}
+	if svc := Translate(annotated("source-ranges="+strings.Repeat("x", 1<<17)), nil, Options{}); len(svc.Problems) != 1 || len(svc.Problems[0].Message) > 2*maxWhy {
+		t.Errorf("a bad value is told in whole: %d problems", len(svc.Problems))
+	}
+}

@@ -47,7 +47,7 @@ func (i *Informers) Problem(id sync.ServiceID, uid string, p sync.Problem) {
 	about := &corev1.ObjectReference{
 		APIVersion: "v1", Kind: kindService, Namespace: id.Namespace, Name: id.Name, UID: types.UID(uid),
 	}
-	(*tell)(about, eventReason(p.Reason), clip(p.Message))
+	(*tell)(about, eventReason(p.Reason), clip(p.Message, maxEventMessage))
 }
 
 // eventReason is the Reason of the Event for a problem.
@@ -75,13 +75,13 @@ func eventReason(r sync.Reason) string {
 	return "ServiceProblem"
 }
 
-// clip cuts a message that is too long.
-func clip(message string) string {
+// clip cuts a text of more than so many bytes.
+func clip(text string, most int) string {
 	const dots = "..."
-	if len(message) <= maxEventMessage {
-		return message
+	if len(text) <= most {
+		return text
 	}
-	return strings.ToValidUTF8(message[:maxEventMessage-len(dots)], "") + dots
+	return strings.ToValidUTF8(text[:most-len(dots)], "") + dots
 }
 
 // eventSink writes Events until its context ends, requests under way included.

@@ -170,10 +170,10 @@ func TestEachReasonHasANameOfItsOwnForEvents(t *testing.T) {
 }
 
 func TestLongMessageIsClipped(t *testing.T) {
-	if text := strings.Repeat("x", maxEventMessage); clip(text) != text {
+	if text := strings.Repeat("x", maxEventMessage); clip(text, maxEventMessage) != text {
 		t.Error("a message that is taken was changed")
 	}
-	text := clip(strings.Repeat("ä", maxEventMessage))
+	text := clip(strings.Repeat("ä", maxEventMessage), maxEventMessage)
 	if len(text) > maxEventMessage || !strings.HasSuffix(text, "ä...") {
 		t.Errorf("%d bytes that end in %q", len(text), text[len(text)-8:])
 	}
