@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
@@ -155,23 +153,6 @@ func TestWhatTheAgentCannotAnswerIsToldAsItSaysIt(t *testing.T) {
 	var answer portsJSON
 	if err := askAgent(t.Context(), dir, "/nothing", &answer); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("what it does not know: %v", err)
-	}
-}
-
-// The container of an agent may only read the state directory.
-func TestAnAgentWhoseSocketCannotBeMadeServesAllTheSame(t *testing.T) {
-	o := &options{stateDir: "/dev/null/nothing", healthz: "127.0.0.1:0"}
-	var told strings.Builder
-	log := funcr.New(func(_, args string) { told.WriteString(args) }, funcr.Options{})
-	endpoints, err := o.endpoints(t.Context(), log, "node1", sync.New(logr.Discard(), sync.Config{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range endpoints {
-		e.close()
-	}
-	if want := "its socket cannot be made"; !strings.Contains(told.String(), want) {
-		t.Errorf("the log says %q, not %q", told.String(), want)
 	}
 }
 
