@@ -265,7 +265,7 @@ func (r *rig) comes(t *testing.T, to netip.AddrPort) {
 // ports asks the running agent.
 func (r *rig) ports(t *testing.T, wantCode int) string {
 	t.Helper()
-	out, code, err := agent.Run(t.Context(), r.Node1, "ports", "--state-dir", r.state)
+	out, code, err := agent.Run(t.Context(), r.Node1, "ports")
 	if err != nil || code != wantCode {
 		t.Errorf("ports: %v, exit code %d, want %d\n%s", err, code, wantCode, out)
 	}

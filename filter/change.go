@@ -84,10 +84,23 @@ func (r Rules) Complete(c Change) Change {
 	if len(c.Sources) == 0 {
 		return c
 	}
-	after := Rules{Sources: maps.Clone(r.Sources)}
-	after.Commit(Change{Sources: c.Sources})
-	had, has := listsOf(r.Sources), listsOf(after.Sources)
-	c.Lists = &ListsChange{Add: missing(has, had), Del: missing(had, has)}
+	before, after := map[frontend.Key]*Sources{}, map[frontend.Key]*Sources{}
+	for _, s := range c.Sources {
+		before[s.Key], after[s.Key] = r.Sources[s.Key], s.Is
+	}
+	had, has := listsOf(before), listsOf(after)
+	gained := without(has, had)
+	lost := without(had, has)
+	for key, s := range r.Sources {
+		if len(gained)+len(lost) == 0 {
+			break // soon, where many frontends have the same list: there may be thousands
+		}
+		if _, changes := after[key]; !changes {
+			delete(gained, s.ID())
+			delete(lost, s.ID())
+		}
+	}
+	c.Lists = &ListsChange{Add: inOrder(gained), Del: inOrder(lost)}
 	return c
 }
 
@@ -102,13 +115,18 @@ func listsOf(sources map[frontend.Key]*Sources) map[string]*Sources {
 	return lists
 }
 
-// missing are those of lists that others lack, in the order of their IDs.
-func missing(lists, others map[string]*Sources) []*Sources {
+// without are those of lists that others lack.
+func without(lists, others map[string]*Sources) map[string]*Sources {
+	rest := maps.Clone(lists)
+	maps.DeleteFunc(rest, func(id string, _ *Sources) bool { return others[id] != nil })
+	return rest
+}
+
+// inOrder are lists in the order of their IDs.
+func inOrder(lists map[string]*Sources) []*Sources {
 	var list []*Sources
 	for _, id := range slices.Sorted(maps.Keys(lists)) {
-		if others[id] == nil {
-			list = append(list, lists[id])
-		}
+		list = append(list, lists[id])
 	}
 	return list
 }

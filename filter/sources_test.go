@@ -1,6 +1,7 @@
 package filter_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -348,5 +349,71 @@ func TestBothListsAdmitWhomEachAdmits(t *testing.T) {
 				t.Errorf("%q and %q: %q, want %q", c.a, c.b, got, c.want)
 			}
 		}
+	}
+}
+
+// Random changes of a few frontends and lists: what Complete says is what a look at everything says.
+func TestListsOfAChangeAreThoseThatComeAndGo(t *testing.T) {
+	lists := []*filter.Sources{nil, office(), filter.Nobody(), filter.NewSources(prefixes("192.0.2.0/24"), nil), filter.NewSources(nil, prefixes("192.0.2.0/24"))}
+	ids := func(r filter.Rules) map[string]bool {
+		all := map[string]bool{}
+		for _, s := range r.Sources {
+			all[s.ID()] = true
+		}
+		return all
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) *filter.Sources { return rapid.SampledFrom(lists).Draw(t, name) }
+		have := filter.Rules{Sources: map[frontend.Key]*filter.Sources{}}
+		var c filter.Change
+		for port := range uint16(6) {
+			key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30000+port)
+			was := draw("was")
+			if was != nil {
+				have.Sources[key] = was
+			}
+			if rapid.Bool().Draw(t, "changes") {
+				c.Sources = append(c.Sources, filter.SourcesChange{Key: key, Was: was, Is: draw("is")})
+			}
+		}
+		if len(c.Sources) == 0 {
+			return
+		}
+		c = have.Complete(c)
+		before := ids(have)
+		after := have.Clone()
+		after.Commit(c)
+		has := before
+		for _, s := range c.Lists.Add {
+			if has[s.ID()] {
+				t.Errorf("%q is made, and is there", s)
+			}
+			has[s.ID()] = true
+		}
+		for _, s := range c.Lists.Del {
+			delete(has, s.ID())
+		}
+		if diff := cmp.Diff(ids(after), has); diff != "" {
+			t.Errorf("lists (-needed +there):\n%s", diff)
+		}
+	})
+}
+
+// One change of one list beside so many frontends with lists of their own.
+func BenchmarkCompleteOneChange(b *testing.B) {
+	for _, n := range []int{10, 1000, 10_000} {
+		r := filter.Rules{Sources: map[frontend.Key]*filter.Sources{}}
+		key := func(i int) frontend.Key {
+			return frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, uint16(1+i))
+		}
+		for i := range n {
+			r.Sources[key(i)] = filter.NewSources([]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i)}), 24)}, nil)
+		}
+		c := filter.Change{Sources: []filter.SourcesChange{{Key: key(0), Was: r.Sources[key(0)], Is: filter.Nobody()}}}
+		b.Run(fmt.Sprintf("%d lists", n), func(b *testing.B) {
+			for b.Loop() {
+				r.Complete(c)
+			}
+		})
 	}
 }

@@ -19,6 +19,8 @@ import (
 type portsOptions struct {
 	planOptions
 	suggest int
+	// socket is that of the agent.
+	socket string
 }
 
 func newPorts() *cobra.Command {
@@ -29,7 +31,8 @@ func newPorts() *cobra.Command {
 	input.flags.StringVar(&o.nodeName, "node-name", "", "`name` of the node, as in its Node object; for --kubeconfig and --manifests")
 	input.flags.StringSliceVar(&o.nodeAddresses, "node-addresses", nil, "the addresses that the node has, a `list` of IFACE=ADDR/LEN (default: the InternalIP addresses of its Node object)")
 	input.flags.StringVar(&o.serviceProxyName, "service-proxy-name", "", "look only at Services whose label service.kubernetes.io/service-proxy-name has this `value`")
-	o.stateFlag(input.flags)
+	input.flags.StringVar(&o.socket, "agent-socket", socketName, "`name` of the socket on which the agent answers")
+	_ = input.flags.MarkHidden("agent-socket") // it is there: for tests, which have an agent of their own each
 	out := newGroup("Output")
 	out.flags.StringVarP(&o.output, "output", "o", "table", "`format`: table or json")
 	out.flags.IntVar(&o.suggest, "suggest", 0, "print this `number` of free ports of the static band instead, lowest first")
@@ -89,7 +92,7 @@ func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 func (o *portsOptions) answer(ctx context.Context, planned bool, stdin io.Reader, stderr io.Writer) (portsJSON, error) {
 	if !planned {
 		var answer portsJSON
-		return answer, askAgent(ctx, o.stateDir, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
+		return answer, askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
 	}
 	p, err := o.plan(ctx, stdin)
 	if err != nil {

@@ -101,7 +101,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
 		Listeners: listeners(ctx), Reserve: o.reserve,
 	})
-	endpoints, err := o.endpoints(ctx, node, reconciler, log)
+	endpoints, err := o.endpoints(ctx, log, node, reconciler)
 	if err != nil {
 		return err
 	}
@@ -196,9 +196,8 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 }
 
 // endpoints binds the HTTP endpoints, so that a port in use is known before anything is written. Without the local one, which
-// answers people, the node is served all the same: in a Pod that leaves the preparation to an init container --state-dir is
-// read-only.
-func (o *options) endpoints(ctx context.Context, node string, r *sync.Reconciler, log logr.Logger) ([]*listener, error) {
+// answers people, the node is served all the same.
+func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r *sync.Reconciler) ([]*listener, error) {
 	metrics, err := metricsHandler(r.Collector())
 	if err != nil {
 		return nil, err
@@ -212,11 +211,9 @@ func (o *options) endpoints(ctx context.Context, node string, r *sync.Reconciler
 		health.close()
 		return nil, err
 	}
-	all := []*listener{health, measures}
-	local, err := listenLocally(ctx, o.stateDir, socketHandler(node, r.Ask))
+	local, err := listenLocally(ctx, socketName, socketHandler(node, r.Ask))
 	if err != nil {
 		log.Info("Nobody can ask this agent with kube-ipvs ports: its socket cannot be made", "reason", err.Error())
-		return all, nil
 	}
-	return append(all, local), nil
+	return []*listener{health, measures, local}, nil
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -127,21 +125,5 @@ func TestEndpointAnswersUntilItsTimeIsOver(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("it still serves")
-	}
-}
-
-// The agent's container may have a read-only --state-dir.
-func TestNodeIsServedWhereNobodyCanAskTheAgent(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o := &options{healthz: "127.0.0.1:0", metrics: "127.0.0.1:0", stateDir: filepath.Join(file, "below")}
-	all, err := o.endpoints(t.Context(), "node1", sync.New(logr.Discard(), sync.Config{}), logr.Discard())
-	if err != nil || len(all) != 2 {
-		t.Errorf("%d endpoints, %v; want health and metrics", len(all), err)
-	}
-	for _, l := range all {
-		l.close()
 	}
 }

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +18,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-// socketName is that of the socket in the state directory on which the agent answers the other commands.
-const socketName = "agent.sock"
+// socketName is that of the abstract socket on which the agent answers the other commands.
+const socketName = "@kube-ipvs/agent"
 
 // maxSuggestions bounds one answer.
 const maxSuggestions = 65535
@@ -45,38 +43,60 @@ func socketHandler(node string, ask func(context.Context, func(*sync.State)) err
 	return mux
 }
 
-// listenLocally binds the agent's socket, for root alone. The caller holds the node's lock, so a socket that is there
-// belongs to an agent that has ended.
-func listenLocally(ctx context.Context, stateDir string, handler http.Handler) (*listener, error) {
-	path := filepath.Join(stateDir, socketName)
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--state-dir: %w", err)
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+// listenLocally binds a socket, for root and the agent's own user alone. An abstract one needs no directory that can be
+// written, which the agent's container has not, belongs to the network namespace, as the IPVS table does, and goes with
+// its process. It has no mode, so each caller is asked who he is.
+func listenLocally(ctx context.Context, name string, handler http.Handler) (*listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", name)
 	if err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
+		return nil, fmt.Errorf("socket %s: %w", name, err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		_ = l.Close()
-		return nil, fmt.Errorf("--state-dir: %w", err)
+	return &listener{Listener: privileged{l}, handler: handler}, nil
+}
+
+// privileged hangs up on everybody but root and the user of this process.
+type privileged struct{ net.Listener }
+
+// Accept is that of net.Listener.
+func (l privileged) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if uid, err := peer(c); err == nil && (uid == 0 || int(uid) == os.Geteuid()) {
+			return c, nil
+		}
+		_ = c.Close()
 	}
-	return &listener{Listener: l, handler: handler}, nil
+}
+
+// peer is the user at the other end.
+func peer(c net.Conn) (uid uint32, err error) {
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var credentials *unix.Ucred
+	controlErr := raw.Control(func(fd uintptr) {
+		credentials, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(controlErr, err); err != nil {
+		return 0, err
+	}
+	return credentials.Uid, nil
 }
 
 // askTimeout bounds a question: the agent may be in the middle of a long pass.
 const askTimeout = 30 * time.Second
 
 // askAgent puts a question to the agent that runs on this node.
-func askAgent(ctx context.Context, stateDir, question string, answer any) error {
+func askAgent(ctx context.Context, socket, question string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	path := filepath.Join(stateDir, socketName)
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 		DisableKeepAlives: true,
 	}}
@@ -86,10 +106,10 @@ func askAgent(ctx context.Context, stateDir, question string, answer any) error 
 	}
 	response, err := client.Do(request)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("no agent answers at %s: is one running on this node, with this --state-dir? --kubeconfig and --manifests do without one", path)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the agent answers root alone: %w", err)
+	case errors.Is(err, unix.ECONNREFUSED):
+		return errors.New("no agent answers in this network namespace: is one running on this node? --kubeconfig and --manifests do without one")
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return errors.New("the agent hung up: it answers root alone")
 	case err != nil:
 		return fmt.Errorf("ask the agent: %w", err)
 	}

@@ -5,16 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -23,25 +25,16 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-// shortDir is a directory whose path a socket may have: at most 107 bytes.
-func shortDir(t *testing.T) string {
+// ownSocket is the name of a socket that no other test has.
+func ownSocket(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return filepath.Join(dir, "state")
+	return fmt.Sprintf("@kube-ipvs/test/%d/%s", os.Getpid(), t.Name())
 }
 
 // answering runs the socket of an agent until the test ends.
-func answering(t *testing.T, dir string, handler http.Handler) {
+func answering(t *testing.T, socket string, handler http.Handler) {
 	t.Helper()
-	l, err := listenLocally(t.Context(), dir, handler)
+	l, err := listenLocally(t.Context(), socket, handler)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +67,8 @@ func state() *sync.State {
 func askState(_ context.Context, f func(*sync.State)) error { f(state()); return nil }
 
 func TestPortsAsksTheAgentWhereNoSourceIsGiven(t *testing.T) {
-	dir := shortDir(t)
-	answering(t, dir, socketHandler("node1", askState))
+	socket := ownSocket(t)
+	answering(t, socket, socketHandler("node1", askState))
 	want := `Node node1
   static  band 30000-30085: 1 of 86 ports taken (1.1 %)
   dynamic band 30086-32767: 0 of 2682 ports taken (0.0 %)
@@ -83,85 +76,107 @@ func TestPortsAsksTheAgentWhereNoSourceIsGiven(t *testing.T) {
 PORT        KIND        BAND     SERVICE       ADDRESSES   ALSO THERE
 30000/tcp   node port   static   default/web   10.1.0.10   nginx (process 7) listens there
 `
-	stdout, stderr, code := kubeIPVS(t, "", "ports", "--state-dir", dir)
+	stdout, stderr, code := kubeIPVS(t, "", "ports", "--agent-socket", socket)
 	if diff := cmp.Diff(want, stdout); diff != "" || stderr != "" || code != 2 {
 		t.Errorf("exit code %d, error %q (-want +got):\n%s", code, stderr, diff)
 	}
-	stdout, stderr, code = kubeIPVS(t, "", "ports", "--state-dir", dir, "--suggest", "2")
+	stdout, stderr, code = kubeIPVS(t, "", "ports", "--agent-socket", socket, "--suggest", "2")
 	if stdout != "30001\n30002\n" || stderr != "" || code != 0 {
 		t.Errorf("--suggest: exit code %d, %q, error %q", code, stdout, stderr)
 	}
 }
 
-func TestTheAgentsSocketIsForRootAlone(t *testing.T) {
-	dir := shortDir(t)
-	answering(t, dir, socketHandler("node1", askState))
-	info, err := os.Stat(filepath.Join(dir, "agent.sock"))
-	if err != nil {
-		t.Fatal(err)
+func TestTheAgentsSocketIsForRootAndItsOwnUserAlone(t *testing.T) {
+	if os.Geteuid() != 0 {
+		socket := ownSocket(t)
+		answering(t, socket, socketHandler("node1", askState))
+		if err := askAgent(t.Context(), socket, "/ports", new(portsJSON)); err != nil {
+			t.Errorf("its own user: %v", err)
+		}
+		return // nobody else can be played
 	}
-	if info.Mode() != os.ModeSocket|0o600 {
-		t.Errorf("its mode is %v", info.Mode())
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("that of its directory is %v, %v", info.Mode(), err)
-	}
-}
-
-func TestASocketThatAnAgentLeftIsReplaced(t *testing.T) {
-	dir := shortDir(t)
-	left, err := listenLocally(t.Context(), dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	left.Listener.(*net.UnixListener).SetUnlinkOnClose(false)
-	left.close()
-	if _, err := os.Stat(filepath.Join(dir, socketName)); err != nil {
-		t.Fatal("nothing was left: ", err)
-	}
-	answering(t, dir, socketHandler("node1", askState))
-	if _, stderr, code := kubeIPVS(t, "", "ports", "--state-dir", dir); code != 2 {
-		t.Errorf("exit code %d, %s", code, stderr)
-	}
-}
-
-func TestWithoutAnAgentPortsSaysWhatDoesWithoutOne(t *testing.T) {
-	none, left := shortDir(t), shortDir(t)
-	l, err := listenLocally(t.Context(), left, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Listener.(*net.UnixListener).SetUnlinkOnClose(false)
-	l.close()
-	for name, dir := range map[string]string{"there was none": none, "it crashed": left} {
-		stdout, stderr, code := kubeIPVS(t, "", "ports", "--state-dir", dir)
-		want := fmt.Sprintf("no agent answers at %s/agent.sock: is one running on this node, with this --state-dir? --kubeconfig and --manifests do without one", dir)
-		if code != 1 || stdout != "" || !strings.Contains(stderr, want) {
-			t.Errorf("%s: exit code %d, output %q, error\n%s\nwant\n%s", name, code, stdout, stderr, want)
+	socket := ownSocket(t)
+	answering(t, socket, socketHandler("node1", askState))
+	for uid, want := range map[uint32]bool{0: true, 65534: false} {
+		if got := heard(t, socket, uid); got != want {
+			t.Errorf("user %d is answered: %v, want %v", uid, got, want)
 		}
 	}
 }
 
+// heard reports whether a user is answered. The user is that of one thread, which ends with it.
+func heard(t *testing.T, socket string, uid uint32) bool {
+	t.Helper()
+	answered := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread is of no use to others any more
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
+			t.Errorf("become user %d: %v", uid, errno)
+		}
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
+			t.Error(err)
+		}
+		_, _ = unix.Write(fd, []byte("GET /ports HTTP/1.0\r\n\r\n"))
+		n, _ := unix.Read(fd, make([]byte, 16))
+		answered <- n > 0
+	}()
+	return <-answered
+}
+
+func TestWithoutAnAgentPortsSaysWhatDoesWithoutOne(t *testing.T) {
+	stdout, stderr, code := kubeIPVS(t, "", "ports", "--agent-socket", ownSocket(t))
+	want := "no agent answers in this network namespace: is one running on this node? --kubeconfig and --manifests do without one"
+	if code != 1 || stdout != "" || !strings.Contains(stderr, want) {
+		t.Errorf("exit code %d, output %q, error\n%s\nwant\n%s", code, stdout, stderr, want)
+	}
+}
+
 func TestWhatTheAgentCannotAnswerIsToldAsItSaysIt(t *testing.T) {
-	dir := shortDir(t)
+	socket := ownSocket(t)
 	handler := socketHandler("node1", func(context.Context, func(*sync.State)) error { return errors.New("it has not read anything yet") })
-	answering(t, dir, handler)
-	_, stderr, code := kubeIPVS(t, "", "ports", "--state-dir", dir)
+	answering(t, socket, handler)
+	_, stderr, code := kubeIPVS(t, "", "ports", "--agent-socket", socket)
 	if want := "503 Service Unavailable: it has not read anything yet"; code != 1 || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
 	}
 	var answer portsJSON
-	if err := askAgent(t.Context(), dir, "/nothing", &answer); err == nil || !strings.Contains(err.Error(), "404") {
+	if err := askAgent(t.Context(), socket, "/nothing", &answer); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("what it does not know: %v", err)
 	}
 }
 
+func TestAnAgentWhoseSocketIsTakenServesAllTheSame(t *testing.T) {
+	taken, err := listenLocally(t.Context(), socketName, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.close()
+	o := &options{healthz: "127.0.0.1:0"}
+	var told strings.Builder
+	log := funcr.New(func(_, args string) { told.WriteString(args) }, funcr.Options{})
+	endpoints, err := o.endpoints(t.Context(), log, "node1", sync.New(logr.Discard(), sync.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range endpoints {
+		e.close()
+	}
+	if want := "its socket cannot be made"; !strings.Contains(told.String(), want) {
+		t.Errorf("the log says %q, not %q", told.String(), want)
+	}
+}
+
 func TestAQuestionEndsWithItsContext(t *testing.T) {
-	dir := shortDir(t)
-	answering(t, dir, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	socket := ownSocket(t)
+	answering(t, socket, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := askAgent(ctx, dir, "/ports", new(portsJSON)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := askAgent(ctx, socket, "/ports", new(portsJSON)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
