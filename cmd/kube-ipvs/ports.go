@@ -80,15 +80,16 @@ func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	answer, err := o.answer(ctx, planned, stdin)
+	answer, err := o.answer(ctx, planned, stdin, stderr)
 	if err != nil {
 		return err
 	}
 	return answer.print(o, stdout, stderr)
 }
 
-// answer is what the agent says, or what a plan comes to.
-func (o *portsOptions) answer(ctx context.Context, planned bool, stdin io.Reader) (portsJSON, error) {
+// answer is what the agent says, or what a plan comes to. What is wrong with the objects of a plan is told, as plan does, since
+// ports may be missing because of it; an agent has it in its log.
+func (o *portsOptions) answer(ctx context.Context, planned bool, stdin io.Reader, stderr io.Writer) (portsJSON, error) {
 	if !planned {
 		var answer portsJSON
 		return answer, askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
@@ -96,6 +97,11 @@ func (o *portsOptions) answer(ctx context.Context, planned bool, stdin io.Reader
 	p, err := o.plan(ctx, stdin)
 	if err != nil {
 		return portsJSON{}, err
+	}
+	for _, problem := range p.problems {
+		if problem.Reason != sync.Conflict { // those are in the answer
+			fmt.Fprintln(stderr, problem)
+		}
 	}
 	return portsToJSON(p.node, p.state.ViewPorts(), o.suggest), nil
 }
