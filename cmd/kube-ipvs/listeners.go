@@ -69,7 +69,7 @@ func (o *options) reserve(claimed *allocator.Ports) error {
 	ranges := wanted.Ranges()
 	list := make([]frontend.PortRange, len(ranges))
 	for i, r := range ranges {
-		list[i] = frontend.PortRange{First: r.First, Last: r.Last}
+		list[i] = portRange(r)
 	}
 	_, err := host.ReservedPorts{StateDir: o.stateDir}.Set(list)
 	if err != nil {
@@ -77,6 +77,9 @@ func (o *options) reserve(claimed *allocator.Ports) error {
 	}
 	return nil
 }
+
+// portRange is a range as it is called where nothing is given out.
+func portRange(r allocator.Range) frontend.PortRange { return frontend.PortRange(r) }
 
 // rangeToReserve is the API server's range, unless that would leave programs fewer than half of the ports that they are
 // given from: then only what is claimed is reserved.
@@ -98,7 +101,7 @@ func (o *options) overlap() string {
 	if err != nil {
 		return ""
 	}
-	common, overlap := ephemeral.Overlap(frontend.PortRange{First: o.nodePorts.First, Last: o.nodePorts.Last})
+	common, overlap := ephemeral.Overlap(portRange(o.nodePorts))
 	if !overlap {
 		return ""
 	}
