@@ -30,6 +30,7 @@ const (
 	annotationLowerThreshold = annotationPrefix + "lower-threshold"
 	annotationAffinityPrefix = annotationPrefix + "affinity-prefix"
 	annotationExtraPorts     = annotationPrefix + "extra-ports"
+	annotationSlowStart      = annotationPrefix + "slow-start"
 )
 
 // annotation is one that Services may carry.
@@ -127,7 +128,7 @@ func annotations() []annotation {
 			meaning: "an endpoint that has reached its upper threshold gets connections again once it has fewer than this",
 		},
 		{
-			key: annotationPrefix + "slow-start", read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
+			key: annotationSlowStart, read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
 			values:  "a duration from 1s to 1h",
 			example: "30s",
 			meaning: "an endpoint that is new beside others gets its weight in ten steps over this time. It counts with wrr, wlc, sed and nq, whose weights are multiplied by ten for it",
@@ -250,8 +251,8 @@ func (w *wanted) checkTogether(svc *corev1.Service, r *report) {
 		w.withdraw(annotationLowerThreshold, fmt.Sprintf("%d is above the upper threshold %d; three quarters of that are used, as the kernel has it", lower, upper), r)
 	}
 	if most := w.weights.most(); w.slowStart > 0 && most > maxSlowStartWeight {
-		w.weights = nil
-		w.withdraw(annotationWeights, fmt.Sprintf("weight %d is above %d, which is the most with slow-start; all endpoints have weight 1", most, maxSlowStartWeight), r)
+		w.slowStart = 0 // weights may be a maintenance, and it would end without a word
+		w.withdraw(annotationSlowStart, fmt.Sprintf("weight %d is above %d, which is the most with slow-start; new endpoints get their whole weight at once", most, maxSlowStartWeight), r)
 	}
 }
 

@@ -336,9 +336,9 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 		{
 			"weights that leave no room for the steps of slow start",
 			[]string{"slow-start=30s", "weights=node:node-a=0,zone:west=6554"},
-			"slow start 30s",
-			[]string{"weights:  | weight 6554 is above 6553, which is the most with slow-start; all endpoints have weight 1", "slow-start: 30s"},
-			[]string{"annotation kube-ipvs.io/weights: weight 6554 is above 6553, which is the most with slow-start; all endpoints have weight 1"},
+			"maintenance weight 6554",
+			[]string{"weights: node:node-a=0,zone:west=6554", "slow-start:  | weight 6554 is above 6553, which is the most with slow-start; new endpoints get their whole weight at once"},
+			[]string{"annotation kube-ipvs.io/slow-start: weight 6554 is above 6553, which is the most with slow-start; new endpoints get their whole weight at once"},
 		},
 		{
 			"what later versions read",
