@@ -200,7 +200,9 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 	w.checkTogether(svc, r)
 	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
 		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(knownAnnotations(), name) {
-			w.closed = unknown(name, r) || w.closed
+			restricts, why := unknown(name, r)
+			w.closed = w.closed || restricts
+			w.settings = append(w.settings, sync.Setting{Name: printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: printable(why)})
 		}
 	}
 	return w
@@ -266,21 +268,22 @@ func (w *wanted) withdraw(key, why string, r *report) {
 	}
 }
 
-// unknown reports an annotation that does not exist, and whether it was probably meant to be a restriction.
-func unknown(name string, r *report) (restricts bool) {
+// unknown reports an annotation that does not exist, whether it was probably meant to be a restriction, and why it is not
+// in force.
+func unknown(name string, r *report) (restricts bool, why string) {
 	switch meant := probablyMeant(name); {
 	case slices.Contains(restrictions(), meant):
 		r.skipped("unknown annotation %s is taken for %s, which restricts who reaches the Service; "+
 			"no node port of it is served until the annotation is spelt right or removed",
 			annotationPrefix+name, annotationPrefix+meant)
-		return true
+		return true, "unknown; taken for " + annotationPrefix + meant + ", so the Service is not served"
 	case meant != "":
 		r.invalid("unknown annotation %s has no effect; did you mean %s?", annotationPrefix+name, annotationPrefix+meant)
-	default:
-		r.invalid("unknown annotation %s has no effect; known are %s",
-			annotationPrefix+name, strings.Join(knownAnnotations(), ", "))
+		return false, "unknown; did you mean " + annotationPrefix + meant + "?"
 	}
-	return false
+	r.invalid("unknown annotation %s has no effect; known are %s",
+		annotationPrefix+name, strings.Join(knownAnnotations(), ", "))
+	return false, "unknown"
 }
 
 // isRead reports whether an annotation is looked at, known or not.

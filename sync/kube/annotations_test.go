@@ -351,8 +351,32 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			"a restriction that is misspelt, beside one that is not",
 			[]string{"source-range=10.0.0.0/8", "networks=internal"},
 			"closed",
-			[]string{"networks: 10.0.0.0/8,iface:eth1"},
+			[]string{"networks: 10.0.0.0/8,iface:eth1", "source-range:  | unknown; taken for kube-ipvs.io/source-ranges, so the Service is not served"},
 			[]string{"skipped: unknown annotation kube-ipvs.io/source-range is taken for kube-ipvs.io/source-ranges, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
+		},
+		{
+			"a restriction in capitals",
+			[]string{"NETWORKS=internal"},
+			"closed",
+			[]string{"NETWORKS:  | unknown; taken for kube-ipvs.io/networks, so the Service is not served"},
+			[]string{"skipped: unknown annotation kube-ipvs.io/NETWORKS is taken for kube-ipvs.io/networks, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
+		},
+		{
+			"what is the opposite of deny-source-ranges",
+			[]string{"allow-source-ranges=10.0.0.0/8"},
+			"closed",
+			[]string{"allow-source-ranges:  | unknown; taken for kube-ipvs.io/source-ranges, so the Service is not served"},
+			[]string{"skipped: unknown annotation kube-ipvs.io/allow-source-ranges is taken for kube-ipvs.io/source-ranges, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
+		},
+		{
+			"what restricts nobody",
+			[]string{"schedular=rr", "colour=red"},
+			"",
+			[]string{"colour:  | unknown", "schedular:  | unknown; did you mean kube-ipvs.io/scheduler?"},
+			[]string{
+				"unknown annotation kube-ipvs.io/colour has no effect; known are " + strings.Join(knownAnnotations(), ", "),
+				"unknown annotation kube-ipvs.io/schedular has no effect; did you mean kube-ipvs.io/scheduler?",
+			},
 		},
 		{
 			"one restriction that can be read does not open what another closes",
