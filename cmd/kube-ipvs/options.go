@@ -63,6 +63,7 @@ type options struct {
 	named       nodeaddr.Networks
 	nodePorts   allocator.Range
 	extra       *allocator.Ports
+	protected   *allocator.Ports
 	podNetworks []netip.Prefix
 }
 
@@ -123,11 +124,14 @@ func (o *options) ipvsFlags() group {
 	return g
 }
 
+// Where run listens unless it is told otherwise.
+const defaultHealthz, defaultMetrics = "0.0.0.0:10356", "127.0.0.1:10349"
+
 // servingFlags are about the agent itself.
 func (o *options) servingFlags() group {
 	g := newGroup("Health, metrics and state")
-	g.flags.StringVar(&o.healthz, "healthz-bind-address", "0.0.0.0:10356", "`address:port` of /healthz, /livez and /readyz; empty switches them off")
-	g.flags.StringVar(&o.metrics, "metrics-bind-address", "127.0.0.1:10349", "`address:port` of /metrics; empty switches it off")
+	g.flags.StringVar(&o.healthz, "healthz-bind-address", defaultHealthz, "`address:port` of /healthz, /livez and /readyz; empty switches them off")
+	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics; empty switches it off")
 	o.stateFlag(g.flags)
 	return g
 }
@@ -229,6 +233,7 @@ func (o *options) translation(node string) kube.Options {
 		AllowedSchedulers: o.allowedSchedulers,
 		Networks:          o.named,
 		ExtraPorts:        o.extra,
+		Protected:         o.protected,
 		SpecSourceRanges:  o.sourceRanges == rangesFromSpec,
 	}
 }

@@ -114,7 +114,8 @@ func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
 	want := kube.Options{
 		NodeName: "node1", NodeNeeded: true, ServiceProxyName: "ours", AllowedSchedulers: []string{"sh"},
 		Networks: nodeaddr.Networks{"dmz": dmz}, SpecSourceRanges: true,
-		ExtraPorts: ports(20, 21, 23, 443), // neither SSH nor the agent's own
+		ExtraPorts: ports(20, 21, 22, 23, 443, 10356),
+		Protected:  ports(append(protectedPorts(), 10349, 10356)...), // the agent's own
 	}
 	if diff := cmp.Diff(want, o.translation("node1")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -28,6 +28,7 @@ const exitSkipped exit = 2
 
 func newPlan() *cobra.Command {
 	o := &planOptions{}
+	o.healthz, o.metrics = defaultHealthz, defaultMetrics // which it has no flags for: those ports are run's all the same
 	input := newGroup("Input")
 	input.flags.StringVar(&o.manifests, "manifests", "", "`file` or directory with Service, EndpointSlice and Node objects (YAML or JSON; - is standard input)")
 	input.flags.StringVar(&o.nodeName, "node-name", "", "`name` of the node to plan for, as in its Node object")

@@ -23,6 +23,7 @@ type portsOptions struct {
 
 func newPorts() *cobra.Command {
 	o := &portsOptions{}
+	o.healthz, o.metrics = defaultHealthz, defaultMetrics // which it has no flags for: those ports are run's all the same
 	input := newGroup("Input")
 	input.flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` with the address and credentials of an API server to read; without it, and without --manifests, the agent that runs on this node is asked")
 	input.flags.StringVar(&o.manifests, "manifests", "", "`file` or directory with Service and Node objects (YAML or JSON; - is standard input)")

@@ -268,6 +268,18 @@ func (w *wanted) withdraw(key, why string, r *report) {
 	}
 }
 
+// inForce says that less of an annotation is in force than could be read, if there is a reason for it.
+func (w *wanted) inForce(key, text string, reasons []string) {
+	for i, s := range w.settings {
+		if s.Name == key && len(reasons) > 0 {
+			if s.Why != "" {
+				reasons = append([]string{s.Why}, reasons...)
+			}
+			w.settings[i].InForce, w.settings[i].Why = printable(text), printable(clip(strings.Join(reasons, "; "), maxWhy))
+		}
+	}
+}
+
 // unknown reports an annotation that does not exist, whether it was probably meant to be a restriction, and why it is not
 // in force.
 func unknown(name string, r *report) (restricts bool, why string) {
