@@ -63,8 +63,12 @@ type SettingsView struct {
 func (s *State) ViewSettings() []SettingsView {
 	var views []SettingsView
 	for _, id := range slices.SortedFunc(maps.Keys(s.services), ServiceID.Compare) {
-		settings := slices.Clone(s.services[id].Settings)
+		svc := s.services[id]
+		settings := slices.Clone(svc.Settings)
 		for i, chosen := range settings {
+			if len(svc.Ports) > 0 { // which all have one scheduler
+				settings[i] = chosen.under(svc, s.schedulerOf(svc.Ports[0]))
+			}
 			if _, refused := s.refused[chosen.Scheduler]; refused {
 				settings[i].InForce, settings[i].Why = s.Scheduler, fmt.Sprintf("this node's kernel has no scheduler %q", chosen.Scheduler)
 			}

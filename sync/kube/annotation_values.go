@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -45,7 +46,7 @@ func readNetworks(value string, o Options, w *wanted) (string, error) {
 	if names := o.Networks.Names(); len(names) > 0 {
 		defined = strings.Join(names, ", ")
 	}
-	return spec.String(), noteError(fmt.Sprintf("%s selects nothing: it is not defined on this node (--network defines %s); for an interface write iface:NAME",
+	return cmp.Or(spec.String(), "selects nothing"), noteError(fmt.Sprintf("%s selects nothing: it is not defined on this node (--network defines %s); for an interface write iface:NAME",
 		strings.Join(undefined, ", "), defined))
 }
 

@@ -45,6 +45,8 @@ type annotation struct {
 	restricts bool
 	// chooses: it is the scheduler.
 	chooses bool
+	// aspect is what the scheduler may make nothing of.
+	aspect sync.Aspect
 	// long: it may have more than maxValue bytes.
 	long bool
 	// insteadOf is the annotation of ours that makes this one go unread.
@@ -104,13 +106,13 @@ func annotations() []annotation {
 			meaning: "the scheduler of the Service's virtual servers. One that the node's kernel lacks falls back to `--ipvs-scheduler`, with an Event. A change loses new connections for a moment",
 		},
 		{
-			key: annotationSchedulerFlags, read: readSchedulerFlags, otherwise: "the scheduler's defaults are used",
+			key: annotationSchedulerFlags, aspect: sync.OfFlags, read: readSchedulerFlags, otherwise: "the scheduler's defaults are used",
 			values:  "`sh-port`, `sh-fallback`, `sh-no-fallback`, `mh-port`, `mh-fallback`, `mh-no-fallback`; separated by commas",
 			example: "mh-port",
 			meaning: "`sh` and `mh` choose by the client's address, with `-port` by its port too. They fall back to another real server where the chosen one takes no new connection; `-no-fallback` refuses those clients, also while real servers are drained",
 		},
 		{
-			key: annotationWeights, read: readWeights, otherwise: "all endpoints have weight 1",
+			key: annotationWeights, aspect: sync.OfWeights, read: readWeights, otherwise: "all endpoints have weight 1",
 			values:  "`zone:NAME=WEIGHT`, `node:NAME=WEIGHT`, `label:KEY=WEIGHT`, `label:KEY=VALUE=WEIGHT`, `*=WEIGHT`; separated by commas, WEIGHT from 0 to 65535",
 			example: "node:worker-7=0,zone:eu-1a=3",
 			meaning: "the weight of an endpoint is that of the first entry that fits its zone, its node or a label of its node; 1 where none fits. With 0 it gets no new connection and keeps those it has. Other weights count with wrr, wlc, lblc, lblcr, sed, nq, sh, mh, fo, ovf and twos",
@@ -128,7 +130,7 @@ func annotations() []annotation {
 			meaning: "an endpoint that has reached its upper threshold gets connections again once it has fewer than this",
 		},
 		{
-			key: annotationSlowStart, read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
+			key: annotationSlowStart, aspect: sync.OfSlowStart, read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
 			values:  "a duration from 1s to 1h",
 			example: "30s",
 			meaning: "an endpoint that is new beside others gets its weight in ten steps over this time. It counts with wrr, wlc, sed and nq, whose weights are multiplied by ten for it",
@@ -140,7 +142,7 @@ func annotations() []annotation {
 			meaning: "clients of one network count as one for `sessionAffinity: ClientIP`",
 		},
 		{
-			key: annotationPrefix + "one-packet", read: readOnePacket, otherwise: "a sender's datagrams stay together",
+			key: annotationPrefix + "one-packet", aspect: sync.OfOnePacket, read: readOnePacket, otherwise: "a sender's datagrams stay together",
 			values:  "`true` or `false`",
 			example: "true",
 			meaning: "each UDP datagram is scheduled by itself: for senders that wait for no answer and keep their source port, such as syslog. For `externalTrafficPolicy: Local` with rr or wrr and without session affinity; answers do not come back from the node's address",
@@ -159,7 +161,7 @@ func annotations() []annotation {
 			meaning: "as `kube-ipvs.io/scheduler`, for Services that kube-router served",
 		},
 		{
-			key: kubeRouterPrefix + "schedflags", insteadOf: annotationSchedulerFlags, read: readKubeRouterFlags, otherwise: "the scheduler's defaults are used",
+			key: kubeRouterPrefix + "schedflags", aspect: sync.OfFlags, insteadOf: annotationSchedulerFlags, read: readKubeRouterFlags, otherwise: "the scheduler's defaults are used",
 			values:  "`flag-1`, `flag-2`, `flag-3`; separated by commas",
 			example: "flag-1,flag-2",
 			meaning: "as kube-router reads it, which is for `mh` alone: `flag-2` is `mh-port`; `flag-1` is `mh-fallback`, which is on anyway; `flag-3` means nothing",
@@ -180,7 +182,7 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		if !there {
 			continue
 		}
-		setting := sync.Setting{Name: a.key, Written: value}
+		setting := sync.Setting{Name: a.key, Written: value, Aspect: a.aspect}
 		_, instead := svc.Annotations[a.insteadOf]
 		switch {
 		case a.read == nil:

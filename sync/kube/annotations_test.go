@@ -303,7 +303,7 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			"none but one that is not defined here",
 			[]string{"networks=storage"},
 			"networks []",
-			[]string{"networks:  | storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
+			[]string{"networks: selects nothing | storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 		},
 		{
@@ -416,7 +416,7 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			"",
 			[]string{"networks=internal"},
 			"networks []",
-			[]string{"networks:  | internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
+			[]string{"networks: selects nothing | internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
 		}.check(t, testOptions())
 	})
