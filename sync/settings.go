@@ -80,7 +80,7 @@ func (s Setting) under(svc Service, scheduler string) Setting {
 	case s.Aspect == OfOnePacket && svc.Ports[0].OnePacket && !slices.ContainsFunc(svc.Ports, of):
 		s.InForce, s.Why = "", "it has no effect without a UDP port"
 	case why != "":
-		s.Why = what + " no effect " + why
+		s.Why = strings.TrimPrefix(s.Why+"; "+what+" no effect "+why, "; ")
 		if s.Aspect != OfWeights || !slices.ContainsFunc(svc.Ports, maintained) { // 0 counts with every scheduler
 			s.InForce = ""
 		}

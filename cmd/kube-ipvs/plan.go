@@ -89,6 +89,9 @@ func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr i
 	if err := printer(stdout, p); err != nil {
 		return err
 	}
+	if o.output == "ipvsadm" {
+		printNotInSave(stderr, p.state)
+	}
 	if skipped {
 		return exitSkipped
 	}

@@ -40,13 +40,13 @@ func readNetworks(value string, o Options, w *wanted) (string, error) {
 	}
 	w.networks = &spec
 	if len(undefined) == 0 {
-		return spec.String(), nil
+		return shortList(spec.String()), nil
 	}
 	defined := "none"
 	if names := o.Networks.Names(); len(names) > 0 {
 		defined = strings.Join(names, ", ")
 	}
-	return cmp.Or(spec.String(), "selects nothing"), noteError(fmt.Sprintf("%s selects nothing: it is not defined on this node (--network defines %s); for an interface write iface:NAME",
+	return cmp.Or(shortList(spec.String()), "selects nothing"), noteError(fmt.Sprintf("%s selects nothing: it is not defined on this node (--network defines %s); for an interface write iface:NAME",
 		strings.Join(undefined, ", "), defined))
 }
 
@@ -103,8 +103,17 @@ func ranges(texts []string) ([]netip.Prefix, error) {
 	return filter.NormalPrefixes(list), nil
 }
 
-// shownRanges is how many ranges are listed to people: there may be thousands.
+// shownRanges is how many ranges, and entries of other lists, are listed to people: there may be thousands.
 const shownRanges = 16
+
+// shortList is a list as it is shown to people.
+func shortList(text string) string {
+	entries := strings.Split(text, ",")
+	if len(entries) <= shownRanges {
+		return text
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(entries[:shownRanges], ","), len(entries)-shownRanges)
+}
 
 func rangesText(list []netip.Prefix) string {
 	var b strings.Builder

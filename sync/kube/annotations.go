@@ -199,6 +199,9 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		}
 		w.settings = append(w.settings, setting)
 	}
+	if w.weights.byLabel() && len(o.NodeLabels) == 0 { // for people who plan: an agent gets the labels a moment later
+		w.inForce(annotationWeights, shortList(w.weights.String()), []string{"no label of any Node is known here, so no entry by label fits"})
+	}
 	w.checkTogether(svc, r)
 	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
 		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(knownAnnotations(), name) {

@@ -3,6 +3,7 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -41,7 +42,7 @@ func readWeights(value string, _ Options, w *wanted) (string, error) {
 		list = append(list, entry)
 	}
 	w.weights = list
-	return list.String(), nil
+	return shortList(list.String()), nil
 }
 
 func parseWeight(text string) (weightOf, error) {
@@ -119,4 +120,9 @@ func (w weights) most() uint16 {
 		most = max(most, e.weight)
 	}
 	return most
+}
+
+// byLabel reports whether an entry looks at labels of nodes.
+func (w weights) byLabel() bool {
+	return slices.ContainsFunc(w, func(e weightOf) bool { return e.kind == weightOfLabel })
 }
