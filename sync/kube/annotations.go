@@ -224,7 +224,7 @@ const maxWhy = 512
 func (a annotation) take(value string, o Options, w *wanted, r *report) (inForce, why string) {
 	err := fmt.Errorf("it has %d bytes, and at most %d are read", len(value), maxValue)
 	if a.long || len(value) <= maxValue {
-		inForce, err = a.read(value, o, w)
+		inForce, err = a.read(strings.TrimSpace(value), o, w)
 	}
 	if err == nil {
 		return inForce, ""

@@ -23,8 +23,12 @@ type extraPort struct {
 func (e extraPort) String() string { return fmt.Sprintf("%d=%s", e.port, e.of) }
 
 func readExtraPorts(value string, o Options, w *wanted) (string, error) {
+	texts, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var list []extraPort
-	for _, text := range parts(value) {
+	for _, text := range texts {
 		number, of, ok := strings.Cut(text, "=")
 		port, err := strconv.ParseUint(number, 10, 16)
 		switch {

@@ -76,7 +76,7 @@ func TestExtraPorts(t *testing.T) {
 		{"one number for two protocols", "80=http,80=dns-udp", nil, "80/tcp=http 80/udp=dns-udp", nil},
 		{"zeros in front", "0443=https", nil, "443/tcp=https", nil},
 		{"empty", "", nil, "", []string{bad("")}},
-		{"a comma too many", "443=https,", nil, "", []string{bad("")}},
+		{"a comma too many", "443=https,", nil, "", []string{note + "a comma too many: an entry is empty; no extra port is opened"}},
 		{"no name", "443", nil, "", []string{bad("443")}},
 		{"an empty name", "443=", nil, "", []string{bad("443=")}},
 		{"no number", "https=443", nil, "", []string{bad("https=443")}},

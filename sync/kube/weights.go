@@ -33,8 +33,12 @@ const (
 const labelMark = string(weightOfLabel) + ":"
 
 func readWeights(value string, _ Options, w *wanted) (string, error) {
+	texts, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var list weights
-	for _, text := range parts(value) {
+	for _, text := range texts {
 		entry, err := parseWeight(text)
 		if err != nil {
 			return "", fmt.Errorf("%q: %w", text, err)
