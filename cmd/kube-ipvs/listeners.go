@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 
@@ -13,10 +12,10 @@ import (
 
 // listeners finds the programs of this node, the agent itself left out, that listen on claimed ports. Who holds a socket
 // is looked up once: it takes a walk through /proc.
-func listeners(ctx context.Context) func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
+func listeners(list func() ([]host.Listener, error)) func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
 	known := map[uint32]host.Process{}
 	return func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
-		all, err := host.Listeners(ctx)
+		all, err := list()
 		if err != nil {
 			return nil, err
 		}
@@ -72,10 +71,14 @@ func (o *options) reserve(claimed *allocator.Ports) error {
 		list[i] = portRange(r)
 	}
 	_, err := host.ReservedPorts{StateDir: o.stateDir}.Set(list)
-	if err != nil {
+	switch text := o.overlap(); {
+	case err == nil:
+		return nil
+	case text == "":
 		return o.explainReadOnly(err)
+	default:
+		return fmt.Errorf("%w; %s", o.explainReadOnly(err), text)
 	}
-	return nil
 }
 
 // portRange is a range as it is called where nothing is given out.
@@ -95,15 +98,32 @@ func (o *options) rangeToReserve() allocator.Range {
 	return o.nodePorts
 }
 
-// overlap says that programs may be given node ports.
+// overlap says that programs may be given node ports as things are; "" if they may not.
 func (o *options) overlap() string {
-	ephemeral, err := host.ReservedPorts{}.EphemeralRange()
+	sysctls := host.ReservedPorts{}
+	ephemeral, err := sysctls.EphemeralRange()
 	if err != nil {
 		return ""
 	}
-	common, overlap := ephemeral.Overlap(portRange(o.nodePorts))
-	if !overlap {
+	reserved, err := sysctls.Reserved()
+	if err != nil {
+		reserved = nil // a kernel without the setting reserves nothing
+	}
+	exposed := exposedPorts(portRange(o.nodePorts), ephemeral, reserved)
+	if exposed.Len() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("node ports %s are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range %s)", common, ephemeral)
+	return fmt.Sprintf("node ports %s are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range %s)", exposed, ephemeral)
+}
+
+// exposedPorts are the node ports that the kernel gives to programs that ask for any.
+func exposedPorts(nodePorts, ephemeral frontend.PortRange, reserved []frontend.PortRange) *allocator.Ports {
+	exposed, kept := new(allocator.Ports), new(allocator.Ports)
+	if common, overlap := ephemeral.Overlap(nodePorts); overlap {
+		exposed.AddRange(allocator.Range(common))
+	}
+	for _, r := range reserved {
+		kept.AddRange(allocator.Range(r))
+	}
+	return exposed.Minus(kept)
 }
