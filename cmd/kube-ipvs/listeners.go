@@ -22,7 +22,9 @@ func listeners(list func() ([]host.Listener, error)) func(claimed func(frontend.
 		var found []host.Listener
 		var unknown []uint32
 		for _, l := range all {
-			if !claimed(l.Protocol, l.Port) {
+			// A socket that is bound to a device leaves the port of the node's addresses to everybody else, but for
+			// requests through that device.
+			if l.Device != 0 || !claimed(l.Protocol, l.Port) {
 				continue
 			}
 			found = append(found, l)

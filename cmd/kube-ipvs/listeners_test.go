@@ -1,9 +1,11 @@
 package main
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/host"
 )
 
 func TestNodePortsThatAreReservedAreGivenToNobody(t *testing.T) {
@@ -24,5 +26,18 @@ func TestNodePortsThatAreReservedAreGivenToNobody(t *testing.T) {
 		if got := exposedPorts(nodePorts, c.ephemeral, c.reserved).String(); got != c.want {
 			t.Errorf("%s: %q may be taken, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+// A socket that is bound to a device takes requests through that device alone: a resolver of a bridge, for example.
+func TestListenersOfADeviceTakeNoPortFromTheNode(t *testing.T) {
+	at := func(port uint16, device uint32) host.Listener {
+		return host.Listener{Protocol: frontend.TCP, Addr: netip.IPv4Unspecified(), Port: port, Device: device, Inode: uint32(port)}
+	}
+	list := func() ([]host.Listener, error) { return []host.Listener{at(443, 0), at(8443, 3), at(80, 0)}, nil }
+	claimed := func(_ frontend.Protocol, port uint16) bool { return port != 80 }
+	got, err := listeners(list)(claimed)
+	if err != nil || len(got) != 1 || got[0].Listener != at(443, 0) {
+		t.Errorf("found %+v, %v", got, err)
 	}
 }
