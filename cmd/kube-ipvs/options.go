@@ -199,6 +199,10 @@ func (o *options) validatePlanning() []error {
 	}
 	o.spec = spec
 	for _, name := range o.allowedSchedulers {
+		if name == "all" || name == "none" {
+			errs = append(errs, fmt.Errorf("--allowed-schedulers: %q is not the name of a scheduler: write names; leave the flag out for all of the kernel's, or write --allowed-schedulers= for none", name))
+			continue
+		}
 		if !ipvs.ValidSchedulerName(name) {
 			errs = append(errs, fmt.Errorf("--allowed-schedulers: %q cannot be the name of a scheduler", name))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +124,19 @@ func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
 	o.spec = nodeaddr.Spec{}
 	if o.translation("node1").NodeNeeded {
 		t.Error("the Node is needed although no address is chosen by it")
+	}
+}
+
+// "all" could be the name of a scheduler, and would be the only one that is allowed.
+func TestAllIsNoScheduler(t *testing.T) {
+	for _, name := range []string{"all", "none"} {
+		o, err := configured(t, "", "--allowed-schedulers="+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.validate(); err == nil || !strings.Contains(err.Error(), "leave the flag out for all of the kernel's, or write --allowed-schedulers= for none") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
