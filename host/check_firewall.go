@@ -7,19 +7,18 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-)
 
-// nodePorts is the default --service-node-port-range of the API server.
-const firstNodePort, lastNodePort = 30000, 32767
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
 
 // CheckFirewalls names the chains of other tables that keep node ports from working, and the rules that open them. A packet
 // has to be accepted by each base chain of its hook, so that no rule in a table of ours can do it. Own is our table ("inet
-// NAME"), which is not judged; proc is /proc, serving are the addresses that serve.
+// NAME"), which is not judged; proc is /proc, serving are the addresses that serve, nodePorts is the API server's range.
 //
 // IPVS takes a request after the input hook, which sees the address and port that the client asked for. To a pod it goes on
 // through the output hook, where it still is the first of its connection, and never through forward; there the pods'
 // answers come by, which belong to an established connection.
-func CheckFirewalls(ctx context.Context, run Runner, proc fs.FS, own string, serving []netip.Addr) []Item {
+func CheckFirewalls(ctx context.Context, run Runner, proc fs.FS, own string, serving []netip.Addr, nodePorts frontend.PortRange) []Item {
 	const name = "host firewall"
 	out, err := run(ctx, "nft", "-j", "list", "ruleset")
 	if err != nil {
@@ -29,6 +28,7 @@ func CheckFirewalls(ctx context.Context, run Runner, proc fs.FS, own string, ser
 	if err != nil {
 		return []Item{{Name: name, Status: Warn, Detail: err.Error()}}
 	}
+	rs.nodePorts = nodePorts
 	var items []Item
 	looked := 0
 	for _, id := range rs.base {
@@ -52,7 +52,7 @@ func CheckFirewalls(ctx context.Context, run Runner, proc fs.FS, own string, ser
 			items = append(items, item)
 		}
 	}
-	items = append(items, checkLegacy(proc)...)
+	items = append(items, checkLegacy(proc, nodePorts)...)
 	if len(items) == 0 {
 		items = []Item{{Name: name, Status: OK, Detail: fmt.Sprintf("chains of others at input, output and forward: %d, none drops node ports", looked)}}
 	}
@@ -91,7 +91,7 @@ func (rs *ruleset) checkInput(id chainID, serving []netip.Addr) Item {
 		for _, protocol := range []string{"tcp", "udp"} { // who has SCTP knows it
 			v := rs.judge(id, probe{
 				family: familyOf(addr), state: "new", protocol: protocol, to: addr,
-				ports: [2]float64{firstNodePort, lastNodePort},
+				ports: [2]float64{float64(rs.nodePorts.First), float64(rs.nodePorts.Last)},
 			})
 			if v == drops && !slices.Contains(protocols, protocol) {
 				protocols = append(protocols, protocol)
@@ -104,16 +104,15 @@ func (rs *ruleset) checkInput(id chainID, serving []netip.Addr) Item {
 	switch {
 	case len(closed) > 0:
 		i.Status = Warn
-		i.Detail += fmt.Sprintf(": it drops new connections (%s) to ports %d-%d of %s",
-			strings.Join(protocols, ", "), firstNodePort, lastNodePort, joinAddrs(closed))
+		i.Detail += fmt.Sprintf(": it drops new connections (%s) to ports %s of %s",
+			strings.Join(protocols, ", "), rs.nodePorts, joinAddrs(closed))
 		var iptables []string
 		for _, addr := range closed {
 			for _, protocol := range []string{"tcp", "udp", "sctp"} {
-				iptables = append(iptables, fmt.Sprintf("-d %s -p %s --dport %d:%d -j ACCEPT", addr, protocol, firstNodePort, lastNodePort))
+				iptables = append(iptables, fmt.Sprintf("-d %s -p %s --dport %d:%d -j ACCEPT", addr, protocol, rs.nodePorts.First, rs.nodePorts.Last))
 			}
 		}
-		i.Mend = rs.open(id, byFamily(closed, fmt.Sprintf("%%[1]s daddr { %%[2]s } meta l4proto { tcp, udp, sctp } th dport %d-%d accept",
-			firstNodePort, lastNodePort)), iptables)
+		i.Mend = rs.open(id, byFamily(closed, fmt.Sprintf("%%[1]s daddr { %%[2]s } meta l4proto { tcp, udp, sctp } th dport %s accept", rs.nodePorts)), iptables)
 	case some:
 		i.Status = OK
 		i.Detail += ": whether it lets a request for a node port pass depends on the port, the client or more"
@@ -201,8 +200,8 @@ func (rs *ruleset) policy(id chainID) string {
 // open is what to type so that a chain accepts: rules in front of all others, in the words of whoever keeps the chain.
 func (rs *ruleset) open(id chainID, nft, iptables []string) string {
 	if id.table == "firewalld" && rs.chains[id].hook == "input" { // it may own its table, and then nft cannot write there
-		return fmt.Sprintf("firewall-cmd --permanent --add-port=%[1]d-%[2]d/tcp --add-port=%[1]d-%[2]d/udp --add-port=%[1]d-%[2]d/sctp && firewall-cmd --reload",
-			firstNodePort, lastNodePort)
+		return fmt.Sprintf("firewall-cmd --permanent --add-port=%[1]s/tcp --add-port=%[1]s/udp --add-port=%[1]s/sctp && firewall-cmd --reload",
+			rs.nodePorts)
 	}
 	commands := make([]string, len(nft))
 	for i, r := range nft {
@@ -221,7 +220,7 @@ func (rs *ruleset) open(id chainID, nft, iptables []string) string {
 }
 
 // checkLegacy reports filter tables that nft does not show. /proc names them, and does not say what is in them.
-func checkLegacy(proc fs.FS) []Item {
+func checkLegacy(proc fs.FS, nodePorts frontend.PortRange) []Item {
 	var items []Item
 	for _, l := range []struct{ file, program string }{{"ip_tables_names", "iptables-legacy"}, {"ip6_tables_names", "ip6tables-legacy"}} {
 		tables, err := fs.ReadFile(proc, "net/"+l.file)
@@ -231,7 +230,7 @@ func checkLegacy(proc fs.FS) []Item {
 		items = append(items, Item{
 			Name: "firewall " + l.program, Status: Warn,
 			Detail: "it has a filter table, whose policies and rules cannot be seen from here: FORWARD has to accept" +
-				fmt.Sprintf(" established connections, INPUT the ports %d-%d", firstNodePort, lastNodePort),
+				fmt.Sprintf(" established connections, INPUT the ports %s", nodePorts),
 			Mend: fmt.Sprintf("look: %[1]s -S FORWARD; %[1]s -S INPUT", l.program),
 		})
 	}

@@ -4,12 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // ruleset is what `nft -j list ruleset` says of chains and rules.
 type ruleset struct {
 	base   []chainID // the chains of type filter that have a hook
 	chains map[chainID]*chain
+	// nodePorts is what has to be open at input.
+	nodePorts frontend.PortRange
 }
 
 // chainID is "ip filter FORWARD", with ip, ip6, inet, bridge and so on for the family.

@@ -3,12 +3,15 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // listRuleset is nft with a ruleset of testdata/firewall. Those with a .nft file beside them are what nft 1.0.6 says of it;
@@ -30,6 +33,8 @@ func listRuleset(t *testing.T, name string) Runner {
 func servingBoth() []netip.Addr {
 	return []netip.Addr{netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr("fd01::10")}
 }
+
+func defaultNodePorts() frontend.PortRange { return frontend.PortRange{First: 30000, Last: 32767} }
 
 func TestFirewallsAreNamedWithTheRuleThatOpensThem(t *testing.T) {
 	const open = "none drops node ports"
@@ -73,13 +78,13 @@ func TestFirewallsAreNamedWithTheRuleThatOpensThem(t *testing.T) {
 		}},
 		{"kube-proxy", both, []expect{{OK, "at input, output and forward: 2, " + open, ""}}},
 	} {
-		items := CheckFirewalls(t.Context(), listRuleset(t, c.ruleset), fstest.MapFS{}, "inet kube-ipvs", c.serving)
+		items := CheckFirewalls(t.Context(), listRuleset(t, c.ruleset), fstest.MapFS{}, "inet kube-ipvs", c.serving, defaultNodePorts())
 		wantItems(t, items, c.want...)
 	}
 }
 
 func TestAFirewallIsNamedByItsChain(t *testing.T) {
-	items := CheckFirewalls(t.Context(), listRuleset(t, "docker"), fstest.MapFS{}, "inet kube-ipvs", servingBoth())
+	items := CheckFirewalls(t.Context(), listRuleset(t, "docker"), fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts())
 	if got, want := items[0].Name, "firewall ip filter FORWARD"; got != want {
 		t.Errorf("have %q, want %q", got, want)
 	}
@@ -89,8 +94,24 @@ func TestFirewalldIsOpenedInItsOwnWords(t *testing.T) {
 	text := `{"nftables": [{"chain": {"family": "inet", "table": "firewalld", "name": "filter_INPUT", "type": "filter", "hook": "input", "policy": "accept"}},
 		{"rule": {"family": "inet", "table": "firewalld", "chain": "filter_INPUT", "expr": [{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]}}]}`
 	items := CheckFirewalls(t.Context(), func(context.Context, string, ...string) (string, error) { return text, nil },
-		fstest.MapFS{}, "inet kube-ipvs", servingBoth())
+		fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts())
 	wantItems(t, items, expect{Warn, "hook input", "firewall-cmd --permanent --add-port=30000-32767/tcp"})
+}
+
+// An operator may have told the API server another range: it is this one that has to be open.
+func TestFirewallsAreJudgedByTheRangeOfTheAPIServer(t *testing.T) {
+	ruleset := func(first, last int) Runner {
+		text := fmt.Sprintf(`{"nftables": [{"chain": {"family": "inet", "table": "fw", "name": "input", "type": "filter", "hook": "input", "policy": "drop"}},
+			{"rule": {"family": "inet", "table": "fw", "chain": "input", "expr": [
+				{"match": {"op": "==", "left": {"payload": {"protocol": "th", "field": "dport"}}, "right": {"range": [%d, %d]}}}, {"accept": null}]}}]}`, first, last)
+		return func(context.Context, string, ...string) (string, error) { return text, nil }
+	}
+	check := func(run Runner) []Item {
+		return CheckFirewalls(t.Context(), run, fstest.MapFS{"net/ip_tables_names": {Data: []byte("filter\n")}}, "", servingBoth()[:1], frontend.PortRange{First: 20000, Last: 20999})
+	}
+	legacy := expect{Warn, "INPUT the ports 20000-20999", "iptables-legacy -S"}
+	wantItems(t, check(ruleset(20000, 20999)), legacy)
+	wantItems(t, check(ruleset(30000, 32767)), expect{Warn, "to ports 20000-20999 of 10.1.0.10", "th dport 20000-20999 accept"}, legacy)
 }
 
 // Whoever leaves a chain by a condition that check cannot judge may pass: that is a warning, and fails nothing.
@@ -118,7 +139,7 @@ func TestRulesThatLetSomeLeaveAreMilder(t *testing.T) {
 				text += `, {"rule": {"family": "ip", "table": "fw", "chain": "forward", "expr": [` + r + `]}}`
 			}
 			run := func(context.Context, string, ...string) (string, error) { return text + "]}", nil }
-			wantItems(t, CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth()), c.want)
+			wantItems(t, CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts()), c.want)
 		})
 	}
 }
@@ -129,10 +150,10 @@ func TestLegacyFilterTablesAreNamed(t *testing.T) {
 		"net/ip_tables_names":  {Data: []byte("nat\nfilter\n")},
 		"net/ip6_tables_names": {Data: []byte("nat\n")},
 	}
-	wantItems(t, CheckFirewalls(t.Context(), run, proc, "", servingBoth()),
+	wantItems(t, CheckFirewalls(t.Context(), run, proc, "", servingBoth(), defaultNodePorts()),
 		expect{Warn, "cannot be seen from here", "look: iptables-legacy -S FORWARD; iptables-legacy -S INPUT"})
 	proc["net/ip6_tables_names"] = &fstest.MapFile{Data: []byte("filter\n")}
-	wantItems(t, CheckFirewalls(t.Context(), run, proc, "", servingBoth()),
+	wantItems(t, CheckFirewalls(t.Context(), run, proc, "", servingBoth(), defaultNodePorts()),
 		expect{Warn, "", "iptables-legacy -S"}, expect{Warn, "", "ip6tables-legacy -S INPUT"})
 }
 
@@ -141,7 +162,7 @@ func TestARulesetThatCannotBeReadIsAWarning(t *testing.T) {
 		func(context.Context, string, ...string) (string, error) { return "", errors.New("not allowed") },
 		func(context.Context, string, ...string) (string, error) { return "not allowed", nil },
 	} {
-		wantItems(t, CheckFirewalls(t.Context(), run, fstest.MapFS{}, "", servingBoth()), expect{Warn, "", ""})
+		wantItems(t, CheckFirewalls(t.Context(), run, fstest.MapFS{}, "", servingBoth(), defaultNodePorts()), expect{Warn, "", ""})
 	}
 }
 
@@ -159,7 +180,7 @@ func FuzzFirewallsAreJudgedWhateverNFTSays(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		run := func(context.Context, string, ...string) (string, error) { return text, nil }
-		if items := CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth()); len(items) == 0 {
+		if items := CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts()); len(items) == 0 {
 			t.Error("no item")
 		}
 	})

@@ -37,7 +37,7 @@ func TestChainsAreWalkedAsTheKernelWalksThem(t *testing.T) {
 		asked                     = `{"match": {"op": "==", "left": {"ct": {"key": "ip daddr", "dir": "original"}}, "right": "10.9.9.9"}}, `
 	)
 	request := probe{
-		family: "ip", state: "new", protocol: "tcp", to: netip.MustParseAddr("10.1.0.10"), ports: [2]float64{firstNodePort, lastNodePort},
+		family: "ip", state: "new", protocol: "tcp", to: netip.MustParseAddr("10.1.0.10"), ports: [2]float64{30000, 32767},
 	}
 	onItsWay := probe{family: "ip", state: "new", asked: netip.MustParseAddr("10.1.0.10")}
 	for _, c := range []struct {

@@ -101,6 +101,15 @@ func (r ReservedPorts) change(now reservedValue, ours, goal *portSet) error {
 	return r.store(reservedRecord{BootID: boot, Ours: *goal})
 }
 
+// Reserved are the ports in the value, whoever put them there.
+func (r ReservedPorts) Reserved() ([]frontend.PortRange, error) {
+	now, err := readReserved(r.path())
+	if err != nil {
+		return nil, err
+	}
+	return now.ports.ranges(), nil
+}
+
 // EphemeralRange is net.ipv4.ip_local_port_range: the ports that the kernel gives to sockets that ask for any. Those of
 // them that are ours need to be reserved.
 func (r ReservedPorts) EphemeralRange() (frontend.PortRange, error) {

@@ -288,3 +288,11 @@ func FuzzReservedPorts(f *testing.F) {
 		}
 	})
 }
+
+func TestAllReservedPortsAreRead(t *testing.T) {
+	r := fakeReserved(t, "80,30000-32767")
+	reserve(t, r, true, "443")
+	if got, err := r.Reserved(); textOf(got) != "80,443,30000-32767" || err != nil {
+		t.Errorf("reserved are %s, %v", textOf(got), err)
+	}
+}

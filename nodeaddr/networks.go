@@ -30,6 +30,8 @@ func ParseNetworks(definitions []string) (Networks, error) {
 		case !ok:
 			err = errors.New("write NAME=ENTRY,..., for example internal=10.0.0.0/8,iface:eth1")
 		case err != nil:
+		case slices.ContainsFunc(splitEntries([]string{entries}), isDefinition):
+			err = errors.New("a second name is in it: write one flag for each name")
 		case twice:
 			err = errors.New("is defined twice: put all of its entries into one definition")
 		default:
@@ -45,6 +47,12 @@ func ParseNetworks(definitions []string) (Networks, error) {
 		return nil, errors.Join(errs...)
 	}
 	return networks, nil
+}
+
+// isDefinition reports whether an entry was meant to be a definition of its own.
+func isDefinition(entry string) bool {
+	name, _, ok := strings.Cut(entry, "=")
+	return ok && networkName.MatchString(name)
 }
 
 func checkNetworkName(name string) error {
@@ -74,6 +82,8 @@ func (n Networks) Parse(text string) (spec Spec, undefined []string, err error) 
 			spec.add(e)
 		case checkNetworkName(part) == nil:
 			undefined = append(undefined, part)
+		case checkNetworkName(strings.ToLower(part)) == nil:
+			errs = append(errs, fmt.Errorf("%q: names of networks are in lower case; for an interface write \"iface:%s\"", part, part))
 		default:
 			errs = append(errs, fmt.Errorf("%q: %w", part, err))
 		}

@@ -57,6 +57,7 @@ func TestParseNetworksRefusesWithAMend(t *testing.T) {
 		{"what has a meaning of its own", []string{"primary=all", "all=all", "localhost=all", "none=all"}, []string{
 			`"primary=all": the name has a meaning of its own: choose another one`, `"all=all"`, `"localhost=all"`, `"none=all"`,
 		}},
+		{"two names in one", []string{"a=10.0.0.0/8, b=iface:eth1"}, []string{`"a=10.0.0.0/8, b=iface:eth1": a second name is in it: write one flag for each name`}},
 		{"a name twice", []string{"a=all", "a=primary"}, []string{`"a=primary": is defined twice: put all of its entries into one definition`}},
 		{"no entry", []string{"a="}, []string{`"a=": "": empty entry`}},
 		{"a bad entry", []string{"a=10.0.0.1"}, []string{"write 10.0.0.1/32"}},
@@ -98,7 +99,7 @@ func TestAuthorsOfServicesWriteNamesAndEntries(t *testing.T) {
 		{"nothing", "", parsed{Err: `"": empty entry`}},
 		{"a comma too many", "internal,", parsed{Err: `"": empty entry`}},
 		{"a bare address", "10.0.0.1", parsed{Err: `"10.0.0.1": a single address needs its length: write 10.0.0.1/32`}},
-		{"an upper-case letter", "Internal", parsed{Err: `"Internal": not an address`}},
+		{"an upper-case letter", "Internal", parsed{Err: `"Internal": names of networks are in lower case; for an interface write "iface:Internal"`}},
 		{"words that no node can mean", "none,localhost", parsed{Err: `"none": to serve no address`}},
 		{"a bad entry beside good ones", "internal,iface:[,storage", parsed{Err: `"iface:[": syntax error in pattern`}},
 		{"a definition", "a=10.0.0.0/8", parsed{Err: `"a=10.0.0.0/8": not a CIDR`}},

@@ -32,6 +32,9 @@ type Service struct {
 	// HealthCheckNodePort is where the Service's load balancer asks this node over HTTP whether it has endpoints; 0 if it
 	// does not.
 	HealthCheckNodePort uint16
+	// Unserved are the node ports and the health check port that the API server gave it and that cannot be served as the
+	// Service is written: they are taken all the same.
+	Unserved []uint16
 	// LocalReady are the addresses of the ready endpoints on this node, on whatever port, without duplicates, sorted; none
 	// unless there is a HealthCheckNodePort.
 	LocalReady []netip.Addr

@@ -96,6 +96,7 @@ func (s *State) takenPorts() *allocator.Ports {
 		for _, p := range svc.Ports {
 			taken.Add(p.NodePort)
 		}
+		taken.Add(svc.Unserved...)
 		if svc.HealthCheckNodePort != 0 {
 			taken.Add(svc.HealthCheckNodePort)
 		}

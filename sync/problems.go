@@ -124,28 +124,13 @@ func (s *State) inTheWay(object string, svc Service, port ServicePort, keys []fr
 	return found
 }
 
-// idleSettings are the choices of a port that the scheduler in force makes nothing of.
+// idleSettings are the choices of a port that make no difference here.
 func (s *State) idleSettings(object string, port ServicePort) []Problem {
 	var found []Problem
-	scheduler := s.schedulerOf(port)
-	idle := func(what, mend string) {
-		found = append(found, Problem{
-			Object: object, Reason: Unsupported,
-			Message: fmt.Sprintf("%s no effect with scheduler %s: %s", what, scheduler, mend),
-		})
-	}
-	weighted := func(e Endpoint) bool { return e.Weight > 1 }
-	if !countsWeights(scheduler) && slices.ContainsFunc(port.Endpoints, weighted) {
-		idle("weights above 1 have", "choose one that counts weights, for example wrr or wlc")
-	}
-	if port.SlowStart > 0 && port.slowStart(scheduler) == 0 {
-		idle("slow start has", "choose wrr, wlc, sed or nq")
-	}
-	if possible, why := port.onePacket(scheduler); port.OnePacket && port.Protocol == frontend.UDP && !possible {
-		found = append(found, Problem{Object: object, Reason: Unsupported, Message: "one-packet has no effect " + why})
-	}
-	if port.SchedulerFlags.forOthers(scheduler) {
-		idle(fmt.Sprintf("scheduler flags %s have", port.SchedulerFlags), "they are for sh and mh")
+	for _, a := range aspects() {
+		if what, why := port.idle(a, s.schedulerOf(port)); why != "" {
+			found = append(found, Problem{Object: object, Reason: Unsupported, Message: what + " no effect " + why})
+		}
 	}
 	return found
 }

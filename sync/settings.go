@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
@@ -20,6 +21,71 @@ type Setting struct {
 	Why string
 	// Scheduler is the scheduler that the setting chooses, if it does that: on a node without it another one is in force.
 	Scheduler string
+	// Aspect is set where the scheduler in force, or the rest of the port, may make nothing of the setting.
+	Aspect Aspect
+}
+
+// Aspect is one of the choices that not every port has an effect of.
+type Aspect uint8
+
+// The aspects.
+const (
+	OfWeights Aspect = iota + 1
+	OfFlags
+	OfSlowStart
+	OfOnePacket
+)
+
+// aspects lists them, in the order of the table of annotations.
+func aspects() []Aspect { return []Aspect{OfWeights, OfFlags, OfSlowStart, OfOnePacket} }
+
+// idle says of a choice that a port with a scheduler makes nothing of what it is, and why; nothing if it has an effect, or
+// is not made.
+func (p ServicePort) idle(a Aspect, scheduler string) (what, why string) {
+	with := "with scheduler " + scheduler + ": "
+	weighted := func(e Endpoint) bool { return e.Weight > 1 }
+	switch possible, lacks := p.onePacket(scheduler); {
+	case a == OfWeights && !countsWeights(scheduler) && slices.ContainsFunc(p.Endpoints, weighted):
+		return "weights above 1 have", with + "choose one that counts weights, for example wrr or wlc"
+	case a == OfFlags && p.SchedulerFlags.forOthers(scheduler):
+		return "scheduler flags " + p.SchedulerFlags.names() + " have", with + "they are for sh and mh"
+	case a == OfSlowStart && p.SlowStart > 0 && p.slowStart(scheduler) == 0:
+		return "slow start has", with + "choose wrr, wlc, sed or nq"
+	case a == OfOnePacket && p.OnePacket && p.Protocol == frontend.UDP && !possible:
+		return "one-packet has", lacks
+	}
+	return "", ""
+}
+
+// under is the setting as it is in force for a Service whose ports have a scheduler.
+func (s Setting) under(svc Service, scheduler string) Setting {
+	if s.InForce == "" || len(svc.Ports) == 0 {
+		return s
+	}
+	var what, why string
+	for _, port := range svc.Ports {
+		if what, why = port.idle(s.Aspect, scheduler); why != "" {
+			break
+		}
+	}
+	of := func(p ServicePort) bool { return p.OnePacket && p.Protocol == frontend.UDP }
+	maintained := func(p ServicePort) bool {
+		return slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return e.Maintenance })
+	}
+	switch {
+	case s.Aspect == OfFlags:
+		if s.InForce = svc.Ports[0].SchedulerFlags.forScheduler(scheduler); s.InForce == "" {
+			s.Why = "scheduler " + scheduler + " has no flags: they are for sh and mh"
+		}
+	case s.Aspect == OfOnePacket && svc.Ports[0].OnePacket && !slices.ContainsFunc(svc.Ports, of):
+		s.InForce, s.Why = "", "it has no effect without a UDP port"
+	case why != "":
+		s.Why = strings.TrimPrefix(s.Why+"; "+what+" no effect "+why, "; ")
+		if s.Aspect != OfWeights || !slices.ContainsFunc(svc.Ports, maintained) { // 0 counts with every scheduler
+			s.InForce = ""
+		}
+	}
+	return s
 }
 
 // SchedulerFlags change how the schedulers sh and mh choose. They wait for their scheduler: those of another one than
@@ -38,21 +104,45 @@ const (
 // String lists the flags, fallbacks included, separated by commas.
 func (f SchedulerFlags) String() string {
 	var set []string
-	for _, s := range []struct {
-		name             string
-		port, noFallback SchedulerFlags
-	}{{"sh", SHPort, SHNoFallback}, {"mh", MHPort, MHNoFallback}} {
-		if f&s.noFallback != 0 {
-			set = append(set, s.name+"-no-fallback")
-		} else if f&s.port != 0 {
-			set = append(set, s.name+"-fallback")
-		}
-		if f&s.port != 0 {
-			set = append(set, s.name+"-port")
-		}
+	if f&(SHPort|SHNoFallback) != 0 {
+		set = append(set, f.forScheduler("sh"))
+	}
+	if f&(MHPort|MHNoFallback) != 0 {
+		set = append(set, f.forScheduler("mh"))
 	}
 	if len(set) == 0 {
 		return "sh-fallback,mh-fallback"
+	}
+	return strings.Join(set, ",")
+}
+
+// forScheduler lists those of a scheduler, the fallback included; "" for one without flags.
+func (f SchedulerFlags) forScheduler(scheduler string) string {
+	port, noFallback := SHPort, SHNoFallback
+	switch scheduler {
+	case "sh":
+	case "mh":
+		port, noFallback = MHPort, MHNoFallback
+	default:
+		return ""
+	}
+	text := scheduler + "-fallback"
+	if f&noFallback != 0 {
+		text = scheduler + "-no-fallback"
+	}
+	if f&port != 0 {
+		text += "," + scheduler + "-port"
+	}
+	return text
+}
+
+// names lists the flags that somebody wrote, without what is on anyway.
+func (f SchedulerFlags) names() string {
+	var set []string
+	for i, name := range []string{"sh-port", "sh-no-fallback", "mh-port", "mh-no-fallback"} {
+		if f&(1<<i) != 0 {
+			set = append(set, name)
+		}
 	}
 	return strings.Join(set, ",")
 }

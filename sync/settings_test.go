@@ -309,20 +309,20 @@ func TestChoicesWithoutEffectAreProblems(t *testing.T) {
 		{"maintenance under rr", "rr", func(p *ServicePort) { p.Endpoints[0].Maintenance = true }, nil},
 		{"slow start of mh", "mh", func(p *ServicePort) { p.SlowStart = time.Minute }, []string{"slow start has no effect with scheduler mh: " + mendStart}},
 		{"slow start of wlc", "wlc", func(p *ServicePort) { p.SlowStart = time.Minute }, nil},
-		{"flags of sh for mh", "mh", func(p *ServicePort) { p.SchedulerFlags = SHPort }, []string{"scheduler flags sh-fallback,sh-port have no effect with scheduler mh: " + mendFlags}},
+		{"flags of sh for mh", "mh", func(p *ServicePort) { p.SchedulerFlags = SHPort }, []string{"scheduler flags sh-port have no effect with scheduler mh: " + mendFlags}},
 		{"flags of mh for sh", "sh", func(p *ServicePort) { p.SchedulerFlags = MHNoFallback }, []string{"scheduler flags mh-no-fallback have no effect with scheduler sh: " + mendFlags}},
 		{"flags of both", "sh", func(p *ServicePort) { p.SchedulerFlags = SHPort | MHPort }, nil},
 		{"the same for mh", "mh", func(p *ServicePort) { p.SchedulerFlags = SHPort | MHPort }, nil},
 		{"no fallback of sh", "sh", func(p *ServicePort) { p.SchedulerFlags = SHNoFallback }, nil},
 		{"no fallback of mh", "mh", func(p *ServicePort) { p.SchedulerFlags = MHNoFallback }, nil},
-		{"flags for neither", "wrr", func(p *ServicePort) { p.SchedulerFlags = MHPort }, []string{"scheduler flags mh-fallback,mh-port have no effect with scheduler wrr: " + mendFlags}},
+		{"flags for neither", "wrr", func(p *ServicePort) { p.SchedulerFlags = MHPort }, []string{"scheduler flags mh-port have no effect with scheduler wrr: " + mendFlags}},
 		{"no flags", "wrr", func(*ServicePort) {}, nil},
 		{
 			"all of it where the scheduler is refused", "twos",
 			func(p *ServicePort) { p.SchedulerFlags, p.SlowStart, p.Endpoints[0].Weight = MHPort, time.Minute, 2 },
 			[]string{
 				`node port 30080/tcp is served with scheduler rr: this node's kernel has no scheduler "twos" (module ip_vs_twos)`,
-				"scheduler flags mh-fallback,mh-port have no effect with scheduler rr: " + mendFlags,
+				"scheduler flags mh-port have no effect with scheduler rr: " + mendFlags,
 				"slow start has no effect with scheduler rr: " + mendStart,
 				"weights above 1 have no effect with scheduler rr: " + mendWeights,
 			},
@@ -373,6 +373,56 @@ func TestSettingOfARefusedSchedulerShowsTheOneInForce(t *testing.T) {
 	want[1].Settings = settings
 	if diff := cmp.Diff(want, s.ViewSettings()); diff != "" {
 		t.Errorf("taken after all (-want +got):\n%s", diff)
+	}
+}
+
+// What the scheduler in force makes nothing of is not in force, whatever could be read.
+func TestSettingsThatHaveNoEffectAreNotInForce(t *testing.T) {
+	weights, flags := Setting{InForce: "*=2", Aspect: OfWeights}, Setting{InForce: "sh-fallback,sh-port", Aspect: OfFlags}
+	slow, single := Setting{InForce: "30s", Aspect: OfSlowStart}, Setting{InForce: "true", Aspect: OfOnePacket}
+	weigh := func(p *ServicePort) { p.Endpoints[0].Weight = 2 }
+	hash := func(p *ServicePort) { p.SchedulerFlags = SHPort | MHNoFallback }
+	syslog := func(p *ServicePort) { p.OnePacket, p.Policy, p.Protocol = true, Local, frontend.UDP }
+	for _, c := range []struct {
+		name, scheduler string
+		setting         Setting
+		change          func(*ServicePort)
+		inForce, why    string
+	}{
+		{"weights of wrr", "wrr", weights, weigh, "*=2", ""},
+		{"weights of rr", "rr", weights, weigh, "", "weights above 1 have no effect with scheduler rr: choose one that counts weights, for example wrr or wlc"},
+		{"a maintenance beside weights of rr", "rr", weights, func(p *ServicePort) {
+			weigh(p)
+			p.Endpoints = append(p.Endpoints, Endpoint{Maintenance: true})
+		}, "*=2", "weights above 1 have no effect with scheduler rr: choose one that counts weights, for example wrr or wlc"},
+		{"weight 1 of rr", "rr", weights, func(*ServicePort) {}, "*=2", ""},
+		{"flags of sh", "sh", flags, hash, "sh-fallback,sh-port", ""},
+		{"flags of mh beside those of sh", "mh", flags, hash, "mh-no-fallback", ""},
+		{"flags of neither", "wrr", flags, hash, "", "scheduler wrr has no flags: they are for sh and mh"},
+		{"flags that are on anyway, of neither", "wrr", flags, func(*ServicePort) {}, "", "scheduler wrr has no flags: they are for sh and mh"},
+		{"slow start of wlc", "wlc", slow, func(p *ServicePort) { p.SlowStart = time.Minute }, "30s", ""},
+		{"slow start of rr", "rr", slow, func(p *ServicePort) { p.SlowStart = time.Minute }, "", "slow start has no effect with scheduler rr: choose wrr, wlc, sed or nq"},
+		{"slow start of one that is refused", "twos", slow, func(p *ServicePort) { p.SlowStart = time.Minute }, "", "slow start has no effect with scheduler rr: choose wrr, wlc, sed or nq"},
+		{"one-packet", "wrr", single, syslog, "true", ""},
+		{"one-packet of mh", "mh", single, syslog, "", "one-packet has no effect with scheduler mh: choose rr or wrr"},
+		{"one-packet of all endpoints", "rr", single, func(p *ServicePort) { syslog(p); p.Policy = Cluster }, "", "one-packet has no effect without externalTrafficPolicy: Local, since datagrams that are masqueraded get lost"},
+		{"one-packet with affinity", "rr", single, func(p *ServicePort) { syslog(p); p.Affinity.Timeout = time.Hour }, "", "one-packet has no effect with sessionAffinity: ClientIP"},
+		{"one-packet of TCP", "rr", single, func(p *ServicePort) { syslog(p); p.Protocol = frontend.TCP }, "", "it has no effect without a UDP port"},
+		{"no one-packet of TCP", "rr", Setting{InForce: "false", Aspect: OfOnePacket}, func(*ServicePort) {}, "false", ""},
+		{"what could not be read", "rr", Setting{Why: "bad", Aspect: OfFlags}, hash, "", "bad"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			svc := web(stays)
+			svc.Settings, svc.Ports[0].Scheduler = []Setting{c.setting}, c.scheduler
+			c.change(&svc.Ports[0])
+			s := stateAt(twoNetworks(), svc)
+			s.SetRefused([]string{"twos"})
+			s.Resolve()
+			got := s.ViewSettings()[0].Settings[0]
+			if got.InForce != c.inForce || got.Why != c.why {
+				t.Errorf("in force is %q because of %q, want %q because of %q", got.InForce, got.Why, c.inForce, c.why)
+			}
+		})
 	}
 }
 

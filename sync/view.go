@@ -41,7 +41,13 @@ type FrontendView struct {
 	Masquerade filter.Masquerade
 	// Internal: only this node and its pods may connect.
 	Internal bool
-	Reals    []RealView
+	// Restricted: not everybody may connect, by the Service's source ranges.
+	Restricted bool
+	Reals      []RealView
+	// Maintenance are the endpoints of weight 0, which get no new connection.
+	Maintenance []netip.AddrPort
+	// NoClients says why nobody may connect, whoever serves; empty if somebody may.
+	NoClients string
 	// Why says in words why there are no real servers, or why nobody else may connect; empty if there are some for all.
 	Why string
 }
@@ -63,8 +69,12 @@ type SettingsView struct {
 func (s *State) ViewSettings() []SettingsView {
 	var views []SettingsView
 	for _, id := range slices.SortedFunc(maps.Keys(s.services), ServiceID.Compare) {
-		settings := slices.Clone(s.services[id].Settings)
+		svc := s.services[id]
+		settings := slices.Clone(svc.Settings)
 		for i, chosen := range settings {
+			if len(svc.Ports) > 0 { // which all have one scheduler
+				settings[i] = chosen.under(svc, s.schedulerOf(svc.Ports[0]))
+			}
 			if _, refused := s.refused[chosen.Scheduler]; refused {
 				settings[i].InForce, settings[i].Why = s.Scheduler, fmt.Sprintf("this node's kernel has no scheduler %q", chosen.Scheduler)
 			}
@@ -119,10 +129,16 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 			fv.Served, fv.Obstacle = false, o.what
 		}
 		if fv.Served {
-			fv.Masquerade, fv.Internal = f.Masquerade, f.Internal
+			fv.Masquerade, fv.Internal, fv.Restricted = f.Masquerade, f.Internal, f.Sources != nil
 			for _, addr := range f.Entry.RealKeys() {
 				fv.Reals = append(fv.Reals, RealView{Addr: addr, Weight: f.Entry.Reals[addr].Weight})
 			}
+			for _, e := range choose(port, key.Addr).use {
+				if e.Maintenance {
+					fv.Maintenance = append(fv.Maintenance, e.Addr)
+				}
+			}
+			fv.NoClients = noClientsBecause(svc, key.Addr)
 			fv.Why = lackingBecause(port, key.Addr)
 		}
 		v.Frontends = append(v.Frontends, fv)
@@ -136,6 +152,14 @@ func (s *State) unservedBecause(svc Service) string {
 		return "the Service's networks select no address that serves on this node"
 	}
 	return "no address of this node is chosen for its address family"
+}
+
+// noClientsBecause says why the source ranges of a Service let nobody reach an address; empty if somebody may.
+func noClientsBecause(svc Service, addr netip.Addr) string {
+	if allow := FamiliesOf(svc.Sources.Allow()); allow != 0 && !allow.Has(addr) {
+		return fmt.Sprintf("the Service's source ranges have none of %s", FamiliesOf([]netip.Prefix{netip.PrefixFrom(addr, 0)}))
+	}
+	return ""
 }
 
 // lackingBecause says why a port has no endpoint to use for the family of addr, or none for clients from outside; empty if

@@ -83,7 +83,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 	}
 	items = append(items, host.CheckForwarding(sysctls.FS(), has(true), has(false), sysctls.Writable)...)
 	items = append(items, host.CheckProxies(ctx, host.Run, os.DirFS("/proc"), links(), serving)...)
-	items = append(items, host.CheckFirewalls(ctx, host.Run, os.DirFS("/proc"), string(filter.Family)+" "+filter.Name, serving)...)
+	items = append(items, host.CheckFirewalls(ctx, host.Run, os.DirFS("/proc"), string(filter.Family)+" "+filter.Name, serving, portRange(o.nodePorts))...)
 	if err == nil {
 		items = append(items, checkForeign(ctx, kernel, own, o.nodePorts))
 	}

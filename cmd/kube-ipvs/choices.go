@@ -60,7 +60,7 @@ func protectedPorts() []uint16 {
 	return []uint16{22, 2379, 2380, 6443, 10248, 10249, 10250, 10255, 10256, 10257, 10259}
 }
 
-// validatePorts checks them, and fills in nodePorts and extra.
+// validatePorts checks them, and fills in nodePorts, extra and protected.
 func (o *options) validatePorts() []error {
 	var errs []error
 	var err error
@@ -76,9 +76,8 @@ func (o *options) validatePorts() []error {
 		}
 		o.extra.AddRange(r)
 	}
-	protected := &allocator.Ports{}
-	protected.Add(append(protectedPorts(), o.ownPorts()...)...)
-	o.extra = o.extra.Minus(protected)
+	o.protected = &allocator.Ports{}
+	o.protected.Add(append(protectedPorts(), o.ownPorts()...)...)
 	if o.portConflict != conflictWarn && o.portConflict != conflictSkip {
 		errs = append(errs, fmt.Errorf("--port-conflict: %q: write %s or %s", o.portConflict, conflictWarn, conflictSkip))
 	}

@@ -33,6 +33,16 @@ func setElsewhere() map[string]string {
 	}
 }
 
+// choices are the values of flags that know a few only.
+func choices() map[string][]any {
+	return map[string][]any{
+		"detect-local-mode":      {"", modeNodeCIDR, modeClusterCIDR, modeBridgeInterface, modeInterfacePrefix},
+		"masquerade":             {"all", "remote"},
+		"nodeport-source-ranges": {rangesFromAnnotation, rangesFromSpec},
+		"port-conflict":          {conflictWarn, conflictSkip},
+	}
+}
+
 // flagSchema says in JSON Schema what values a flag takes in a configuration file.
 func flagSchema(f *pflag.Flag) map[string]any {
 	_, usage := pflag.UnquoteUsage(f)
@@ -42,12 +52,21 @@ func flagSchema(f *pflag.Flag) map[string]any {
 		s["type"], s["pattern"] = "string", `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`
 	case "stringSlice", stringArray:
 		s["type"], s["items"] = []any{"array", "string"}, map[string]any{"type": []any{"string", "integer"}}
+		if f.Name == "extra-port-range" { // 443 alone is a number to YAML
+			s["type"] = []any{"array", "string", "integer"}
+		}
 	case "int":
 		s["type"] = "integer"
 	case "bool":
 		s["type"] = "boolean"
 	default:
 		s["type"] = "string"
+		if f.Name == "service-node-port-range" {
+			s["type"] = []any{"string", "integer"}
+		}
+		if few, is := choices()[f.Name]; is {
+			s["enum"] = few
+		}
 		if strings.HasSuffix(f.Name, "-bind-address") { // a port that is chosen by the kernel is one that nobody finds
 			s["pattern"] = `^(|([^:\[\]\s]*|\[[0-9a-fA-F:.]+\]):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))$`
 		}
@@ -88,6 +107,34 @@ func TestChartTakesEveryFlagOfRun(t *testing.T) {
 	}
 	if diff := cmp.Diff(want.String(), string(text)); diff != "" {
 		t.Errorf("%s is not what the flags say: UPDATE_GOLDEN=1 go test ./cmd/kube-ipvs writes it (-want +got):\n%s", path, diff)
+	}
+}
+
+// What the chart lets through the agent takes, and the other way round.
+func TestChoicesOfFlagsAreThoseThatTheAgentTakes(t *testing.T) {
+	needs := map[string]string{
+		modeClusterCIDR: "cluster-cidr: [10.244.0.0/16]\n", modeBridgeInterface: "pod-bridge-interface: cni0\n", modeInterfacePrefix: "pod-interface-name-prefix: veth\n",
+	}
+	takes := func(flag string, value any) bool {
+		o, err := configured(t, fmt.Sprintf("%s%s: %q\n", needs[fmt.Sprint(value)], flag, value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.validate() == nil
+	}
+	for flag, values := range choices() {
+		for _, value := range values {
+			if !takes(flag, value) {
+				t.Errorf("%s: %v is refused", flag, value)
+			}
+		}
+		if takes(flag, "other") {
+			t.Errorf("%s takes anything", flag)
+		}
+	}
+	o, err := configured(t, "extra-port-range: 443\nservice-node-port-range: 30000\n")
+	if err != nil || o.validate() != nil || !o.extra.Has(443) || o.nodePorts.Size() != 1 {
+		t.Errorf("single ports are not read: %+v, %v", o, err)
 	}
 }
 

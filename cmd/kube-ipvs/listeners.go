@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -16,17 +15,19 @@ import (
 
 // listeners finds the programs of this node, the agent itself left out, that listen on claimed ports. Who holds a socket
 // is looked up once: it takes a walk through /proc.
-func listeners(ctx context.Context) func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
+func listeners(list func() ([]host.Listener, error)) func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
 	known := map[uint32]host.Process{}
 	return func(claimed func(frontend.Protocol, uint16) bool) ([]sync.Listener, error) {
-		all, err := host.Listeners(ctx)
+		all, err := list()
 		if err != nil {
 			return nil, err
 		}
 		var found []host.Listener
 		var unknown []uint32
 		for _, l := range all {
-			if !claimed(l.Protocol, l.Port) {
+			// A socket that is bound to a device leaves the port of the node's addresses to everybody else, but for
+			// requests through that device.
+			if l.Device != 0 || !claimed(l.Protocol, l.Port) {
 				continue
 			}
 			found = append(found, l)
@@ -83,14 +84,21 @@ func (o *options) reserve(claimed *allocator.Ports) error {
 	ranges := wanted.Ranges()
 	list := make([]frontend.PortRange, len(ranges))
 	for i, r := range ranges {
-		list[i] = frontend.PortRange(r)
+		list[i] = portRange(r)
 	}
 	_, err := host.ReservedPorts{StateDir: o.stateDir}.Set(list)
-	if err != nil {
+	switch text := o.overlap(); {
+	case err == nil:
+		return nil
+	case text == "":
 		return o.explainReadOnly(err)
+	default:
+		return fmt.Errorf("%w; %s", o.explainReadOnly(err), text)
 	}
-	return nil
 }
+
+// portRange is a range as it is called where nothing is given out.
+func portRange(r allocator.Range) frontend.PortRange { return frontend.PortRange(r) }
 
 // rangeToReserve is the API server's range, unless that would leave programs fewer than half of the ports that they are
 // given from: then only what is claimed is reserved.
@@ -106,15 +114,32 @@ func rangeToReserve(nodePorts allocator.Range, given func() (frontend.PortRange,
 	return nodePorts
 }
 
-// overlap says that programs may be given node ports; "" if they may not.
-func overlap(nodePorts allocator.Range, given func() (frontend.PortRange, error)) string {
-	ephemeral, err := given()
+// overlap says that programs may be given node ports as things are; "" if they may not.
+func (o *options) overlap() string {
+	sysctls := host.ReservedPorts{}
+	ephemeral, err := sysctls.EphemeralRange()
 	if err != nil {
 		return ""
 	}
-	common, overlap := ephemeral.Overlap(frontend.PortRange(nodePorts))
-	if !overlap {
+	reserved, err := sysctls.Reserved()
+	if err != nil {
+		reserved = nil // a kernel without the setting reserves nothing
+	}
+	exposed := exposedPorts(portRange(o.nodePorts), ephemeral, reserved)
+	if exposed.Len() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("node ports %s are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range %s)", common, ephemeral)
+	return fmt.Sprintf("node ports %s are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range %s)", exposed, ephemeral)
+}
+
+// exposedPorts are the node ports that the kernel gives to programs that ask for any.
+func exposedPorts(nodePorts, ephemeral frontend.PortRange, reserved []frontend.PortRange) *allocator.Ports {
+	exposed, kept := new(allocator.Ports), new(allocator.Ports)
+	if common, overlap := ephemeral.Overlap(nodePorts); overlap {
+		exposed.AddRange(allocator.Range(common))
+	}
+	for _, r := range reserved {
+		kept.AddRange(allocator.Range(r))
+	}
+	return exposed.Minus(kept)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -13,28 +14,24 @@ import (
 func TestTheRangeIsReservedUnlessItIsMostOfWhatProgramsAreGiven(t *testing.T) {
 	const whole = "30000-32767"
 	for _, c := range []struct {
-		name       string
-		given      frontend.PortRange
-		err        error
-		reserved   string
-		overlapped string
+		name     string
+		given    frontend.PortRange
+		err      error
+		reserved string
 	}{
-		{"the kernel's default", frontend.PortRange{First: 32768, Last: 60999}, nil, whole, ""},
-		{"a wide one", frontend.PortRange{First: 1024, Last: 65535}, nil, whole, "node ports 30000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 1024-65535)"},
-		{"one that begins within", frontend.PortRange{First: 32000, Last: 60999}, nil, whole, "node ports 32000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 32000-60999)"},
-		{"half of it", frontend.PortRange{First: 32768 - 2768, Last: 32767 + 2768}, nil, whole, "node ports 30000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 30000-35535)"},
-		{"more than half of it", frontend.PortRange{First: 32768 - 2768, Last: 32767 + 2767}, nil, "", "node ports 30000-32767 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 30000-35534)"},
-		{"all of it", frontend.PortRange{First: 31000, Last: 32000}, nil, "", "node ports 31000-32000 are among those that the kernel gives to programs that ask for any (net.ipv4.ip_local_port_range 31000-32000)"},
-		{"nobody knows", frontend.PortRange{}, errors.New("no such file"), whole, ""},
+		{"the kernel's default", frontend.PortRange{First: 32768, Last: 60999}, nil, whole},
+		{"a wide one", frontend.PortRange{First: 1024, Last: 65535}, nil, whole},
+		{"one that begins within", frontend.PortRange{First: 32000, Last: 60999}, nil, whole},
+		{"half of it", frontend.PortRange{First: 32768 - 2768, Last: 32767 + 2768}, nil, whole},
+		{"more than half of it", frontend.PortRange{First: 32768 - 2768, Last: 32767 + 2767}, nil, ""},
+		{"all of it", frontend.PortRange{First: 31000, Last: 32000}, nil, ""},
+		{"nobody knows", frontend.PortRange{}, errors.New("no such file"), whole},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			given := func() (frontend.PortRange, error) { return c.given, c.err }
 			nodePorts := allocator.Range{First: 30000, Last: 32767}
 			if got := rangeToReserve(nodePorts, given).String(); got != c.reserved {
 				t.Errorf("reserved is %q, want %q", got, c.reserved)
-			}
-			if got := overlap(nodePorts, given); got != c.overlapped {
-				t.Errorf("it is said %q, want %q", got, c.overlapped)
 			}
 		})
 	}
@@ -84,9 +81,43 @@ func TestPortsThatAreNeverExtra(t *testing.T) {
 			if errs := o.validatePorts(); len(errs) != 0 {
 				t.Fatal(errs)
 			}
-			if got := o.extra.String(); got != c.want {
+			if got := o.extra.Minus(o.protected).String(); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestNodePortsThatAreReservedAreGivenToNobody(t *testing.T) {
+	nodePorts := frontend.PortRange{First: 30000, Last: 32767}
+	for _, c := range []struct {
+		name      string
+		ephemeral frontend.PortRange
+		reserved  []frontend.PortRange
+		want      string
+	}{
+		{"the kernel's default", frontend.PortRange{First: 32768, Last: 60999}, nil, ""},
+		{"all of them", frontend.PortRange{First: 1024, Last: 65535}, nil, "30000-32767"},
+		{"some", frontend.PortRange{First: 32000, Last: 60999}, nil, "32000-32767"},
+		{"all are reserved", frontend.PortRange{First: 32000, Last: 60999}, []frontend.PortRange{nodePorts}, ""},
+		{"those that count are reserved", frontend.PortRange{First: 32000, Last: 60999}, []frontend.PortRange{{First: 80, Last: 80}, {First: 32000, Last: 40000}}, ""},
+		{"some are reserved", frontend.PortRange{First: 32000, Last: 60999}, []frontend.PortRange{{First: 30000, Last: 32010}, {First: 32020, Last: 32020}}, "32011-32019,32021-32767"},
+	} {
+		if got := exposedPorts(nodePorts, c.ephemeral, c.reserved).String(); got != c.want {
+			t.Errorf("%s: %q may be taken, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A socket that is bound to a device takes requests through that device alone: a resolver of a bridge, for example.
+func TestListenersOfADeviceTakeNoPortFromTheNode(t *testing.T) {
+	at := func(port uint16, device uint32) host.Listener {
+		return host.Listener{Protocol: frontend.TCP, Addr: netip.IPv4Unspecified(), Port: port, Device: device, Inode: uint32(port)}
+	}
+	list := func() ([]host.Listener, error) { return []host.Listener{at(443, 0), at(8443, 3), at(80, 0)}, nil }
+	claimed := func(_ frontend.Protocol, port uint16) bool { return port != 80 }
+	got, err := listeners(list)(claimed)
+	if err != nil || len(got) != 1 || got[0].Listener != at(443, 0) {
+		t.Errorf("found %+v, %v", got, err)
 	}
 }

@@ -63,6 +63,7 @@ type options struct {
 	named       nodeaddr.Networks
 	nodePorts   allocator.Range
 	extra       *allocator.Ports
+	protected   *allocator.Ports
 	podNetworks []netip.Prefix
 }
 
@@ -116,18 +117,21 @@ func (o *options) ipvsFlags() group {
 	g := o.schedulerFlags()
 	g.flags.DurationVar(&o.syncPeriod, "ipvs-sync-period", 30*time.Second, "time between two audits, which read the kernel back and repair what somebody else changed")
 	g.flags.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Minute, "how long a real server that is gone keeps its TCP and SCTP connections at most")
-	g.flags.BoolVar(&o.adopt, "adopt", false, "take over what another proxy left at the start: virtual servers on node ports (30000-32767) of this node's addresses that no Service claims drain and go")
+	g.flags.BoolVar(&o.adopt, "adopt", false, "take over what another proxy left at the start: virtual servers on node ports (--service-node-port-range) of this node's addresses that no Service claims drain and go")
 	g.flags.DurationVar(&o.timeouts.TCP, "ipvs-tcp-timeout", 0, "idle timeout of TCP connections, in whole seconds; 0 keeps the kernel's")
 	g.flags.DurationVar(&o.timeouts.TCPFin, "ipvs-tcpfin-timeout", 0, "idle timeout of TCP connections after a FIN, in whole seconds; 0 keeps the kernel's")
 	g.flags.DurationVar(&o.timeouts.UDP, "ipvs-udp-timeout", 0, "idle timeout of UDP flows, in whole seconds; 0 keeps the kernel's")
 	return g
 }
 
+// Where run listens unless it is told otherwise.
+const defaultHealthz, defaultMetrics = "0.0.0.0:10356", "127.0.0.1:10349"
+
 // servingFlags are about the agent itself.
 func (o *options) servingFlags() group {
 	g := newGroup("Health, metrics and state")
-	g.flags.StringVar(&o.healthz, "healthz-bind-address", "0.0.0.0:10356", "`address:port` of /healthz, /livez and /readyz; empty switches them off")
-	g.flags.StringVar(&o.metrics, "metrics-bind-address", "127.0.0.1:10349", "`address:port` of /metrics; empty switches it off")
+	g.flags.StringVar(&o.healthz, "healthz-bind-address", defaultHealthz, "`address:port` of /healthz, /livez and /readyz; empty switches them off")
+	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics; empty switches it off")
 	o.stateFlag(g.flags)
 	return g
 }
@@ -195,6 +199,10 @@ func (o *options) validatePlanning() []error {
 	}
 	o.spec = spec
 	for _, name := range o.allowedSchedulers {
+		if name == "all" || name == "none" {
+			errs = append(errs, fmt.Errorf("--allowed-schedulers: %q is not the name of a scheduler: write names; leave the flag out for all of the kernel's, or write --allowed-schedulers= for none", name))
+			continue
+		}
 		if !ipvs.ValidSchedulerName(name) {
 			errs = append(errs, fmt.Errorf("--allowed-schedulers: %q cannot be the name of a scheduler", name))
 		}
@@ -229,6 +237,7 @@ func (o *options) translation(node string) kube.Options {
 		AllowedSchedulers: o.allowedSchedulers,
 		Networks:          o.named,
 		ExtraPorts:        o.extra,
+		Protected:         o.protected,
 		SpecSourceRanges:  o.sourceRanges == rangesFromSpec,
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,7 +115,8 @@ func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
 	want := kube.Options{
 		NodeName: "node1", NodeNeeded: true, ServiceProxyName: "ours", AllowedSchedulers: []string{"sh"},
 		Networks: nodeaddr.Networks{"dmz": dmz}, SpecSourceRanges: true,
-		ExtraPorts: ports(20, 21, 23, 443), // neither SSH nor the agent's own
+		ExtraPorts: ports(20, 21, 22, 23, 443, 10356),
+		Protected:  ports(append(protectedPorts(), 10349, 10356)...), // the agent's own
 	}
 	if diff := cmp.Diff(want, o.translation("node1")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -122,6 +124,19 @@ func TestMeaningOfAServiceDependsOnTheFlags(t *testing.T) {
 	o.spec = nodeaddr.Spec{}
 	if o.translation("node1").NodeNeeded {
 		t.Error("the Node is needed although no address is chosen by it")
+	}
+}
+
+// "all" could be the name of a scheduler, and would be the only one that is allowed.
+func TestAllIsNoScheduler(t *testing.T) {
+	for _, name := range []string{"all", "none"} {
+		o, err := configured(t, "", "--allowed-schedulers="+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.validate(); err == nil || !strings.Contains(err.Error(), "leave the flag out for all of the kernel's, or write --allowed-schedulers= for none") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

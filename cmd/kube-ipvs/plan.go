@@ -28,6 +28,7 @@ const exitSkipped exit = 2
 
 func newPlan() *cobra.Command {
 	o := &planOptions{}
+	o.healthz, o.metrics = defaultHealthz, defaultMetrics // which it has no flags for: those ports are run's all the same
 	input := newGroup("Input")
 	input.flags.StringVar(&o.manifests, "manifests", "", "`file` or directory with Service, EndpointSlice and Node objects (YAML or JSON; - is standard input)")
 	input.flags.StringVar(&o.nodeName, "node-name", "", "`name` of the node to plan for, as in its Node object")
@@ -87,6 +88,9 @@ func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr i
 	}
 	if err := printer(stdout, p); err != nil {
 		return err
+	}
+	if o.output == "ipvsadm" {
+		printNotInSave(stderr, p.state)
 	}
 	if skipped {
 		return exitSkipped

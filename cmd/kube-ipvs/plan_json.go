@@ -44,7 +44,9 @@ type (
 		Masquerade  string   `json:"masquerade"` // none, pods, remote or all
 		Internal    bool     `json:"internal"`   // only the node and its pods may connect
 		RealServers []string `json:"realServers"`
-		Weights     []uint32 `json:"weights"` // of the real servers, in their order
+		Weights     []uint32 `json:"weights"`               // of the real servers, in their order
+		Maintenance []string `json:"maintenance,omitempty"` // endpoints of weight 0
+		NoClients   string   `json:"noClients,omitempty"`   // why nobody may connect
 		Reason      string   `json:"reason,omitempty"`
 	}
 	settingJSON struct {
@@ -123,6 +125,10 @@ func portToJSON(v sync.PortView) portJSON {
 		for _, r := range f.Reals {
 			fj.RealServers, fj.Weights = append(fj.RealServers, r.Addr.String()), append(fj.Weights, r.Weight)
 		}
+		for _, addr := range f.Maintenance {
+			fj.Maintenance = append(fj.Maintenance, addr.String())
+		}
+		fj.NoClients = f.NoClients
 		switch {
 		case f.Obstacle != "":
 			fj.Reason = f.Obstacle

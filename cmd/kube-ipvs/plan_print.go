@@ -15,6 +15,18 @@ import (
 
 func printSave(w io.Writer, p *plan) error { return p.state.Table().Save(w) }
 
+// printNotInSave names the Services of which a table says less than the node does.
+func printNotInSave(w io.Writer, s *sync.State) {
+	var before sync.ServiceID
+	for _, v := range s.View() {
+		served := slices.ContainsFunc(v.Frontends, func(f sync.FrontendView) bool { return f.Served && f.Restricted })
+		if served && v.Service != before {
+			fmt.Fprintf(w, "Service %s: its source ranges are not in a table for ipvsadm, which lets everybody connect\n", v.Service)
+			before = v.Service
+		}
+	}
+}
+
 func printTable(w io.Writer, p *plan) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Node %s\n", p.node)
@@ -167,6 +179,12 @@ func printPort(t io.Writer, v sync.PortView) {
 			lines = []string{"none, connections are refused: " + f.Why}
 		default:
 			lines = append(lines, realTexts(f.Reals)...)
+		}
+		for _, addr := range f.Maintenance {
+			lines = append(lines, addr.String()+" weight 0 (maintenance)")
+		}
+		if f.NoClients != "" {
+			lines = append(lines, "nobody may connect: "+f.NoClients)
 		}
 		if f.Internal {
 			lines = append(lines, "for this node and its pods; connections from elsewhere are dropped: "+f.Why)

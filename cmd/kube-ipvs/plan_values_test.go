@@ -51,6 +51,26 @@ func TestPlanShowsTerminalEscapesAsText(t *testing.T) {
 	}
 }
 
+// plan and ports have no flags for where the agent listens.
+func TestPlanKnowsWhereTheAgentListens(t *testing.T) {
+	const manifest = `
+apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {kube-ipvs.io/extra-ports: "10356=80,10349=80,22=80,443=80"}}
+spec: {type: NodePort, ipFamilies: [IPv4], ports: [{port: 80, nodePort: 30080}]}
+`
+	flags := []string{"--manifests", "-", "--node-name", "node1", "--node-addresses", "eth0=10.1.0.10/24", "--nodeport-addresses", "all", "--extra-port-range", "1-65535"}
+	for _, command := range []string{"plan", "ports"} {
+		stdout, _, _ := kubeIPVS(t, manifest, append([]string{command}, flags...)...)
+		if !strings.Contains(stdout, "443/tcp") || strings.Contains(stdout, "10356/tcp") || strings.Contains(stdout, "10349/tcp") || strings.Contains(stdout, "22/tcp") {
+			t.Errorf("%s opens other ports than 443:\n%s", command, stdout)
+		}
+	}
+	if stdout, _, _ := kubeIPVS(t, manifest, append([]string{"plan"}, flags...)...); !strings.Contains(stdout, "443=80; 10356, 10349, 22 is protected (SSH") {
+		t.Errorf("not told:\n%s", stdout)
+	}
+}
+
 func TestPlanShortensLongLists(t *testing.T) {
 	var ranges []string
 	for i := range 10_000 {

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -25,6 +26,7 @@ type portsOptions struct {
 
 func newPorts() *cobra.Command {
 	o := &portsOptions{}
+	o.healthz, o.metrics = defaultHealthz, defaultMetrics // which it has no flags for: those ports are run's all the same
 	input := newGroup("Input")
 	input.flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` with the address and credentials of an API server to read; without it, and without --manifests, the agent that runs on this node is asked")
 	input.flags.StringVar(&o.manifests, "manifests", "", "`file` or directory with Service and Node objects (YAML or JSON; - is standard input)")
@@ -51,8 +53,12 @@ from manifests it shows what the node would do. The exit code is 2 if a port is 
   kube-ipvs ports --manifests services.yaml --node-name node1 --suggest 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			written := flagsOfSources(cmd.Flags())
 			if err := configure(cmd, o.config); err != nil {
 				return err
+			}
+			if !o.planned() && len(written) > 0 {
+				return fmt.Errorf("%s: the agent on this node answers by its own flags; with --kubeconfig or --manifests these count", strings.Join(written, ", "))
 			}
 			return o.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -69,41 +75,64 @@ func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 	if o.suggest < 0 {
 		errs = append(errs, fmt.Errorf("--suggest: %d is not a number of ports", o.suggest))
 	}
-	planned := o.manifests != "" || o.kubeconfig != ""
 	if o.manifests != "" && o.kubeconfig != "" {
 		errs = append(errs, errors.New("--kubeconfig and --manifests: choose one of the two sources"))
 	}
-	if planned && o.nodeName == "" {
+	if o.planned() && o.nodeName == "" {
 		errs = append(errs, errors.New("--node-name is missing: ports are those of one node"))
 	}
 	errs = append(errs, o.validatePlanning()...)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	answer, err := o.answer(ctx, planned, stdin, stderr)
+	answer, problems, err := o.answer(ctx, stdin)
 	if err != nil {
 		return err
 	}
-	return answer.print(o, stdout, stderr)
+	skipped := false
+	for _, problem := range problems {
+		of, _, _ := strings.Cut(problem.Object, " ")
+		switch {
+		case problem.Reason == sync.Conflict, problem.Reason == sync.PortInUse: // which the table says
+		case problem.Skipped, of != "Service" && of != "EndpointSlice": // a port, or all of them, may be missing
+			fmt.Fprintln(stderr, problem)
+			skipped = skipped || problem.Skipped
+		}
+	}
+	if err := answer.print(o, stdout, stderr); err != nil {
+		return err
+	}
+	if skipped {
+		return exitSkipped
+	}
+	return nil
 }
 
-// answer is what the agent says, or what a plan comes to. What is wrong with the objects of a plan is told, as plan does, since
-// ports may be missing because of it; an agent has it in its log.
-func (o *portsOptions) answer(ctx context.Context, planned bool, stdin io.Reader, stderr io.Writer) (portsJSON, error) {
-	if !planned {
+// planned reports whether there is a source to plan from, rather than an agent to ask.
+func (o *portsOptions) planned() bool { return o.manifests != "" || o.kubeconfig != "" }
+
+// flagsOfSources are those on the command line that say something of a source, or of a node that is planned.
+func flagsOfSources(flags *pflag.FlagSet) []string {
+	var names []string
+	flags.Visit(func(f *pflag.Flag) {
+		if !slices.Contains([]string{"agent-socket", "output", "suggest", "config"}, f.Name) {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return names
+}
+
+// answer is what the agent says, or what a plan comes to, with its problems.
+func (o *portsOptions) answer(ctx context.Context, stdin io.Reader) (portsJSON, []sync.Problem, error) {
+	if !o.planned() {
 		var answer portsJSON
-		return answer, askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
+		return answer, nil, askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
 	}
 	p, err := o.plan(ctx, stdin)
 	if err != nil {
-		return portsJSON{}, err
+		return portsJSON{}, nil, err
 	}
-	for _, problem := range p.problems {
-		if problem.Reason != sync.Conflict { // those are in the answer
-			fmt.Fprintln(stderr, problem)
-		}
-	}
-	return portsToJSON(p.node, p.state.ViewPorts(), o.suggest), nil
+	return portsToJSON(p.node, p.state.ViewPorts(), o.suggest), p.problems, nil
 }
 
 // The JSON form of ports. Fields are added, never renamed.

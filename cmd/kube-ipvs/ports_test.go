@@ -60,6 +60,9 @@ func TestPortsSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 		args  []string
 		wants []string
 	}{
+		{"flags that the agent would not look at", []string{"--node-name", "n", "--service-node-port-range", "1-2"}, []string{
+			"--node-name, --service-node-port-range: the agent on this node answers by its own flags",
+		}},
 		{"no node", []string{"--manifests", "-"}, []string{"--node-name is missing"}},
 		{"no node of a cluster", []string{"--kubeconfig", "x"}, []string{"--node-name is missing"}},
 		{"two sources", append(manifests, "--kubeconfig", "x"), []string{"--kubeconfig and --manifests: choose one"}},

@@ -99,13 +99,13 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
-		Listeners: listeners(ctx), Reserve: o.reserve,
+		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
 	endpoints, err := o.endpoints(ctx, log, node, reconciler)
 	if err != nil {
 		return err
 	}
-	if text := overlap(o.nodePorts, host.ReservedPorts{}.EphemeralRange); text != "" {
+	if text := o.overlap(); text != "" && rangeToReserve(o.nodePorts, host.ReservedPorts{}.EphemeralRange).Size() == 0 { // else they are reserved in a moment, or it is told why not
 		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
 	}
 	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -24,12 +25,15 @@ func (e noteError) Error() string { return string(e) }
 func asNote(err error, into *noteError) bool { return errors.As(err, into) }
 
 // parts are the entries of a list, without blanks around them.
-func parts(value string) []string {
+func parts(value string) ([]string, error) {
 	var all []string
 	for part := range strings.SplitSeq(value, ",") {
 		all = append(all, strings.TrimSpace(part))
 	}
-	return all
+	if len(all) > 1 && slices.Contains(all, "") {
+		return nil, errors.New("a comma too many: an entry is empty")
+	}
+	return all, nil
 }
 
 func readNetworks(value string, o Options, w *wanted) (string, error) {
@@ -39,24 +43,28 @@ func readNetworks(value string, o Options, w *wanted) (string, error) {
 	}
 	w.networks = &spec
 	if len(undefined) == 0 {
-		return spec.String(), nil
+		return shortList(spec.String()), nil
 	}
 	defined := "none"
 	if names := o.Networks.Names(); len(names) > 0 {
 		defined = strings.Join(names, ", ")
 	}
-	return spec.String(), noteError(fmt.Sprintf("%s selects nothing: it is not defined on this node (--network defines %s); for an interface write iface:NAME",
+	return cmp.Or(shortList(spec.String()), "selects nothing"), noteError(fmt.Sprintf("%s selects nothing: it is not defined on this node (--network defines %s); for an interface write iface:NAME",
 		strings.Join(undefined, ", "), defined))
 }
 
 func readAllowed(value string, _ Options, w *wanted) (inForce string, err error) {
-	w.allow, err = ranges(parts(value))
-	return rangesText(w.allow), err
+	if w.allow, err = rangesIn(value); err != nil {
+		return "", err
+	}
+	return rangesText(w.allow), nil
 }
 
 func readDenied(value string, _ Options, w *wanted) (inForce string, err error) {
-	w.deny, err = ranges(parts(value))
-	return rangesText(w.deny), err
+	if w.deny, err = rangesIn(value); err != nil {
+		return "", err
+	}
+	return rangesText(w.deny), nil
 }
 
 // settingSpecRanges is how spec.loadBalancerSourceRanges is called where settings are listed.
@@ -82,6 +90,14 @@ func rangesOfSpec(svc *corev1.Service, o Options, w *wanted, r *report) {
 	w.settings = append(w.settings, setting)
 }
 
+func rangesIn(value string) ([]netip.Prefix, error) {
+	list, err := parts(value)
+	if err != nil {
+		return nil, err
+	}
+	return ranges(list)
+}
+
 // ranges reads CIDRs and single addresses. Host bits are masked away, as kube-proxy does.
 func ranges(texts []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
@@ -102,8 +118,17 @@ func ranges(texts []string) ([]netip.Prefix, error) {
 	return filter.NormalPrefixes(list), nil
 }
 
-// shownRanges is how many ranges are listed to people: there may be thousands.
+// shownRanges is how many ranges, and entries of other lists, are listed to people: there may be thousands.
 const shownRanges = 16
+
+// shortList is a list as it is shown to people.
+func shortList(text string) string {
+	entries := strings.Split(text, ",")
+	if len(entries) <= shownRanges {
+		return text
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(entries[:shownRanges], ","), len(entries)-shownRanges)
+}
 
 func rangesText(list []netip.Prefix) string {
 	var b strings.Builder
@@ -133,8 +158,12 @@ func readSchedulerFlags(value string, _ Options, w *wanted) (string, error) {
 		"sh-port": sync.SHPort, "sh-no-fallback": sync.SHNoFallback, "sh-fallback": 0,
 		"mh-port": sync.MHPort, "mh-no-fallback": sync.MHNoFallback, "mh-fallback": 0,
 	}
+	list, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var flags sync.SchedulerFlags
-	for _, name := range parts(value) {
+	for _, name := range list {
 		flag, ok := known[name]
 		if !ok {
 			return "", fmt.Errorf("unknown flag %q; known are sh-port, sh-fallback, sh-no-fallback, mh-port, mh-fallback, mh-no-fallback", name)
@@ -142,7 +171,7 @@ func readSchedulerFlags(value string, _ Options, w *wanted) (string, error) {
 		flags |= flag
 	}
 	for _, scheduler := range []string{"sh", "mh"} {
-		if slices.Contains(parts(value), scheduler+"-fallback") && flags&known[scheduler+"-no-fallback"] != 0 {
+		if slices.Contains(list, scheduler+"-fallback") && flags&known[scheduler+"-no-fallback"] != 0 {
 			return "", fmt.Errorf("%s-fallback and %s-no-fallback contradict each other", scheduler, scheduler)
 		}
 	}
@@ -153,8 +182,12 @@ func readSchedulerFlags(value string, _ Options, w *wanted) (string, error) {
 // readKubeRouterFlags reads the flags as kube-router does (pkg/controllers/proxy, parseSchedFlags), but for flag-1: it is
 // the fallback, without which draining refuses clients, and which is on by default here.
 func readKubeRouterFlags(value string, _ Options, w *wanted) (string, error) {
+	list, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var flags sync.SchedulerFlags
-	for _, name := range parts(value) {
+	for _, name := range list {
 		switch name {
 		case "flag-1", "flag-3":
 		case "flag-2":
@@ -215,8 +248,12 @@ func readSlowStart(value string, _ Options, w *wanted) (string, error) {
 // readAffinityPrefix reads a list of prefix lengths such as "/24,/64". With anything wrong in it all of it counts as
 // absent.
 func readAffinityPrefix(value string, _ Options, w *wanted) (string, error) {
+	list, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var prefix4, prefix6 uint8
-	for _, entry := range parts(value) {
+	for _, entry := range list {
 		bits, slash := strings.CutPrefix(entry, "/")
 		n, err := strconv.ParseUint(bits, 10, 8)
 		length := uint8(n)

@@ -30,6 +30,7 @@ const (
 	annotationLowerThreshold = annotationPrefix + "lower-threshold"
 	annotationAffinityPrefix = annotationPrefix + "affinity-prefix"
 	annotationExtraPorts     = annotationPrefix + "extra-ports"
+	annotationSlowStart      = annotationPrefix + "slow-start"
 )
 
 // annotation is one that Services may carry.
@@ -44,6 +45,8 @@ type annotation struct {
 	restricts bool
 	// chooses: it is the scheduler.
 	chooses bool
+	// aspect is what the scheduler may make nothing of.
+	aspect sync.Aspect
 	// long: it may have more than maxValue bytes.
 	long bool
 	// insteadOf is the annotation of ours that makes this one go unread.
@@ -103,13 +106,13 @@ func annotations() []annotation {
 			meaning: "the scheduler of the Service's virtual servers. One that the node's kernel lacks falls back to `--ipvs-scheduler`, with an Event. A change loses new connections for a moment",
 		},
 		{
-			key: annotationSchedulerFlags, read: readSchedulerFlags, otherwise: "the scheduler's defaults are used",
+			key: annotationSchedulerFlags, aspect: sync.OfFlags, read: readSchedulerFlags, otherwise: "the scheduler's defaults are used",
 			values:  "`sh-port`, `sh-fallback`, `sh-no-fallback`, `mh-port`, `mh-fallback`, `mh-no-fallback`; separated by commas",
 			example: "mh-port",
 			meaning: "`sh` and `mh` choose by the client's address, with `-port` by its port too. They fall back to another real server where the chosen one takes no new connection; `-no-fallback` refuses those clients, also while real servers are drained",
 		},
 		{
-			key: annotationWeights, read: readWeights, otherwise: "all endpoints have weight 1",
+			key: annotationWeights, aspect: sync.OfWeights, read: readWeights, otherwise: "all endpoints have weight 1",
 			values:  "`zone:NAME=WEIGHT`, `node:NAME=WEIGHT`, `label:KEY=WEIGHT`, `label:KEY=VALUE=WEIGHT`, `*=WEIGHT`; separated by commas, WEIGHT from 0 to 65535",
 			example: "node:worker-7=0,zone:eu-1a=3",
 			meaning: "the weight of an endpoint is that of the first entry that fits its zone, its node or a label of its node; 1 where none fits. With 0 it gets no new connection and keeps those it has. Other weights count with wrr, wlc, lblc, lblcr, sed, nq, sh, mh, fo, ovf and twos",
@@ -127,7 +130,7 @@ func annotations() []annotation {
 			meaning: "an endpoint that has reached its upper threshold gets connections again once it has fewer than this",
 		},
 		{
-			key: annotationPrefix + "slow-start", read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
+			key: annotationSlowStart, aspect: sync.OfSlowStart, read: readSlowStart, otherwise: "new endpoints get their whole weight at once",
 			values:  "a duration from 1s to 1h",
 			example: "30s",
 			meaning: "an endpoint that is new beside others gets its weight in ten steps over this time. It counts with wrr, wlc, sed and nq, whose weights are multiplied by ten for it",
@@ -139,7 +142,7 @@ func annotations() []annotation {
 			meaning: "clients of one network count as one for `sessionAffinity: ClientIP`",
 		},
 		{
-			key: annotationPrefix + "one-packet", read: readOnePacket, otherwise: "a sender's datagrams stay together",
+			key: annotationPrefix + "one-packet", aspect: sync.OfOnePacket, read: readOnePacket, otherwise: "a sender's datagrams stay together",
 			values:  "`true` or `false`",
 			example: "true",
 			meaning: "each UDP datagram is scheduled by itself: for senders that wait for no answer and keep their source port, such as syslog. For `externalTrafficPolicy: Local` with rr or wrr and without session affinity; answers do not come back from the node's address",
@@ -158,7 +161,7 @@ func annotations() []annotation {
 			meaning: "as `kube-ipvs.io/scheduler`, for Services that kube-router served",
 		},
 		{
-			key: kubeRouterPrefix + "schedflags", insteadOf: annotationSchedulerFlags, read: readKubeRouterFlags, otherwise: "the scheduler's defaults are used",
+			key: kubeRouterPrefix + "schedflags", aspect: sync.OfFlags, insteadOf: annotationSchedulerFlags, read: readKubeRouterFlags, otherwise: "the scheduler's defaults are used",
 			values:  "`flag-1`, `flag-2`, `flag-3`; separated by commas",
 			example: "flag-1,flag-2",
 			meaning: "as kube-router reads it, which is for `mh` alone: `flag-2` is `mh-port`; `flag-1` is `mh-fallback`, which is on anyway; `flag-3` means nothing",
@@ -179,7 +182,7 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		if !there {
 			continue
 		}
-		setting := sync.Setting{Name: a.key, Written: value}
+		setting := sync.Setting{Name: a.key, Written: value, Aspect: a.aspect}
 		_, instead := svc.Annotations[a.insteadOf]
 		switch {
 		case a.read == nil:
@@ -196,10 +199,15 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		}
 		w.settings = append(w.settings, setting)
 	}
+	if w.weights.byLabel() && len(o.NodeLabels) == 0 { // for people who plan: an agent gets the labels a moment later
+		w.inForce(annotationWeights, shortList(w.weights.String()), []string{"no label of any Node is known here, so no entry by label fits"})
+	}
 	w.checkTogether(svc, r)
 	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
 		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(knownAnnotations(), name) {
-			w.closed = unknown(name, r) || w.closed
+			restricts, why := unknown(name, r)
+			w.closed = w.closed || restricts
+			w.settings = append(w.settings, sync.Setting{Name: printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: printable(why)})
 		}
 	}
 	return w
@@ -216,7 +224,7 @@ const maxWhy = 512
 func (a annotation) take(value string, o Options, w *wanted, r *report) (inForce, why string) {
 	err := fmt.Errorf("it has %d bytes, and at most %d are read", len(value), maxValue)
 	if a.long || len(value) <= maxValue {
-		inForce, err = a.read(value, o, w)
+		inForce, err = a.read(strings.TrimSpace(value), o, w)
 	}
 	if err == nil {
 		return inForce, ""
@@ -250,8 +258,8 @@ func (w *wanted) checkTogether(svc *corev1.Service, r *report) {
 		w.withdraw(annotationLowerThreshold, fmt.Sprintf("%d is above the upper threshold %d; three quarters of that are used, as the kernel has it", lower, upper), r)
 	}
 	if most := w.weights.most(); w.slowStart > 0 && most > maxSlowStartWeight {
-		w.weights = nil
-		w.withdraw(annotationWeights, fmt.Sprintf("weight %d is above %d, which is the most with slow-start; all endpoints have weight 1", most, maxSlowStartWeight), r)
+		w.slowStart = 0 // weights may be a maintenance, and it would end without a word
+		w.withdraw(annotationSlowStart, fmt.Sprintf("weight %d is above %d, which is the most with slow-start; new endpoints get their whole weight at once", most, maxSlowStartWeight), r)
 	}
 }
 
@@ -265,21 +273,34 @@ func (w *wanted) withdraw(key, why string, r *report) {
 	}
 }
 
-// unknown reports an annotation that does not exist, and whether it was probably meant to be a restriction.
-func unknown(name string, r *report) (restricts bool) {
+// inForce says that less of an annotation is in force than could be read, if there is a reason for it.
+func (w *wanted) inForce(key, text string, reasons []string) {
+	for i, s := range w.settings {
+		if s.Name == key && len(reasons) > 0 {
+			if s.Why != "" {
+				reasons = append([]string{s.Why}, reasons...)
+			}
+			w.settings[i].InForce, w.settings[i].Why = printable(text), printable(clip(strings.Join(reasons, "; "), maxWhy))
+		}
+	}
+}
+
+// unknown reports an annotation that does not exist, whether it was probably meant to be a restriction, and why it is not
+// in force.
+func unknown(name string, r *report) (restricts bool, why string) {
 	switch meant := probablyMeant(name); {
 	case slices.Contains(restrictions(), meant):
 		r.skipped("unknown annotation %s is taken for %s, which restricts who reaches the Service; "+
 			"no node port of it is served until the annotation is spelt right or removed",
 			annotationPrefix+name, annotationPrefix+meant)
-		return true
+		return true, "unknown; taken for " + annotationPrefix + meant + ", so the Service is not served"
 	case meant != "":
 		r.invalid("unknown annotation %s has no effect; did you mean %s?", annotationPrefix+name, annotationPrefix+meant)
-	default:
-		r.invalid("unknown annotation %s has no effect; known are %s",
-			annotationPrefix+name, strings.Join(knownAnnotations(), ", "))
+		return false, "unknown; did you mean " + annotationPrefix + meant + "?"
 	}
-	return false
+	r.invalid("unknown annotation %s has no effect; known are %s",
+		annotationPrefix+name, strings.Join(knownAnnotations(), ", "))
+	return false, "unknown"
 }
 
 // isRead reports whether an annotation is looked at, known or not.

@@ -161,6 +161,7 @@ func TestGoodValuesOfAnnotations(t *testing.T) {
 		{"ranges that are denied", []string{"deny-source-ranges=10.66.0.0/16"}, "sources [deny 10.66.0.0/16]", []string{"deny-source-ranges: 10.66.0.0/16"}, nil},
 		{"both", []string{"deny-source-ranges=10.66.0.0/16", "source-ranges=10.0.0.0/8"}, "sources [allow 10.0.0.0/8 deny 10.66.0.0/16]", []string{"source-ranges: 10.0.0.0/8", "deny-source-ranges: 10.66.0.0/16"}, nil},
 		{"a scheduler", []string{"scheduler=mh"}, "scheduler mh", []string{"scheduler: mh"}, nil},
+		{"blanks around a value", []string{"scheduler= mh ", "upper-threshold= 10", "slow-start=30s\n", "affinity-prefix=\t/24"}, "scheduler mh limits 10/0 slow start 30s affinity /24 /0", []string{"scheduler: mh", "upper-threshold: 10", "slow-start: 30s", "affinity-prefix: /24"}, nil},
 		{"the port for mh", []string{"scheduler-flags=mh-port"}, "flags mh-fallback,mh-port", []string{"scheduler-flags: mh-fallback,mh-port"}, nil},
 		{"all flags", []string{"scheduler-flags=sh-port, mh-port,sh-no-fallback,mh-no-fallback"}, "flags sh-no-fallback,sh-port,mh-no-fallback,mh-port", []string{"scheduler-flags: sh-no-fallback,sh-port,mh-no-fallback,mh-port"}, nil},
 		{"what is on anyway", []string{"scheduler-flags=mh-fallback"}, "", []string{"scheduler-flags: sh-fallback,mh-fallback"}, nil},
@@ -235,14 +236,20 @@ func TestBadValuesOfAnnotations(t *testing.T) {
 		ofStart   = "new endpoints get their whole weight at once"
 		prefixes  = "write a prefix length of each family, for example /24,/64 (up to /32 is for IPv4, above for IPv6)"
 		each      = "each client counts by itself"
+		comma     = "a comma too many: an entry is empty"
 		network   = "is not a network such as 10.0.0.0/8 or fd00::/8, nor an address"
 	)
 	for _, c := range []annotationCase{
 		closing("networks=", `"": empty entry: take out the comma too many; to serve no address write "127.0.0.0/8,::1/128"`),
 		closing("networks=internal,10.0.0.1", `"10.0.0.1": a single address needs its length: write 10.0.0.1/32`),
-		closing("networks=Internal", `"Internal": not an address: for an interface write "iface:Internal"`),
+		closing("networks=Internal", `"Internal": names of networks are in lower case; for an interface write "iface:Internal"`),
 		closing("source-ranges=", `"" `+network),
-		closing("source-ranges=10.0.0.0/8,", `"" `+network),
+		closing("source-ranges=10.0.0.0/8,", comma),
+		closing("deny-source-ranges=10.0.0.0/8,,::1", comma),
+		bad("scheduler-flags=,mh-port", comma, ofFlags),
+		bad("weights=zone:east=3, ", comma, ofWeights),
+		bad("affinity-prefix=/24,", comma, each),
+		bad("kube-router.io/service.schedflags=flag-1,,flag-2", comma, ofFlags),
 		closing("source-ranges=internal", `"internal" `+network),
 		closing("source-ranges=10.0.0.0/33", `"10.0.0.0/33" `+network),
 		closing("source-ranges=10.0.0.0-10.0.0.9", `"10.0.0.0-10.0.0.9" `+network),
@@ -252,7 +259,6 @@ func TestBadValuesOfAnnotations(t *testing.T) {
 		closing("deny-source-ranges=::ffff:0:0/96", `"::ffff:0:0/96" is IPv4 in IPv6 notation: write it as IPv4`),
 		bad("scheduler=", `scheduler "" `+scheduler, ofSched),
 		bad("scheduler=RR", `scheduler "RR" `+scheduler, ofSched),
-		bad("scheduler= rr", `scheduler " rr" `+scheduler, ofSched),
 		bad("scheduler=twos", `scheduler "twos" `+scheduler, ofSched),
 		bad("scheduler-flags=", `unknown flag ""; `+flags, ofFlags),
 		bad("scheduler-flags=mh-port,lc-port", `unknown flag "lc-port"; `+flags, ofFlags),
@@ -303,7 +309,7 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			"none but one that is not defined here",
 			[]string{"networks=storage"},
 			"networks []",
-			[]string{"networks:  | storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
+			[]string{"networks: selects nothing | storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: storage selects nothing: it is not defined on this node (--network defines dmz, internal); for an interface write iface:NAME"},
 		},
 		{
@@ -336,9 +342,9 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 		{
 			"weights that leave no room for the steps of slow start",
 			[]string{"slow-start=30s", "weights=node:node-a=0,zone:west=6554"},
-			"slow start 30s",
-			[]string{"weights:  | weight 6554 is above 6553, which is the most with slow-start; all endpoints have weight 1", "slow-start: 30s"},
-			[]string{"annotation kube-ipvs.io/weights: weight 6554 is above 6553, which is the most with slow-start; all endpoints have weight 1"},
+			"maintenance weight 6554",
+			[]string{"weights: node:node-a=0,zone:west=6554", "slow-start:  | weight 6554 is above 6553, which is the most with slow-start; new endpoints get their whole weight at once"},
+			[]string{"annotation kube-ipvs.io/slow-start: weight 6554 is above 6553, which is the most with slow-start; new endpoints get their whole weight at once"},
 		},
 		{
 			"what later versions read",
@@ -351,8 +357,32 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			"a restriction that is misspelt, beside one that is not",
 			[]string{"source-range=10.0.0.0/8", "networks=internal"},
 			"closed",
-			[]string{"networks: 10.0.0.0/8,iface:eth1"},
+			[]string{"networks: 10.0.0.0/8,iface:eth1", "source-range:  | unknown; taken for kube-ipvs.io/source-ranges, so the Service is not served"},
 			[]string{"skipped: unknown annotation kube-ipvs.io/source-range is taken for kube-ipvs.io/source-ranges, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
+		},
+		{
+			"a restriction in capitals",
+			[]string{"NETWORKS=internal"},
+			"closed",
+			[]string{"NETWORKS:  | unknown; taken for kube-ipvs.io/networks, so the Service is not served"},
+			[]string{"skipped: unknown annotation kube-ipvs.io/NETWORKS is taken for kube-ipvs.io/networks, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
+		},
+		{
+			"what is the opposite of deny-source-ranges",
+			[]string{"allow-source-ranges=10.0.0.0/8"},
+			"closed",
+			[]string{"allow-source-ranges:  | unknown; taken for kube-ipvs.io/source-ranges, so the Service is not served"},
+			[]string{"skipped: unknown annotation kube-ipvs.io/allow-source-ranges is taken for kube-ipvs.io/source-ranges, which restricts who reaches the Service; no node port of it is served until the annotation is spelt right or removed"},
+		},
+		{
+			"what restricts nobody",
+			[]string{"schedular=rr", "colour=red"},
+			"",
+			[]string{"colour:  | unknown", "schedular:  | unknown; did you mean kube-ipvs.io/scheduler?"},
+			[]string{
+				"unknown annotation kube-ipvs.io/colour has no effect; known are " + strings.Join(knownAnnotations(), ", "),
+				"unknown annotation kube-ipvs.io/schedular has no effect; did you mean kube-ipvs.io/scheduler?",
+			},
 		},
 		{
 			"one restriction that can be read does not open what another closes",
@@ -392,7 +422,7 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			"",
 			[]string{"networks=internal"},
 			"networks []",
-			[]string{"networks:  | internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
+			[]string{"networks: selects nothing | internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
 			[]string{"annotation kube-ipvs.io/networks: internal selects nothing: it is not defined on this node (--network defines none); for an interface write iface:NAME"},
 		}.check(t, testOptions())
 	})

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -24,8 +23,12 @@ type extraPort struct {
 func (e extraPort) String() string { return fmt.Sprintf("%d=%s", e.port, e.of) }
 
 func readExtraPorts(value string, o Options, w *wanted) (string, error) {
+	texts, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var list []extraPort
-	for _, text := range parts(value) {
+	for _, text := range texts {
 		number, of, ok := strings.Cut(text, "=")
 		port, err := strconv.ParseUint(number, 10, 16)
 		switch {
@@ -36,36 +39,77 @@ func readExtraPorts(value string, o Options, w *wanted) (string, error) {
 		}
 		list = append(list, extraPort{uint16(port), of})
 	}
-	if o.ExtraPorts == nil {
-		o.ExtraPorts = new(allocator.Ports)
-	}
-	var closed []string
-	w.extraPorts = slices.DeleteFunc(list, func(e extraPort) bool {
-		if o.ExtraPorts.Has(e.port) {
-			return false
+	w.extraPorts = slices.DeleteFunc(slices.Clone(list), func(e extraPort) bool { return o.refusesExtra(e.port) != "" })
+	var notes []string
+	for _, why := range []string{notAllowed, protectedPort} {
+		var ports []string
+		for _, e := range list {
+			if o.refusesExtra(e.port) == why {
+				ports = append(ports, strconv.Itoa(int(e.port)))
+			}
 		}
-		closed = append(closed, strconv.Itoa(int(e.port)))
-		return true
-	})
-	texts := make([]string, len(w.extraPorts))
-	for i, e := range w.extraPorts {
+		switch {
+		case len(ports) == 0:
+		case why == notAllowed:
+			notes = append(notes, fmt.Sprintf("%s is not opened: this node's --extra-port-range is %s", strings.Join(ports, ", "), o.extraPortsText()))
+		default:
+			notes = append(notes, strings.Join(ports, ", ")+" is "+why)
+		}
+	}
+	if len(notes) > 0 {
+		return extraPortsText(w.extraPorts), noteError(strings.Join(notes, "; "))
+	}
+	return extraPortsText(w.extraPorts), nil
+}
+
+// Why a node opens no extra port.
+const (
+	notAllowed    = "not allowed"
+	protectedPort = "protected (SSH, the kubelet, the control plane or the agent itself)"
+)
+
+// refusesExtra says why a port is never an extra port on this node; "" if it may be one.
+func (o Options) refusesExtra(port uint16) string {
+	switch {
+	case o.ExtraPorts == nil || !o.ExtraPorts.Has(port):
+		return notAllowed
+	case o.Protected != nil && o.Protected.Has(port):
+		return protectedPort
+	}
+	return ""
+}
+
+func (o Options) extraPortsText() string {
+	if o.ExtraPorts == nil {
+		return "empty"
+	}
+	return cmp.Or(o.ExtraPorts.String(), "empty")
+}
+
+func extraPortsText(list []extraPort) string {
+	texts := make([]string, len(list))
+	for i, e := range list {
 		texts[i] = e.String()
 	}
-	if len(closed) > 0 {
-		return strings.Join(texts, ","), noteError(fmt.Sprintf("%s is not opened: this node's --extra-port-range is %s", strings.Join(closed, ", "), cmp.Or(o.ExtraPorts.String(), "empty")))
-	}
-	return strings.Join(texts, ","), nil
+	return strings.Join(texts, ",")
 }
 
 // extraPorts are the ports of svc that are open on nodes by annotation, still without endpoints. What is there already
 // are its node ports and its health check, which come before them.
-func extraPorts(svc *corev1.Service, w wanted, there sync.Service, r *report) []sync.ServicePort {
-	var ports []sync.ServicePort
+func extraPorts(svc *corev1.Service, w *wanted, there sync.Service, r *report) []sync.ServicePort {
 	if svc.Name == "" { // which is told with its node ports
 		return nil
 	}
+	var ports []sync.ServicePort
+	var opened []extraPort
+	var refused []string
 	for _, extra := range w.extraPorts {
-		found := false
+		refuse := func(format string, args ...any) {
+			why := fmt.Sprintf("%s: %s", extra, fmt.Sprintf(format, args...))
+			r.invalid("annotation %s: %s", annotationExtraPorts, why)
+			refused = append(refused, why)
+		}
+		found, before := false, len(ports)
 		for _, p := range svc.Spec.Ports {
 			if p.Name != extra.of && strconv.Itoa(int(p.Port)) != extra.of {
 				continue
@@ -75,21 +119,24 @@ func extraPorts(svc *corev1.Service, w wanted, there sync.Service, r *report) []
 			same := func(o sync.ServicePort) bool { return o.NodePort == port.NodePort && o.Protocol == port.Protocol }
 			switch {
 			case err != nil:
-				r.invalid("annotation %s: %s: %s: %v; it is not opened", annotationExtraPorts, extra, portLabel(p), err)
+				refuse("%s: %v; it is not opened", portLabel(p), err)
 			case slices.ContainsFunc(there.Ports, same), slices.ContainsFunc(ports, same):
-				r.invalid("annotation %s: %s: another port of this Service has port %d/%s on nodes; only that one is served",
-					annotationExtraPorts, extra, port.NodePort, port.Protocol)
+				refuse("another port of this Service has port %d/%s on nodes; only that one is served", port.NodePort, port.Protocol)
 			case port.NodePort == there.HealthCheckNodePort && port.Protocol == frontend.TCP:
-				r.invalid("annotation %s: %s: the health check of this Service has port %d; it is not opened", annotationExtraPorts, extra, port.NodePort)
+				refuse("the health check of this Service has port %d; it is not opened", port.NodePort)
 			default:
 				port.Extra = true
 				ports = append(ports, port)
 			}
 		}
 		if !found {
-			r.invalid("annotation %s: %s: the Service has no port of this name or number; it is not opened", annotationExtraPorts, extra)
+			refuse("the Service has no port of this name or number; it is not opened")
+		}
+		if len(ports) > before {
+			opened = append(opened, extra)
 		}
 	}
+	w.inForce(annotationExtraPorts, extraPortsText(opened), refused)
 	return ports
 }
 

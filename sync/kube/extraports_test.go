@@ -76,7 +76,7 @@ func TestExtraPorts(t *testing.T) {
 		{"one number for two protocols", "80=http,80=dns-udp", nil, "80/tcp=http 80/udp=dns-udp", nil},
 		{"zeros in front", "0443=https", nil, "443/tcp=https", nil},
 		{"empty", "", nil, "", []string{bad("")}},
-		{"a comma too many", "443=https,", nil, "", []string{bad("")}},
+		{"a comma too many", "443=https,", nil, "", []string{note + "a comma too many: an entry is empty; no extra port is opened"}},
 		{"no name", "443", nil, "", []string{bad("443")}},
 		{"an empty name", "443=", nil, "", []string{bad("443=")}},
 		{"no number", "https=443", nil, "", []string{bad("https=443")}},
@@ -152,6 +152,37 @@ func TestNoExtraPortIsOpenedUnlessTheNodeAllowsIt(t *testing.T) {
 		want := "annotation kube-ipvs.io/extra-ports: 443 is not opened: this node's --extra-port-range is empty"
 		if extrasOf(got) != "" || len(got.Problems) != 1 || got.Problems[0].Message != want {
 			t.Errorf("%s: opened %q, problems %v", name, extrasOf(got), got.Problems)
+		}
+	}
+}
+
+// The range is told as the operator wrote it; what never is an extra port is told apart.
+func TestProtectedPortsAreNoExtraPorts(t *testing.T) {
+	o := opening(t, "1-1023")
+	o.Protected = new(allocator.Ports)
+	o.Protected.Add(22, 6443)
+	got := Translate(asking("22=http,443=https,6443=https"), nil, o)
+	why := "6443 is not opened: this node's --extra-port-range is 1-1023; 22 is protected (SSH, the kubelet, the control plane or the agent itself)"
+	if diff := cmp.Diff([]string{"annotation kube-ipvs.io/extra-ports: " + why}, problemTexts(got)); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"extra-ports: 443=https | " + why}, settingsText(got)); diff != "" || extrasOf(got) != "443/tcp=https" {
+		t.Errorf("opened %s, settings (-want +got):\n%s", extrasOf(got), diff)
+	}
+}
+
+func TestExtraPortsInForceAreThoseThatAreOpened(t *testing.T) {
+	const nope = "444=nope: the Service has no port of this name or number; it is not opened"
+	for value, want := range map[string]string{
+		"443=https,444=nope":          "443=https | " + nope,
+		"444=nope":                    " | " + nope,
+		"444=nope,8443=https":         " | 8443 is not opened: this node's --extra-port-range is 80,443-444; " + nope,
+		"443=https,80=http":           "443=https,80=http",
+		"443=https,443=http,444=nope": "443=https | 443=http: another port of this Service has port 443/tcp on nodes; only that one is served; " + nope,
+	} {
+		got := Translate(asking(value), nil, opening(t, "80,443-444"))
+		if diff := cmp.Diff([]string{"extra-ports: " + want}, settingsText(got)); diff != "" {
+			t.Errorf("%s: settings (-want +got):\n%s", value, diff)
 		}
 	}
 }

@@ -1,10 +1,18 @@
 package kube
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // probablyMeant is the known annotation that the fewest edits make of name. It is "" where half of it had to be written
-// anew: nothing is probable then.
+// anew: nothing is probable then. Case is none: what was meant to close a Service closes it in capitals too. What allows
+// is allowed without a word for it.
 func probablyMeant(name string) string {
+	name = strings.ToLower(name)
+	for _, word := range []string{"allow-", "allowed-"} {
+		name = strings.TrimPrefix(name, word)
+	}
 	meant := slices.MinFunc(knownAnnotations(), func(a, b string) int { return edits(name, a) - edits(name, b) })
 	if edits(name, meant) > len(meant)/2 {
 		return ""

@@ -35,6 +35,8 @@ type Options struct {
 	Networks nodeaddr.Networks
 	// ExtraPorts are the ports that Services may open beside their node ports; nil is none.
 	ExtraPorts *allocator.Ports
+	// Protected are never among them, whatever ExtraPorts says; nil is none.
+	Protected *allocator.Ports
 	// SpecSourceRanges: spec.loadBalancerSourceRanges counts for node ports too.
 	SpecSourceRanges bool
 	// NodeLabels are the labels of nodes by their name, as far as weights need them. State fills it in.
@@ -55,7 +57,6 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 	}
 	r := &report{object: "Service " + result.ID.String()}
 	w := readAnnotations(svc, o, r)
-	result.Settings = w.settings
 	if typeOpensNodePorts(svc, r) && !w.closed {
 		result.Families = families(svc, endpointSlices, r)
 		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
@@ -63,13 +64,30 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
 			result.LocalReady = localReady(endpointSlices, w.weights, o)
 		}
-		result.Ports = w.equip(append(result.Ports, extraPorts(svc, w, result, r)...), svc, r)
+		result.Ports = w.equip(append(result.Ports, extraPorts(svc, &w, result, r)...), svc, r)
 		sliceProblems := addEndpoints(result.Ports, endpointSlices, w.weights, o)
 		r.problems = append(r.problems, sliceProblems...)
 	}
+	result.Unserved = unserved(svc, result)
 	sortProblems(r.problems)
-	result.Problems = r.problems
+	result.Settings, result.Problems = w.settings, r.problems
 	return result
+}
+
+// unserved are the ports of svc on nodes that are not among those to be served.
+func unserved(svc *corev1.Service, result sync.Service) []uint16 {
+	var ports []uint16
+	numbers := []int32{svc.Spec.HealthCheckNodePort}
+	for _, p := range svc.Spec.Ports {
+		numbers = append(numbers, p.NodePort)
+	}
+	for _, n := range numbers {
+		served := func(p sync.ServicePort) bool { return int32(p.NodePort) == n }
+		if validPort(n) && n != int32(result.HealthCheckNodePort) && !slices.ContainsFunc(result.Ports, served) && !slices.Contains(ports, uint16(n)) {
+			ports = append(ports, uint16(n))
+		}
+	}
+	return ports
 }
 
 func serviceID(svc *corev1.Service) sync.ServiceID {

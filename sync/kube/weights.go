@@ -3,6 +3,7 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,8 +33,12 @@ const (
 const labelMark = string(weightOfLabel) + ":"
 
 func readWeights(value string, _ Options, w *wanted) (string, error) {
+	texts, err := parts(value)
+	if err != nil {
+		return "", err
+	}
 	var list weights
-	for _, text := range parts(value) {
+	for _, text := range texts {
 		entry, err := parseWeight(text)
 		if err != nil {
 			return "", fmt.Errorf("%q: %w", text, err)
@@ -41,7 +46,7 @@ func readWeights(value string, _ Options, w *wanted) (string, error) {
 		list = append(list, entry)
 	}
 	w.weights = list
-	return list.String(), nil
+	return shortList(list.String()), nil
 }
 
 func parseWeight(text string) (weightOf, error) {
@@ -119,4 +124,9 @@ func (w weights) most() uint16 {
 		most = max(most, e.weight)
 	}
 	return most
+}
+
+// byLabel reports whether an entry looks at labels of nodes.
+func (w weights) byLabel() bool {
+	return slices.ContainsFunc(w, func(e weightOf) bool { return e.kind == weightOfLabel })
 }
