@@ -43,7 +43,7 @@ type FrontendView struct {
 	Internal bool
 	// Restricted: not everybody may connect, by the Service's source ranges.
 	Restricted bool
-	Reals    []RealView
+	Reals      []RealView
 	// Maintenance are the endpoints of weight 0, which get no new connection.
 	Maintenance []netip.AddrPort
 	// NoClients says why nobody may connect, whoever serves; empty if somebody may.

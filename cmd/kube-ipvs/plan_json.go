@@ -44,7 +44,7 @@ type (
 		Masquerade  string   `json:"masquerade"` // none, pods, remote or all
 		Internal    bool     `json:"internal"`   // only the node and its pods may connect
 		RealServers []string `json:"realServers"`
-		Weights     []uint32 `json:"weights"` // of the real servers, in their order
+		Weights     []uint32 `json:"weights"`               // of the real servers, in their order
 		Maintenance []string `json:"maintenance,omitempty"` // endpoints of weight 0
 		NoClients   string   `json:"noClients,omitempty"`   // why nobody may connect
 		Reason      string   `json:"reason,omitempty"`
