@@ -285,24 +285,6 @@ func (w *wanted) inForce(key, text string, reasons []string) {
 	}
 }
 
-// unknown reports an annotation that does not exist, whether it was probably meant to be a restriction, and why it is not
-// in force.
-func unknown(name string, r *report) (restricts bool, why string) {
-	switch meant := probablyMeant(name); {
-	case slices.Contains(restrictions(), meant):
-		r.skipped("unknown annotation %s is taken for %s, which restricts who reaches the Service; "+
-			"no node port of it is served until the annotation is spelt right or removed",
-			annotationPrefix+name, annotationPrefix+meant)
-		return true, "unknown; taken for " + annotationPrefix + meant + ", so the Service is not served"
-	case meant != "":
-		r.invalid("unknown annotation %s has no effect; did you mean %s?", annotationPrefix+name, annotationPrefix+meant)
-		return false, "unknown; did you mean " + annotationPrefix + meant + "?"
-	}
-	r.invalid("unknown annotation %s has no effect; known are %s",
-		annotationPrefix+name, strings.Join(knownAnnotations(), ", "))
-	return false, "unknown"
-}
-
 // isRead reports whether an annotation is looked at, known or not.
 func isRead(key string) bool {
 	return strings.HasPrefix(key, annotationPrefix) || strings.HasPrefix(key, kubeRouterPrefix)
