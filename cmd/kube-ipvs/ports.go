@@ -47,7 +47,8 @@ func newPorts() *cobra.Command {
 checks, extra ports, programs of the node that listen on one of them.
 
 Without a source it asks the agent that runs on this node, which knows the programs. From an API server or
-from manifests it shows what the node would do. The exit code is 2 if a port is claimed twice or is in use.`,
+from manifests it shows what the node would do. The exit code is 2 if a port is claimed twice or is in use,
+or if some objects were skipped.`,
 		Example: `  kube-ipvs ports
   kube-ipvs ports --kubeconfig admin.conf --node-name node1 -o json
   kube-ipvs ports --manifests services.yaml --node-name node1 --suggest 3`,

@@ -95,7 +95,7 @@ func TestHelpOfPortsNamesItsFlags(t *testing.T) {
 	stdout, _, code := kubeIPVS(t, "", "ports", "--help")
 	for _, want := range []string{
 		"--manifests file", "--kubeconfig file", "--suggest number", "--extra-port-range list", "--port-conflict policy", "--service-node-port-range range",
-		"exit code is 2", "kube-ipvs ports --manifests services.yaml --node-name node1 --suggest 3",
+		"exit code is 2", "if some objects were skipped", "kube-ipvs ports --manifests services.yaml --node-name node1 --suggest 3",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in\n%s", want, stdout)
