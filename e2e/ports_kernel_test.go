@@ -187,8 +187,10 @@ func TestExtraPorts(t *testing.T) {
 		for _, port := range []uint16{22, 9443} {
 			r.refused(t, topo.TCP, netip.AddrPortFrom(r.Node1.A4, port))
 		}
-		if log := r.agent.Log(); !strings.Contains(log, "22, 9443 is not opened") {
-			t.Error("the log does not say so")
+		for _, want := range []string{"22 is protected", "9443 is not opened"} {
+			if !strings.Contains(r.agent.Log(), want) {
+				t.Errorf("the log does not say %q", want)
+			}
 		}
 	})
 	t.Run("a program that listens keeps its port until it ends", func(t *testing.T) {
