@@ -91,6 +91,31 @@ func TestAListStandsInTheTableOnceAndGoesWithItsLastFrontend(t *testing.T) {
 	}
 }
 
+// What somebody left under the names of a list is no part of it: a network too many would open its frontends.
+func TestAListIsMadeAnewWhateverStandsUnderItsNames(t *testing.T) {
+	fake := filtertest.New()
+	table := newTable(fake)
+	if _, err := table.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id := office().ID()
+	if err := fake.Foreign(t.Context(), func(tx *knftables.Transaction) {
+		tx.Add(&knftables.Set{Name: "allow-" + id + "-ipv4", Type: "ipv4_addr", Flags: []knftables.SetFlag{knftables.IntervalFlag}})
+		tx.Add(&knftables.Element{Set: "allow-" + id + "-ipv4", Key: []string{"172.16.0.0/12"}})
+		tx.Add(&knftables.Chain{Name: "sources-" + id})
+		tx.Add(&knftables.Rule{Chain: "sources-" + id, Rule: "accept"})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := filter.Rules{Sources: admitting(t, office(), web4)}
+	if err := table.Apply(t.Context(), filter.Diff(filter.Rules{}, want)); err != nil {
+		t.Fatal(err)
+	}
+	if state := mustRead(t, table); !state.Intact || !state.Rules.Equal(want) {
+		t.Errorf("read back: %+v\n%s", state, fake.Dump())
+	}
+}
+
 // No packet may find a frontend without its list.
 func TestAnotherListIsThereBeforeAFrontendGetsItAndTheOldOneGoesAfterwards(t *testing.T) {
 	table, fake, rules := served(t)

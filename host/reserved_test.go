@@ -2,10 +2,13 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
@@ -182,6 +185,30 @@ func TestACrashWhilePortsAreWrittenLeavesWhatCanBeGivenBack(t *testing.T) {
 			wantGivenBack(t, r, c.removed, c.left)
 		})
 	}
+}
+
+// The write fails after the record was made, and what is there then is a part of what was asked for.
+func TestWhatIsAboutToBeReservedIsRecordedBefore(t *testing.T) {
+	r := fakeReserved(t, "80")
+	reserve(t, r, true, "30000")
+	sealed, err := unix.MemfdCreate("reserved", unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(sealed)
+	_, err = unix.Write(sealed, []byte("80,30000\n"))
+	_, sealErr := unix.FcntlInt(uintptr(sealed), unix.F_ADD_SEALS, unix.F_SEAL_WRITE)
+	if err := errors.Join(err, sealErr, os.Remove(r.path()), os.Symlink(fmt.Sprintf("/proc/self/fd/%d", sealed), r.path())); err != nil {
+		t.Fatal(err)
+	}
+	if wrote, err := r.Set(portsOf(t, "30000-30002")); wrote || !errors.Is(err, unix.EPERM) {
+		t.Fatalf("wrote %t, %v, want that nothing can be written", wrote, err)
+	}
+	if err := os.Remove(r.path()); err != nil {
+		t.Fatal(err)
+	}
+	putReserved(t, r, "80,30000-30001")
+	wantGivenBack(t, r, "30000-30001", "80")
 }
 
 func TestARecordIsSettledAfterACrash(t *testing.T) {

@@ -162,6 +162,20 @@ func TestAListenerConcernsItsOwnAddressProtocolAndPort(t *testing.T) {
 	}
 }
 
+// The port of a health check is found out by listening: a program there is told as what it is.
+func TestProgramsAreLookedForOnPortsThatAreToBeServedAlone(t *testing.T) {
+	s := node(PortConflictWarn, at1)
+	s.take(withExtra(balanced("lb", 30080, 32000), 443), service("twin", 32001), balanced("lb-2", 30081, 32001))
+	for port, want := range map[uint16]bool{30080: true, 443: true, 32000: false, 32001: true, 30082: false} {
+		if got := s.claimsPort(frontend.TCP, port); got != want {
+			t.Errorf("port %d is claimed: %t, want %t", port, got, want)
+		}
+		if s.claimsPort(frontend.UDP, port) {
+			t.Errorf("port %d is claimed for UDP", port)
+		}
+	}
+}
+
 func TestAnExtraPortIsNeverServedOverWhatIsThere(t *testing.T) {
 	for _, c := range []struct {
 		name   string

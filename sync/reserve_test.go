@@ -362,6 +362,11 @@ func TestPortsThatCannotBeReservedAreToldOnceAndTriedAgainWithTheAudits(t *testi
 		if _, tries := p.counts(); len(tries) != 1 {
 			t.Errorf("tried %d times in the next audit, want 1", len(tries))
 		}
+		p.fail(errors.New("read-only file system"))
+		g.after(95 * time.Second)
+		if n := told.count("are not reserved"); n != 2 {
+			t.Errorf("told %d times in all, want once more for what failed anew", n)
+		}
 	})
 }
 

@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -119,5 +122,34 @@ func TestListenersOfADeviceTakeNoPortFromTheNode(t *testing.T) {
 	got, err := listeners(list)(claimed)
 	if err != nil || len(got) != 1 || got[0].Listener != at(443, 0) {
 		t.Errorf("found %+v, %v", got, err)
+	}
+}
+
+// The agent's own sockets, those of health checks for example, are in nobody's way.
+func TestTheAgentsOwnSocketsAreNoListeners(t *testing.T) {
+	own, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	raw, err := own.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stat unix.Stat_t
+	var statErr error
+	if err := errors.Join(raw.Control(func(fd uintptr) { statErr = unix.Fstat(int(fd), &stat) }), statErr); err != nil {
+		t.Fatal(err)
+	}
+	at := func(port uint16, inode uint32) host.Listener {
+		return host.Listener{Protocol: frontend.TCP, Addr: netip.IPv4Unspecified(), Port: port, Inode: inode}
+	}
+	list := func() ([]host.Listener, error) { return []host.Listener{at(443, uint32(stat.Ino)), at(80, 0)}, nil }
+	find := listeners(list)
+	for range 2 { // the second time it is known whose they are
+		got, err := find(func(frontend.Protocol, uint16) bool { return true })
+		if err != nil || len(got) != 1 || got[0].Listener != at(80, 0) || got[0].Process != "" {
+			t.Errorf("found %+v, %v, want the one that is not the agent's", got, err)
+		}
 	}
 }

@@ -34,7 +34,7 @@ func TestPlanShowsTerminalEscapesAsText(t *testing.T) {
 	const evil = "\x1b[2J\x1b]0;owned\a\u202e\r\u0085"
 	for _, annotation := range []string{
 		"networks", "source-ranges", "deny-source-ranges", "scheduler", "scheduler-flags", "weights", "upper-threshold", "lower-threshold",
-		"slow-start", "affinity-prefix", "drain-timeout", "colour" + evil,
+		"slow-start", "affinity-prefix", "one-packet", "drain-timeout", "extra-ports", "colour" + evil,
 	} {
 		for _, value := range []string{evil, "iface:" + evil + "*", "fe80::1%" + evil + "/64", "zone:" + evil + "=3", "node:" + evil + "=0,*=2"} {
 			stdout, stderr := planned(t, "kube-ipvs.io/"+annotation, value)

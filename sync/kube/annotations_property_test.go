@@ -32,13 +32,20 @@ func drawValue(t *rapid.T) string {
 	words := rapid.SliceOfN(rapid.SampledFrom([]string{
 		"internal", "dmz", "lan", "primary", "all", "iface:eth*", "10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "fd00::/8", "::ffff:10.0.0.1",
 		"rr", "mh", "lc", "twos", "sh-port", "mh-port", "mh-fallback", "mh-no-fallback", "flag-2", "zone:east=3", "node:node-b=0", "label:rack=7",
-		"*=65535", "1", "1000", "30s", "/24", "/64", "", " ", "x",
+		"*=65535", "443=80", "80=80", "true", "1", "1000", "30s", "/24", "/64", "", " ", "x",
 	}), 1, 3).Draw(t, "words")
 	return strings.Join(words, rapid.SampledFrom([]string{",", ", ", ";"}).Draw(t, "comma"))
 }
 
 func drawAnnotations(t *rapid.T) map[string]string {
 	return rapid.MapOfN(rapid.SampledFrom(annotationKeys()), rapid.OneOf(rapid.Custom(drawValue), rapid.String()), 0, 5).Draw(t, "annotations")
+}
+
+// choosingAndOpening are options of a node with two networks, on which Services may open ports.
+func choosingAndOpening(t testing.TB) Options {
+	o := choosing(t)
+	o.ExtraPorts = opening(t, "80,443").ExtraPorts
+	return o
 }
 
 // neighbours are three Services in a State, of which the second one is changed.
@@ -48,7 +55,7 @@ type neighbours struct {
 }
 
 func newNeighbours(t testing.TB) *neighbours {
-	n := &neighbours{source: newState(choosing(t), ""), seen: map[string]sync.Service{}}
+	n := &neighbours{source: newState(choosingAndOpening(t), ""), seen: map[string]sync.Service{}}
 	this := node("node-a", "10.1.0.10")
 	n.source.change(func() {
 		n.source.setNode(this)
@@ -249,7 +256,7 @@ func FuzzAnnotations(f *testing.F) {
 		f.Add(uint8(i), a.example)
 		f.Add(uint8(i), "")
 	}
-	n, o := someNaive(), choosing(f)
+	n, o := someNaive(), choosingAndOpening(f)
 	o.SpecSourceRanges = true
 	f.Fuzz(func(t *testing.T, index uint8, value string) {
 		key := keys[int(index)%len(keys)]
@@ -274,6 +281,9 @@ func FuzzAnnotations(f *testing.F) {
 func checkPort(t *testing.T, p sync.ServicePort, o Options) {
 	if p.Scheduler != "" && !slices.Contains(o.AllowedSchedulers, p.Scheduler) {
 		t.Errorf("scheduler %q", p.Scheduler)
+	}
+	if p.Extra && o.refusesExtra(p.NodePort) != "" {
+		t.Errorf("extra port %d", p.NodePort)
 	}
 	if p.Limits.Lower > p.Limits.Upper || p.Limits.Upper > 1<<31-1 {
 		t.Errorf("limits %v", p.Limits)
