@@ -21,13 +21,13 @@ func TestWithoutItsAnnotationsAServiceIsServedAsIfItNeverHadAny(t *testing.T) {
 	s.Affinity = "ClientIP"
 	r.serve(t, s, r.zoned()...)
 	r.serve(t, agent.Service{Name: "other", Ports: port(internalPort)}, r.both()...)
-	r.start(t, bothNetworks, "--network=internal=10.1.0.0/24,fd01::/64")
+	r.start(t, bothNetworks, "--network=internal=10.1.0.0/24,fd01::/64", "--extra-port-range=443")
 	isBack := r.remember(t)
 	ipvs, nft := r.ipvsText(t), r.nftText(t)
 
 	every := annotated("web", nodePort, "networks", "internal", "source-ranges", "10.1.0.0/16,fd01::/64", "deny-source-ranges", "10.1.7.0/24",
 		"scheduler", "wlc", "scheduler-flags", "mh-port", "weights", "zone:one=0,zone:two=7", "upper-threshold", "1000", "lower-threshold", "900",
-		"slow-start", "1s", "affinity-prefix", "/24,/64")
+		"slow-start", "1s", "affinity-prefix", "/24,/64", "one-packet", "true", "extra-ports", "443=tcp")
 	every.Affinity = s.Affinity
 	every.Annotations["kube-router.io/service.scheduler"] = "lc"
 	every.Annotations["kube-router.io/service.schedflags"] = "flag-2"
@@ -39,6 +39,9 @@ func TestWithoutItsAnnotationsAServiceIsServedAsIfItNeverHadAny(t *testing.T) {
 	entry := table[key(r.Node1.A4, frontend.TCP)]
 	if real := entry.Reals[dst(r.web2, r.Node1.A4)]; entry.Scheduler != "wlc" || entry.PersistencePrefix != 24 || real.UpperThreshold != 1000 || real.LowerThreshold != 900 {
 		t.Errorf("the annotations are not in force: %+v", entry)
+	}
+	if _, open := table[frontend.NewKey(r.Node1.A4, frontend.TCP, 443)]; !open {
+		t.Error("the extra port is not open")
 	}
 	state, err := r.rules(t.Context())
 	must(t, err)

@@ -121,7 +121,9 @@ func (r *rig) testListenerThatComes(t *testing.T) {
 		}
 		return nil
 	})
-	t.Logf("reported %s after it came, audits are every second", since(begin))
+	if took := since(begin); took > 10*time.Second { // a pass takes its time in a guest
+		t.Errorf("reported %s after it came, with audits every second", took)
+	}
 	named := fmt.Sprintf("(process %d) listens there", os.Getpid()) // the test's own process is the program
 	if log := r.agent.Log(); !strings.Contains(log, named) {
 		t.Errorf("the log does not say %q", named)
