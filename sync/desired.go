@@ -14,6 +14,8 @@ import (
 // Frontend is what the node should serve under one key.
 type Frontend struct {
 	Service ServiceID
+	// Port is the Service port that it is for: for people and metrics.
+	Port PortRef
 	// Entry is the virtual server with the endpoints that get new connections.
 	Entry ipvs.Entry
 	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: they terminate and
@@ -33,9 +35,9 @@ type Frontend struct {
 	SlowStart time.Duration
 }
 
-// Equal reports whether both ask for the same kernel state, apart from how what is not chosen leaves it.
+// Equal reports whether both ask for the same kernel state under the same names, apart from how what is not chosen leaves it.
 func (f Frontend) Equal(o Frontend) bool {
-	return f.Service == o.Service && f.Masquerade == o.Masquerade && f.Internal == o.Internal && f.Sources.Equal(o.Sources) &&
+	return f.Service == o.Service && f.Port == o.Port && f.Masquerade == o.Masquerade && f.Internal == o.Internal && f.Sources.Equal(o.Sources) &&
 		f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
 }
 
@@ -52,6 +54,7 @@ func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, 
 	c := choose(port, key.Addr)
 	f := Frontend{
 		Service: svc.ID,
+		Port:    port.ref(svc.ID),
 		Entry: ipvs.Entry{
 			VirtualServer: ipvs.VirtualServer{Scheduler: scheduler, Flags: port.SchedulerFlags.of(scheduler)},
 			Reals:         make(map[netip.AddrPort]ipvs.RealServer, len(c.use)),

@@ -58,7 +58,8 @@ type Reconciler struct {
 	listeners listeners
 	reserved  reservation
 
-	board statusBoard
+	board   statusBoard
+	serving servingIndex
 }
 
 // New is a reconciler that has not read or written anything yet.
@@ -119,6 +120,8 @@ func (r *Reconciler) pass(ctx context.Context) {
 // program brings the kernel to the wanted state for the given keys. What turns out to be otherwise than assumed is read
 // again and tried once more at once; what the kernel refuses is tried again later.
 func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passReport) {
+	touched := keys
+	defer func() { r.publish(touched) }()
 	for range maxRounds {
 		keys = r.known(ctx, r.workable(keys), p)
 		keys = r.unclaimed(ctx, keys, p)
@@ -145,6 +148,7 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		}
 		// A refused scheduler changes what is wanted: those frontends are tried again at once, with the default.
 		keys = append(surprised.minus(failed).sorted(), r.resolve()...)
+		touched = slices.Concat(touched, keys)
 	}
 	if len(keys) > 0 {
 		r.hold(keys, fmt.Errorf("%s was read %d times and is still not as read: somebody else may be writing it too", keys[0], maxRounds), p)

@@ -1,0 +1,65 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Format is how a document is written (-o).
+type Format string
+
+// The formats. JSON and YAML are for scripts and have everything; the tables are for people.
+const (
+	Table Format = "table"
+	Wide  Format = "wide"
+	JSON  Format = "json"
+	YAML  Format = "yaml"
+)
+
+// Formats lists them in the order of the help text.
+func Formats() []Format { return []Format{Table, Wide, JSON, YAML} }
+
+// ParseFormat reads -o.
+func ParseFormat(text string) (Format, error) {
+	for _, f := range Formats() {
+		if text == string(f) {
+			return f, nil
+		}
+	}
+	return "", fmt.Errorf("-o %q: write table, wide, json or yaml", text)
+}
+
+// Tabler is a document that prints itself for people; wide has columns more.
+type Tabler interface {
+	Table(w io.Writer, wide bool) error
+}
+
+// Write writes a document in a format.
+func Write(w io.Writer, f Format, document Tabler) error {
+	switch f {
+	case JSON:
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(document)
+	case YAML:
+		text, err := yaml.Marshal(document)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(text)
+		return err
+	case Table, Wide:
+		var b strings.Builder
+		if err := document.Table(&b, f == Wide); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	return fmt.Errorf("unknown format %q", f)
+}
