@@ -287,3 +287,8 @@ func notServedBecause(f sync.FrontendView) string {
 
 // portName is what people call a port of a Service.
 func portName(name string, port uint16) string { return cmp.Or(name, strconv.Itoa(int(port))) }
+
+// Well reports that the agent is ready, that everything is served, and that nobody has to do anything.
+func (s Status) Well() bool {
+	return s.Health.Ready && s.Totals.Served == s.Totals.Services && len(s.Problems) == 0
+}
