@@ -181,6 +181,7 @@ func Explain(node string, o *sync.Overview, id sync.ServiceID, k Kernel) (Explan
 	for i, v := range views {
 		e.Ports = append(e.Ports, explainPort(o, v, status.Ports[i], k))
 	}
+	e.State = together(e.Ports)
 	if check != nil {
 		e.HealthCheck = newHealthCheck(*check)
 	}
@@ -230,7 +231,7 @@ func (e Explanation) summary() string {
 	}
 	switch e.State {
 	case Served:
-		return fmt.Sprintf("served on %s", plural(served, "virtual server"))
+		return fmt.Sprintf("served by %s", plural(served, "virtual server"))
 	case NoEndpoints:
 		return "served, but clients are refused" + why
 	case Partly:

@@ -20,11 +20,44 @@ func explainPort(o *sync.Overview, v sync.PortView, status PortStatus, k Kernel)
 	for _, f := range v.Frontends {
 		p.Frontends = append(p.Frontends, explainFrontend(o, f, k))
 	}
-	for _, e := range v.Endpoints {
-		p.Endpoints = append(p.Endpoints, explainEndpoint(o, v, e, k))
+	p.lookAtKernel(k)
+	for _, view := range v.Endpoints {
+		e := explainEndpoint(o, v, view, k)
+		if status.State == NotServed && view.Use != sync.NotUsed {
+			e.Use, e.Reason = sync.NotUsed.String(), e.Reason+"; the port is not served here"
+		}
+		p.Endpoints = append(p.Endpoints, e)
 	}
 	p.Endpoints = append(p.Endpoints, departed(o, v, k)...)
 	return p
+}
+
+// lookAtKernel takes back what is said to be served where the kernel has nothing.
+func (p *ExplainedPort) lookAtKernel(k Kernel) {
+	if k.Err != nil {
+		return
+	}
+	served, missing := 0, 0
+	for i := range p.Frontends {
+		f := &p.Frontends[i]
+		if !f.Served {
+			continue
+		}
+		served++
+		if !f.InKernel {
+			missing++
+			f.Reason = strings.TrimPrefix(f.Reason+"; the kernel does not have it yet", "; ")
+		}
+	}
+	switch {
+	case missing == 0:
+		return
+	case missing == served:
+		p.State = NotServed
+	default:
+		p.State = Partly
+	}
+	p.Reason = strings.TrimPrefix(p.Reason+"; the kernel does not have all of it yet", "; ")
 }
 
 func explainFrontend(o *sync.Overview, v sync.FrontendView, k Kernel) ExplainedFrontend {
@@ -51,7 +84,7 @@ func explainFrontend(o *sync.Overview, v sync.FrontendView, k Kernel) ExplainedF
 	}
 	if o.Ours(v.Key) {
 		for _, op := range ipvs.Diff(o.Next(k.Entries, []frontend.Key{v.Key})) {
-			f.Pending = append(f.Pending, op.String())
+			f.Pending = append(f.Pending, withoutKey(op))
 		}
 	}
 	if again, err := o.Stuck(v.Key); err != nil {

@@ -52,7 +52,7 @@ func (e Explanation) body(w io.Writer, wide bool) {
 	for _, s := range e.Settings {
 		c.row(s.Name, settingText(s))
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 	for _, p := range e.Ports {
 		p.table(w, wide, e.KernelUnknown == "")
 	}
@@ -96,9 +96,12 @@ func (p ExplainedPort) table(w io.Writer, wide, kernel bool) {
 		if i == 0 {
 			c.row("  ADDRESS", "SERVED", "OWNER", heading(kernel), "WHY")
 		}
-		f.rows(c, wide, kernel)
+		f.row(c, wide, kernel)
 	}
-	_ = c.Flush() // into memory
+	c.flush()
+	for _, f := range p.Frontends {
+		f.remarks(w)
+	}
 	p.endpointsTable(w, wide, kernel)
 }
 
@@ -110,7 +113,7 @@ func heading(kernel bool) string {
 	return "VIRTUAL SERVER"
 }
 
-func (f ExplainedFrontend) rows(c columns, wide, lookedAt bool) {
+func (f ExplainedFrontend) row(c *columns, wide, lookedAt bool) {
 	served := "no"
 	if f.Served {
 		served = "yes"
@@ -127,14 +130,18 @@ func (f ExplainedFrontend) rows(c columns, wide, lookedAt bool) {
 		reason = "masquerade " + f.Masquerade
 	}
 	c.row("  "+f.Address, served, f.Holder, kernel, reason)
+}
+
+// remarks are what there is to say of a frontend beside its line in the table.
+func (f ExplainedFrontend) remarks(w io.Writer) {
 	for _, rival := range f.Rivals {
-		c.row("", "", rival+" wants it too")
+		fmt.Fprintf(w, "  %s: Service %s wants it too\n", f.Address, rival)
 	}
 	for _, op := range f.Pending {
-		c.row("", "", "", "pending: "+op)
+		fmt.Fprintf(w, "  %s: pending: %s\n", f.Address, sync.Printable(op))
 	}
 	if f.Waiting != "" {
-		c.row("", "", "", "refused: "+f.Waiting)
+		fmt.Fprintf(w, "  %s: refused: %s\n", f.Address, sync.Printable(f.Waiting))
 	}
 }
 
@@ -179,7 +186,7 @@ func (p ExplainedPort) endpointsTable(w io.Writer, wide, kernel bool) {
 		}
 		c.row(cells...)
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 	if n := len(p.Endpoints) - len(shown); n > 0 {
 		fmt.Fprintf(w, "  and %d more (-o wide shows all)\n", n)
 	}
@@ -211,7 +218,7 @@ func (h *HealthCheck) table(w io.Writer) {
 	for _, a := range h.Addresses {
 		c.row("  "+a.Address, a.Answer)
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 }
 
 // Table prints what answers on the address and port.

@@ -18,7 +18,7 @@ func (s Status) Table(w io.Writer, wide bool) error {
 	c.row("  kernel", fmt.Sprintf("%s done, %d refused, %s repaired that others made",
 		plural(int(t.Operations), "operation"), t.Refused, plural(int(t.DriftRepaired), "difference")))
 	c.row("  loop", fmt.Sprintf("%s, %d failed, %.1fs of work", plural(int(t.Passes), "pass"), t.FailedPasses, t.BusySeconds))
-	_ = c.Flush() // into memory
+	c.flush()
 	s.notServedTable(w, wide)
 	if wide {
 		s.servicesTable(w)
@@ -51,7 +51,7 @@ func (h Health) sentence(s Status) string {
 	return word
 }
 
-func (s Status) addressRows(c columns, wide bool) {
+func (s Status) addressRows(c *columns, wide bool) {
 	var others []Address
 	title := "  serves on"
 	for _, a := range s.Addresses {
@@ -114,7 +114,7 @@ func (s Status) notServedTable(w io.Writer, wide bool) {
 	for _, l := range shown {
 		c.row("  "+l.service.Namespace+"/"+l.service.Name, l.port.title(), l.port.State, l.port.Reason)
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 	if more != "" {
 		fmt.Fprintf(w, "  %s\n", more)
 	}
@@ -142,7 +142,7 @@ func (s Status) servicesTable(w io.Writer) {
 				orDash(strings.Join(p.Addresses, ",")))
 		}
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 }
 
 // problemsTable lists problems, and says once for each kind what to do.
@@ -162,7 +162,7 @@ func problemsTable(w io.Writer, problems []Problem, wide bool) {
 			kinds = append(kinds, p)
 		}
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 	if more != "" {
 		fmt.Fprintf(w, "  %s\n", more)
 	}
@@ -170,5 +170,5 @@ func problemsTable(w io.Writer, problems []Problem, wide bool) {
 	for _, p := range kinds {
 		c.row("  "+p.Reason, p.Advice)
 	}
-	_ = c.Flush() // into memory
+	c.flush()
 }

@@ -29,17 +29,38 @@ func plural(n int, noun string) string {
 }
 
 // columns is a table of lines whose cells are aligned. What others wrote is made printable on the way.
-type columns struct{ *tabwriter.Writer }
+type columns struct {
+	w    io.Writer
+	rows [][]string
+}
 
-func newColumns(w io.Writer) columns { return columns{tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)} }
+func newColumns(w io.Writer) *columns { return &columns{w: w} }
 
-// row writes one line.
-func (c columns) row(cells ...any) {
+// row adds one line.
+func (c *columns) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, cell := range cells {
 		texts[i] = sync.Printable(fmt.Sprint(cell))
 	}
-	fmt.Fprintln(c, strings.TrimRight(strings.Join(texts, "\t"), "\t "))
+	c.rows = append(c.rows, texts)
+}
+
+// flush writes the lines. tabwriter aligns a column only as long as each line has it, so shorter ones are filled up.
+func (c *columns) flush() {
+	width := 0
+	for _, cells := range c.rows {
+		width = max(width, len(cells))
+	}
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	for _, cells := range c.rows {
+		fmt.Fprintln(t, strings.Join(cells, "\t")+strings.Repeat("\t", width-len(cells)))
+	}
+	_ = t.Flush() // into memory
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(c.w, strings.TrimRight(line, " \n"))
+	}
+	c.rows = nil
 }
 
 // orDash is what stands in a cell for nothing.

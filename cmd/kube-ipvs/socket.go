@@ -151,12 +151,11 @@ func askAgent(ctx context.Context, socket, question string, answer any) error {
 		return fmt.Errorf("ask the agent: %w", err)
 	}
 	defer response.Body.Close()
-	switch response.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return errUnknownService
-	default:
+	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		if strings.TrimSpace(string(text)) == errUnknownService.Error() {
+			return errUnknownService
+		}
 		return fmt.Errorf("ask the agent: %s: %s", response.Status, strings.TrimSpace(string(text)))
 	}
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
