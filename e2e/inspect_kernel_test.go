@@ -93,7 +93,7 @@ func (r *rig) testDiff(t *testing.T) {
 	says(t, r.asks(t, 0, "diff"), "the kernel is as it should be, 4 virtual servers", "10.1.0.10:31999/tcp")
 	gone := dst(r.web2, r.Node1.A4).String()
 	r.run(t, "", "ipvsadm", "-d", "-t", at(r.Node1.A4).String(), "-r", gone)
-	says(t, r.asks(t, 2, "diff"), "1 of 4 virtual servers differ", "10.1.0.10:30080/tcp  default/web", "add-real "+gone)
+	says(t, r.asks(t, 2, "diff"), "1 virtual server of 4 not as it should be", "10.1.0.10:30080/tcp  default/web", "add-real "+gone)
 	says(t, r.asks(t, 0, "explain", "service", "default/web"), "10.1.0.10: pending: add-real "+gone)
 }
 
@@ -104,7 +104,7 @@ func (r *rig) testWithoutAgent(t *testing.T) {
 	says(t, r.asks(t, 1, "diff"), "no agent answers", "--kubeconfig")
 	flags := []string{"diff", "--manifests", r.Dir, "--node-name", "node1", bothNetworks, "--node-addresses",
 		fmt.Sprintf("neta=%s/24,neta=%s/64,netb=%s/24,netb=%s/64", r.Node1.A4, r.Node1.A6, r.Node1.B4, r.Node1.B6)}
-	says(t, r.asks(t, 2, flags...), "1 of 4 virtual servers differ", "add-real "+dst(r.web2, r.Node1.A4).String())
+	says(t, r.asks(t, 2, flags...), "1 virtual server of 4 not as it should be", "add-real "+dst(r.web2, r.Node1.A4).String())
 	r.start(t, bothNetworks)
 	eventually(t, "the agent puts back what is missing", func() error {
 		out, code, err := agent.Run(t.Context(), r.Node1, "diff")

@@ -14,10 +14,13 @@ func (d Difference) Table(w io.Writer, wide bool) error {
 	if d.Draining > 0 {
 		draining = fmt.Sprintf(" (%s drain)", plural(d.Draining, "real server"))
 	}
-	if d.Same() {
+	switch {
+	case d.Same():
 		fmt.Fprintf(w, "Node %s: the kernel is as it should be, %s%s\n", d.Node, plural(d.Compared, "virtual server"), draining)
-	} else {
-		fmt.Fprintf(w, "Node %s: %d of %s differ%s\n", d.Node, len(d.Frontends), plural(d.Compared, "virtual server"), draining)
+	case len(d.Frontends) == 0:
+		fmt.Fprintf(w, "Node %s: %s as it should be%s, the table of nftables is not\n", d.Node, plural(d.Compared, "virtual server"), draining)
+	default:
+		fmt.Fprintf(w, "Node %s: %s of %d not as it should be%s\n", d.Node, plural(len(d.Frontends), "virtual server"), d.Compared, draining)
 	}
 	shown, more := firstFew(d.Frontends, wide)
 	for _, f := range shown {
