@@ -20,9 +20,9 @@ func TestRealServersAreReadFromProc(t *testing.T) {
 	type reals = map[netip.AddrPort]RealServer
 	for _, c := range []struct {
 		name, text string
-		want       procTable
+		want       procTable[RealServer]
 	}{
-		{"an empty table", "", procTable{}},
+		{"an empty table", "", procTable[RealServer]{}},
 		{
 			"every protocol, family and forwarding method",
 			`TCP  0A01000A:7580 wrr persistent 300 FFFFFF00
@@ -34,7 +34,7 @@ SCTP 0A01000A:7580 rr
   -> 0AF40102:FFFF      Route   2147483647 0          0         
 UDP  0A01000A:7581 rr ops 
 `,
-			procTable{
+			procTable[RealServer]{
 				mustKey("tcp://10.1.0.10:30080"): reals{
 					at("10.244.1.2:8080"): {Weight: 1},
 					at("10.244.1.3:8080"): {Forwarding: Local},
@@ -54,7 +54,7 @@ IP_253  00000000:0000 rr
   -> 0AF40104:1F90      Masq    1      0          0         
 ICMP  0A01000A:0000 rr 
 `,
-			procTable{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.3:8080"): {Weight: 1}}},
+			procTable[RealServer]{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.3:8080"): {Weight: 1}}},
 		},
 		{
 			"a virtual server that comes twice is merged",
@@ -64,11 +64,11 @@ TCP  0A01000A:7580 rr
   -> 0AF40102:1F90      Masq    1      0          0         
   -> 0AF40103:1F90      Masq    1      0          0         
 `,
-			procTable{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.2:8080"): {Weight: 1}, at("10.244.1.3:8080"): {Weight: 1}}},
+			procTable[RealServer]{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.2:8080"): {Weight: 1}, at("10.244.1.3:8080"): {Weight: 1}}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseProc(strings.NewReader(procHeader + c.text))
+			got, err := parseProc(strings.NewReader(procHeader+c.text), procConfig)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func TestWhatIsNoTableIsAnErrorThatNamesTheLine(t *testing.T) {
 		procHeader + "TCP  0A01000A:7580 rr\n  -> 0AF40102:1F90 Masq -1 0 0":  "line 5",
 		procHeader + "TCP  0A01000A:7580 rr\n  -> 0AF40102:1F90 Bypass 1 0 0": "line 5",
 	} {
-		if _, err := parseProc(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseProc(strings.NewReader(text), procConfig); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", text, err, want)
 		}
 	}
@@ -105,7 +105,7 @@ func FuzzProc(f *testing.F) {
 	f.Add(procHeader + "FWM  00000007 rr\n  -> 0AF40102:1F90      Masq    1      0          0\n")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		table, err := parseProc(strings.NewReader(text))
+		table, err := parseProc(strings.NewReader(text), procConfig)
 		if err != nil {
 			return
 		}
