@@ -3,6 +3,7 @@ package ipvs
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/netip"
@@ -179,7 +180,7 @@ func parseProcReal(line []byte) (key netip.AddrPort, real RealServer, rest []byt
 	return key, real, rest, nil
 }
 
-// parseProcAddr reads an address and a port in hexadecimal, the address of IPv4 likewise and that of IPv6 in brackets.
+// parseProcAddr reads an address and a port in hexadecimal, that of IPv6 in brackets and always with all of its digits.
 func parseProcAddr(s []byte) (netip.AddrPort, error) {
 	colon := bytes.LastIndexByte(s, ':')
 	if colon < 0 {
@@ -191,8 +192,8 @@ func parseProcAddr(s []byte) (netip.AddrPort, error) {
 	}
 	host := s[:colon]
 	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
-		addr, err := netip.ParseAddr(string(host[1 : len(host)-1]))
-		if err != nil || !addr.Is6() || addr.Zone() != "" {
+		addr, ok := parseProcAddr6(host[1 : len(host)-1])
+		if !ok {
 			return netip.AddrPort{}, fmt.Errorf("address of %q is not an IPv6 address", s)
 		}
 		return netip.AddrPortFrom(addr, uint16(port)), nil
@@ -203,6 +204,24 @@ func parseProcAddr(s []byte) (netip.AddrPort, error) {
 	}
 	addr := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// parseProcAddr6 reads an IPv6 address of which every digit is written out.
+func parseProcAddr6(s []byte) (netip.Addr, bool) {
+	const groups, digits = 8, 4
+	if len(s) != groups*(digits+1)-1 {
+		return netip.Addr{}, false
+	}
+	var text [groups * digits]byte
+	for i := range groups {
+		if i > 0 && s[i*(digits+1)-1] != ':' {
+			return netip.Addr{}, false
+		}
+		copy(text[i*digits:], s[i*(digits+1):][:digits])
+	}
+	var addr [sizeAddrOnWire]byte
+	_, err := hex.Decode(addr[:], text[:])
+	return netip.AddrFrom16(addr), err == nil
 }
 
 // cutWord cuts the first word off b, and the blanks before it.
