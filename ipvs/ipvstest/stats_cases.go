@@ -3,6 +3,7 @@ package ipvstest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"sync"
@@ -78,10 +79,12 @@ func statsOfTraffic() []counting {
 			c.pass(key4(), 1, 2)
 			c.pass(key6(), 1, 1)
 			for k, want := range map[frontend.Key]ipvs.Connections{key4(): {Active: 1, Inactive: 2}, key6(): {Inactive: 1}} {
-				c.soon("connections of "+k.String(), func() bool {
-					real := realOf(k, 1)
-					return c.use()[k][real] == ipvs.RealUse{Weight: 1, Connections: want} && c.reals(k)[real].Connections == want
-				})
+				var use ipvs.RealUse
+				var stats ipvs.RealStats
+				c.soon(func() bool {
+					use, stats = c.use()[k][realOf(k, 1)], c.reals(k)[realOf(k, 1)]
+					return use == ipvs.RealUse{Weight: 1, Connections: want} && stats.Connections == want
+				}, func() string { return fmt.Sprintf("%s: Use %+v, Reals %+v, want %+v", k, use, stats, want) })
 			}
 		}},
 		{"a change of weight, scheduler or timeout keeps what was counted", func(c counter) {
