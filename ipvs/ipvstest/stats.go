@@ -100,15 +100,16 @@ func (c counter) tells(want ipvs.Table) {
 			c.Errorf("Reals of %s (-want +got):\n%s", key, diffOf(stats, got))
 		}
 	}
-	var diff string
+	var counted map[frontend.Key]ipvs.Counters
 	c.soon(func() bool {
-		diff = diffOf(virtuals, c.virtuals())
-		return diff == ""
-	}, func() string { return "Virtuals (-want +got):\n" + diff })
+		counted = c.virtuals()
+		return maps.Equal(counted, virtuals)
+	}, func() string { return "Virtuals (-want +got):\n" + diffOf(virtuals, counted) })
+	var used map[frontend.Key]map[netip.AddrPort]ipvs.RealUse
 	c.soon(func() bool {
-		diff = diffOf(uses, c.use())
-		return diff == ""
-	}, func() string { return "Use (-want +got):\n" + diff })
+		used = c.use()
+		return maps.EqualFunc(used, uses, maps.Equal[map[netip.AddrPort]ipvs.RealUse])
+	}, func() string { return "Use (-want +got):\n" + diffOf(uses, used) })
 }
 
 func diffOf(want, got any) string {
