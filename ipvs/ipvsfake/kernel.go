@@ -42,8 +42,9 @@ type namespace struct {
 	// connections are kept when a real server is deleted, as the kernel's trash list keeps them: the same real server
 	// added again has them again.
 	connections map[server]ipvs.Connections
-	counters    map[frontend.Key]*counted
-	reads       StatReads
+	// counters are those of virtual servers that traffic has passed through, and of their real servers.
+	counters map[frontend.Key]*counted
+	reads    StatReads
 }
 
 type server struct {
