@@ -101,7 +101,7 @@ func TestADumpEndsWithItsContextHoweverMuchIsStillToCome(t *testing.T) {
 }
 
 func TestRealServersAreDumpedWithTheirCounters(t *testing.T) {
-	real := destMessage(destAttrs(wideStats(destAttrStats64, someCounters))...)
+	real := destMessage(destAttrs(wideStats(someCounters))...)
 	r := &recorded{answers: [][]byte{answer(0x21, 5, real.payload), done(5)}}
 	got := map[netip.AddrPort]RealStats{}
 	err := r.writer().dumpRealStats(t.Context(), mustKey("tcp://10.1.0.10:1"), func(a netip.AddrPort, s RealStats) { got[a] = s })

@@ -21,15 +21,16 @@ func nested(typ uint16, attrs ...[]byte) []byte {
 	return wire(u16s(uint16(4+len(b)), attrNested|typ), b)
 }
 
-// wideStats are statistics of 64 bits as Linux 6.1 sends them: with rates after the counters.
-func wideStats(typ uint16, c Counters) []byte {
-	return nested(typ, attr64(statAttrConns, c.Connections), attr64(statAttrInPkts, c.InPackets), attr64(statAttrOutPkts, c.OutPackets),
+// wideStats are statistics of 64 bits as Linux 6.1 sends them, with rates after the counters. The attribute has the same
+// number for virtual and for real servers.
+func wideStats(c Counters) []byte {
+	return nested(svcAttrStats64, attr64(statAttrConns, c.Connections), attr64(statAttrInPkts, c.InPackets), attr64(statAttrOutPkts, c.OutPackets),
 		attr64(statAttrInBytes, c.InBytes), attr64(statAttrOutBytes, c.OutBytes), attr64(6, 99), attr64(10, 99))
 }
 
 // narrowStats are the older ones: connections and packets of 32 bits, and bytes of 64.
-func narrowStats(typ uint16, c Counters) []byte {
-	return nested(typ, attr32(statAttrConns, uint32(c.Connections)), attr32(statAttrInPkts, uint32(c.InPackets)),
+func narrowStats(c Counters) []byte {
+	return nested(svcAttrStats, attr32(statAttrConns, uint32(c.Connections)), attr32(statAttrInPkts, uint32(c.InPackets)),
 		attr32(statAttrOutPkts, uint32(c.OutPackets)), attr64(statAttrInBytes, c.InBytes), attr64(statAttrOutBytes, c.OutBytes), attr32(6, 99))
 }
 
@@ -49,8 +50,8 @@ func virtualAttrs(key frontend.Key, c Counters) [][]byte {
 		wire(u16s(12, svcAttrFlags), uint32(2), ^uint32(0)),
 		attr32(svcAttrTimeout, 0),
 		attr32(svcAttrNetmask, ^uint32(0)),
-		narrowStats(svcAttrStats, Counters{Connections: 7}),
-		wideStats(svcAttrStats64, c),
+		narrowStats(Counters{Connections: 7}),
+		wideStats(c),
 	}
 }
 
@@ -70,18 +71,18 @@ func TestCountersOfAVirtualServerAreReadWithAllTheirBits(t *testing.T) {
 
 func TestAnOlderKernelHasItsCountersOf32Bits(t *testing.T) {
 	old := Counters{Connections: 1<<32 - 1, InPackets: 2, OutPackets: 3, InBytes: 1<<40 + 4, OutBytes: 5}
-	attrs := append(virtualAttrs(mustKey("tcp://10.1.0.10:30080"), Counters{})[:8], narrowStats(svcAttrStats, old))
+	attrs := append(virtualAttrs(mustKey("tcp://10.1.0.10:30080"), Counters{})[:8], narrowStats(old))
 	if _, c, ok, err := decodeVirtualStats(virtualMessage(attrs...)); c != old || !ok || err != nil {
 		t.Errorf("%+v, %v, %v, want %+v", c, ok, err, old)
 	}
-	_, real, err := decodeRealStats(destMessage(destAttrs(narrowStats(destAttrStats, old))...), netip.MustParseAddr("10.1.0.10"))
+	_, real, err := decodeRealStats(destMessage(destAttrs(narrowStats(old))...), netip.MustParseAddr("10.1.0.10"))
 	if real.Counters != old || err != nil {
 		t.Errorf("%+v, %v, want %+v", real, err, old)
 	}
 }
 
 func TestCountersOfARealServerComeWithItsConfiguration(t *testing.T) {
-	m := destMessage(destAttrs(narrowStats(destAttrStats, Counters{}), wideStats(destAttrStats64, someCounters))...)
+	m := destMessage(destAttrs(narrowStats(Counters{}), wideStats(someCounters))...)
 	want := RealStats{
 		RealServer:  RealServer{Forwarding: Route, Weight: 70000, UpperThreshold: 20, LowerThreshold: 10},
 		Connections: Connections{Active: 3, Inactive: 4},
@@ -94,7 +95,7 @@ func TestCountersOfARealServerComeWithItsConfiguration(t *testing.T) {
 }
 
 func TestACountBelowZeroIsNoneAtAll(t *testing.T) {
-	m := destMessage(destAttrs(attr32(destAttrActive, ^uint32(0)), wideStats(destAttrStats64, Counters{}))...)
+	m := destMessage(destAttrs(attr32(destAttrActive, ^uint32(0)), wideStats(Counters{}))...)
 	_, got, err := decodeRealStats(m, netip.MustParseAddr("10.1.0.10"))
 	if want := (Connections{Inactive: 4}); got.Connections != want || err != nil {
 		t.Errorf("%+v, %v", got.Connections, err)
