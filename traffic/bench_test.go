@@ -28,6 +28,10 @@ func BenchmarkScrape(b *testing.B) {
 		})
 	}
 	k := busy(2700, 10)
+	m := full(b, k, None).meter
+	b.Run("sample", func(b *testing.B) {
+		perRun(b, func() { sampleNow(b, m) })
+	})
 	b.Run("kernel", func(b *testing.B) {
 		perRun(b, func() {
 			k.serving()

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // labels are the label pairs of one row, sorted by name as encoders want them, for all its metrics: in and out begin with the
@@ -17,12 +19,16 @@ func (l labels) none() []*dto.LabelPair { return l.in[1:] }
 
 // labeler makes label pairs, many of them in one piece of memory.
 type labeler struct {
-	names   map[string]*string
-	in, out *dto.LabelPair
+	names     map[string]*string
+	protocols map[frontend.Protocol]string
+	in, out   *dto.LabelPair
 }
 
 func newLabeler() labeler {
-	l := labeler{names: map[string]*string{}}
+	l := labeler{names: map[string]*string{}, protocols: map[frontend.Protocol]string{}}
+	for _, p := range frontend.Protocols() {
+		l.protocols[p] = strings.ToUpper(p.String())
+	}
 	for _, name := range []string{"direction", "endpoint", "kind", "namespace", "port", "protocol", "service"} {
 		l.names[name] = &name
 	}
@@ -46,7 +52,7 @@ func (l labeler) ports(rows []portRow) {
 		r.labels.out, pointers = pointers[:1+each:1+each], pointers[1+each:]
 		r.labels.in[0], r.labels.out[0] = l.in, l.out
 		values[0], values[1] = r.name.service.Namespace, r.name.port
-		values[2], values[3] = strings.ToUpper(r.name.protocol.String()), r.name.service.Name
+		values[2], values[3] = l.protocols[r.name.protocol], r.name.service.Name
 		for n, name := range [each]string{"namespace", "port", "protocol", "service"} {
 			pairs[n].Name, pairs[n].Value = l.names[name], &values[n]
 			r.labels.in[1+n], r.labels.out[1+n] = &pairs[n], &pairs[n]

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,6 +18,9 @@ type memory struct {
 	round    uint64
 	virtuals map[frontend.Key]*virtual
 	tallies  map[sync.PortRef]*tally
+	// former is what was counted under names of Service ports on node ports that they have no more. Its values are not
+	// written to.
+	former map[portName]Port
 }
 
 // uses are the weights and connections of real servers.
@@ -32,14 +36,24 @@ type virtual struct {
 	// inherited and inheritedReals: it served another Service port when it, or its real servers, were last looked at. What
 	// it has counted until it is looked at again is nobody's.
 	inherited, inheritedReals bool
-	// reals are the counters of its real servers when they were last read. One stays as long as its endpoint is known, for
-	// what was missing from one reading may only have been overlooked.
-	reals map[netip.AddrPort]ipvs.Counters
+	// reals are the real servers that it has, or had. One stays as long as its endpoint is known, for what was missing from
+	// one reading may only have been overlooked.
+	reals map[netip.AddrPort]*real
+	// use is what they are doing in this round.
+	use map[netip.AddrPort]ipvs.RealUse
 	// readAt are its own counters just before its real servers were last read, readRound is when, 0 for never.
 	readAt    ipvs.Counters
 	readRound uint64
 	// unread: one of the real servers that it has in this round has never been read.
 	unread bool
+}
+
+// real is a real server.
+type real struct {
+	share *share
+	// last are its counters when they were last read, if they were.
+	last ipvs.Counters
+	read bool
 }
 
 // tally is what was counted for a Service port.
@@ -63,7 +77,7 @@ type share struct {
 }
 
 func newMemory() *memory {
-	return &memory{virtuals: map[frontend.Key]*virtual{}, tallies: map[sync.PortRef]*tally{}}
+	return &memory{virtuals: map[frontend.Key]*virtual{}, tallies: map[sync.PortRef]*tally{}, former: map[portName]Port{}}
 }
 
 // begin starts a round with what is served now. A virtual server that is served no more is forgotten; what it counted stays
@@ -84,12 +98,13 @@ func (m *memory) begin(serving map[frontend.Key]sync.Served) {
 		t.round = m.round
 		v := m.virtuals[key]
 		if v == nil {
-			v = &virtual{port: s.PortRef, reals: map[netip.AddrPort]ipvs.Counters{}}
+			v = &virtual{port: s.PortRef, reals: map[netip.AddrPort]*real{}}
 			m.virtuals[key] = v
 		}
 		v.present = false
 		if v.port != s.PortRef {
 			v.port, v.inherited, v.inheritedReals = s.PortRef, true, true
+			v.move(t)
 		}
 	}
 	for key := range m.virtuals {
@@ -100,8 +115,8 @@ func (m *memory) begin(serving map[frontend.Key]sync.Served) {
 	m.forgetPorts()
 }
 
-// forgetPorts forgets those that are served no more. One whose name lives on, on another node port, stays as a part of what
-// was counted under that name.
+// forgetPorts forgets those that are served no more. While a name lives on with another node port, what was counted under it
+// stays: it must not fall.
 func (m *memory) forgetPorts() {
 	names := map[portName]struct{}{}
 	for ref, t := range m.tallies {
@@ -109,9 +124,16 @@ func (m *memory) forgetPorts() {
 			names[nameOf(ref)] = struct{}{}
 		}
 	}
-	for ref := range m.tallies {
-		if _, lives := names[nameOf(ref)]; !lives {
+	for ref, t := range m.tallies {
+		if t.round != m.round {
+			name := nameOf(ref)
+			m.former[name] = join(m.former[name], t.formerPort())
 			delete(m.tallies, ref)
+		}
+	}
+	for name := range m.former {
+		if _, lives := names[name]; !lives {
+			delete(m.former, name)
 		}
 	}
 }
@@ -137,61 +159,51 @@ func (m *memory) count(counters map[frontend.Key]ipvs.Counters) {
 	}
 }
 
-// meet takes in which real servers there are, and what they are doing.
-func (m *memory) meet(use uses, serving map[frontend.Key]sync.Served) {
-	for key, v := range m.virtuals {
-		v.unread = false
-		leaving := serving[key].Draining
-		endpoints := m.tallies[v.port].endpoints
-		for addr, u := range use[key] {
-			s := endpoints[addr]
-			if s == nil {
-				s = &share{}
-				endpoints[addr] = s
-			}
-			if s.round != m.round {
-				s.round, s.now, s.unread = m.round, Endpoint{Draining: true}, false
-			}
-			_, draining := leaving[addr]
-			s.now.Active += uint64(u.Active)
-			s.now.Inactive += uint64(u.Inactive)
-			s.now.Weight = max(s.now.Weight, u.Weight)
-			s.now.Draining = s.now.Draining && draining
-			if _, read := v.reals[addr]; !read {
-				v.unread = true
-			}
-		}
+// move gives its real servers over to another Service port. What they counted for the former one stays behind.
+func (v *virtual) move(t *tally) {
+	for addr, r := range v.reals {
+		r.share = t.share(addr)
 	}
-	m.forgetEndpoints()
 }
 
-// forgetEndpoints forgets those that the kernel has on no address of their port any more.
-func (m *memory) forgetEndpoints() {
-	fewer := map[sync.PortRef]struct{}{}
-	for ref, t := range m.tallies {
-		if t.round != m.round {
-			continue
-		}
-		for addr, s := range t.endpoints {
-			if s.round != m.round {
-				delete(t.endpoints, addr)
-				fewer[ref] = struct{}{}
+// share is that of an endpoint, made if there is none.
+func (t *tally) share(addr netip.AddrPort) *share {
+	s := t.endpoints[addr]
+	if s == nil {
+		s = &share{}
+		t.endpoints[addr] = s
+	}
+	return s
+}
+
+// meet takes in which real servers there are, and what they are doing.
+func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
+	for key, v := range m.virtuals {
+		v.use, v.unread = all[key], false
+		leaving := serving[key].Draining
+		for addr, u := range v.use {
+			r := v.reals[addr]
+			if r == nil {
+				r = &real{share: m.tallies[v.port].share(addr)}
+				v.reals[addr] = r
 			}
+			_, draining := leaving[addr]
+			r.share.meet(m.round, u, draining)
+			v.unread = v.unread || !r.read
 		}
 	}
-	if len(fewer) == 0 {
-		return
+}
+
+// meet takes in what the endpoint is doing on one more address.
+func (s *share) meet(round uint64, u ipvs.RealUse, draining bool) {
+	if s.round != round {
+		s.round, s.unread = round, false
+		s.now = Endpoint{Draining: true}
 	}
-	for _, v := range m.virtuals {
-		if _, ok := fewer[v.port]; !ok {
-			continue
-		}
-		for addr := range v.reals {
-			if _, known := m.tallies[v.port].endpoints[addr]; !known {
-				delete(v.reals, addr)
-			}
-		}
-	}
+	s.now.Active += uint64(u.Active)
+	s.now.Inactive += uint64(u.Inactive)
+	s.now.Weight = max(s.now.Weight, u.Weight)
+	s.now.Draining = s.now.Draining && draining
 }
 
 // candidate is a virtual server whose real servers are worth reading.
@@ -216,16 +228,17 @@ func (c candidate) compare(o candidate) int {
 // choose says the real servers of which virtual servers should be read: those of wished Services, then those that were not
 // read for longest, limit at most unless more are wished. The others wait for another round. Those of a virtual server that
 // has counted nothing since they were read have not either, and one that has never counted anything answers for them.
-func (m *memory) choose(use uses, wished map[sync.ServiceID]struct{}, limit int) (read, waiting []candidate) {
+func (m *memory) choose(wished map[sync.ServiceID]struct{}, limit int) (read, waiting []candidate) {
 	var all []candidate
 	urgent := 0
 	for key, v := range m.virtuals {
 		switch {
-		case !v.present || len(use[key]) == 0:
+		case !v.present || len(v.use) == 0:
 		case v.readRound > 0 && v.last == v.readAt && !v.unread && !v.inheritedReals:
 		case v.last == ipvs.Counters{}:
-			for addr := range use[key] {
-				v.reals[addr] = ipvs.Counters{}
+			for addr := range v.use {
+				r := v.reals[addr]
+				r.last, r.read = ipvs.Counters{}, true
 			}
 			v.wasRead(m.round)
 		default:
@@ -243,58 +256,75 @@ func (m *memory) choose(use uses, wished map[sync.ServiceID]struct{}, limit int)
 
 // wasRead remembers that the counters of its real servers are known.
 func (v *virtual) wasRead(round uint64) {
-	v.readAt, v.readRound, v.inheritedReals = v.last, round, false
+	v.readAt, v.readRound, v.inheritedReals, v.unread = v.last, round, false, false
 }
 
 // countReals adds what the real servers of a virtual server have counted since they were last read.
 func (m *memory) countReals(key frontend.Key, reals map[netip.AddrPort]ipvs.RealStats) {
 	v := m.virtuals[key]
-	endpoints := m.tallies[v.port].endpoints
-	for addr, real := range reals {
-		s := endpoints[addr]
-		if s == nil {
+	for addr, stats := range reals {
+		r := v.reals[addr]
+		if r == nil {
 			// It came after the list of all was read: the next round knows it.
 			continue
 		}
-		last, known := v.reals[addr]
-		if !v.inheritedReals || known && restarted(real.Counters, last) {
-			s.sum = plus(s.sum, since(real.Counters, last))
+		if !v.inheritedReals || r.read && restarted(stats.Counters, r.last) {
+			r.share.sum = plus(r.share.sum, since(stats.Counters, r.last))
 		}
-		v.reals[addr] = real.Counters
+		r.last, r.read = stats.Counters, true
 	}
 	v.wasRead(m.round)
 }
 
-// sample is what was counted up to this round.
-func (m *memory) sample(at time.Time, use uses) Sample {
-	for key, v := range m.virtuals {
-		for addr := range use[key] {
-			if _, read := v.reals[addr]; !read {
-				m.tallies[v.port].endpoints[addr].unread = true
+// sample is what was counted up to this round. Endpoints that the kernel has on no address of their port any more are
+// forgotten.
+func (m *memory) sample(at time.Time) Sample {
+	for _, v := range m.virtuals {
+		if v.unread {
+			for addr := range v.use {
+				r := v.reals[addr]
+				r.share.unread = r.share.unread || !r.read
+			}
+		}
+		v.use = nil
+		for addr, r := range v.reals {
+			if r.share.round != m.round {
+				delete(v.reals, addr)
 			}
 		}
 	}
-	out := Sample{Time: at, Ports: make(map[sync.PortRef]Port, len(m.tallies))}
+	out := Sample{Time: at, Ports: make(map[sync.PortRef]Port, len(m.tallies)), former: maps.Clone(m.former)}
 	for ref, t := range m.tallies {
-		p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
-		for addr, s := range t.endpoints {
-			s.counted = s.counted || !s.unread
-			e := s.now
-			if e.Counted = s.counted; e.Counted {
-				e.Counters = s.sum
-			}
-			p.Active += e.Active
-			p.Inactive += e.Inactive
-			p.Endpoints[addr] = e
-		}
-		if t.round == m.round {
-			out.Ports[ref] = p
-			continue
-		}
-		if out.former == nil {
-			out.former = map[sync.PortRef]Port{}
-		}
-		out.former[ref] = p
+		out.Ports[ref] = t.port(m.round)
 	}
 	return out
+}
+
+// port is what was counted for a Service port that is served.
+func (t *tally) port(round uint64) Port {
+	p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
+	for addr, s := range t.endpoints {
+		if s.round != round {
+			delete(t.endpoints, addr)
+			continue
+		}
+		s.counted = s.counted || !s.unread
+		e := s.now
+		if e.Counted = s.counted; e.Counted {
+			e.Counters = s.sum
+		}
+		p.Active += e.Active
+		p.Inactive += e.Inactive
+		p.Endpoints[addr] = e
+	}
+	return p
+}
+
+// formerPort is what was counted for one that is served no more.
+func (t *tally) formerPort() Port {
+	p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
+	for addr, s := range t.endpoints {
+		p.Endpoints[addr] = Endpoint{Counters: s.sum, Counted: s.counted}
+	}
+	return p
 }

@@ -70,7 +70,7 @@ func (m *Meter) read(ctx context.Context, r *round, n *Reads) (_ Sample, behind 
 	m.memory.begin(serving)
 	m.memory.count(counters)
 	m.memory.meet(use, serving)
-	chosen, waiting := m.memory.choose(use, r.wished, m.maxReads)
+	chosen, waiting := m.memory.choose(r.wished, m.maxReads)
 	for i, c := range chosen {
 		n.Reals++
 		reals, readErr := m.reader.Reals(ctx, c.key)
@@ -85,5 +85,5 @@ func (m *Meter) read(ctx context.Context, r *round, n *Reads) (_ Sample, behind 
 	for _, c := range waiting {
 		behind[c.service] = struct{}{}
 	}
-	return m.memory.sample(r.began, use), behind, err
+	return m.memory.sample(r.began), behind, err
 }

@@ -42,8 +42,8 @@ func portRows(s Sample) []portRow {
 		index[name] = len(rows)
 		rows = append(rows, portRow{name: name, Port: p})
 	}
-	for ref, p := range s.former {
-		if i, exists := index[printable(nameOf(ref))]; exists {
+	for name, p := range s.former {
+		if i, exists := index[printable(name)]; exists {
 			rows[i].Port = withFormer(rows[i].Port, p)
 		}
 	}

@@ -12,9 +12,8 @@ import (
 type Sample struct {
 	Time  time.Time
 	Ports map[sync.PortRef]Port
-	// former has what was counted for Service ports that are served no more under a name that another one of Ports has: a
-	// Service port has one name for all its node ports, and what was counted under a name must not fall.
-	former map[sync.PortRef]Port
+	// former is what was counted under names of Service ports on node ports that they have no more.
+	former map[portName]Port
 }
 
 // Port is the traffic of one Service port on all addresses of this node.
