@@ -71,16 +71,6 @@ type options struct {
 // module ip_vs_NAME and may come from the author of a Service, so the list is closed; --allowed-schedulers opens it.
 var kernelSchedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"}
 
-// group is a named set of flags, as --help shows it.
-type group struct {
-	name  string
-	flags *pflag.FlagSet
-}
-
-func newGroup(name string) group {
-	return group{name: name, flags: pflag.NewFlagSet(name, pflag.ContinueOnError)}
-}
-
 // sourceFlags say where Services come from.
 func (o *options) sourceFlags() group {
 	g := newGroup("Where Services come from")
@@ -141,10 +131,16 @@ func (o *options) stateFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&o.stateDir, "state-dir", "/run/kube-ipvs", "`directory` for what has to survive a restart of the agent, and not of the node: the sysctl values found at the start")
 }
 
-// generalFlags go with every command that has flags worth a file.
-func (o *options) generalFlags() group {
+// configFlag goes with every command that has flags worth a file.
+func (o *options) configFlag() group {
 	g := newGroup("General")
 	g.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags, for example \"ipvs-scheduler: mh\"; flags on the command line win")
+	return g
+}
+
+// generalFlags are those of a command that has a log.
+func (o *options) generalFlags() group {
+	g := o.configFlag()
 	g.flags.IntVarP(&o.verbosity, "v", "v", 0, "log `level`: 4 shows every operation")
 	return g
 }
