@@ -55,8 +55,10 @@ type options struct {
 	metrics  string
 	stateDir string
 
-	verbosity int
-	initOnly  bool
+	profiling bool
+
+	logging  loggingOptions
+	initOnly bool
 
 	// spec is nodePortAddresses, and so on: the flags as validate parsed them.
 	spec        nodeaddr.Spec
@@ -121,7 +123,8 @@ const defaultHealthz, defaultMetrics = "0.0.0.0:10356", "127.0.0.1:10349"
 func (o *options) servingFlags() group {
 	g := newGroup("Health, metrics and state")
 	g.flags.StringVar(&o.healthz, "healthz-bind-address", defaultHealthz, "`address:port` of /healthz, /livez and /readyz; empty switches them off")
-	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics; empty switches it off")
+	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics, /statusz and /flagz; empty switches them off")
+	g.flags.BoolVar(&o.profiling, "profiling", false, "answer /debug/pprof at --metrics-bind-address too: whoever reaches it can look into the agent's memory and slow it down")
 	o.stateFlag(g.flags)
 	return g
 }
@@ -141,7 +144,7 @@ func (o *options) configFlag() group {
 // generalFlags are those of a command that has a log.
 func (o *options) generalFlags() group {
 	g := o.configFlag()
-	g.flags.IntVarP(&o.verbosity, "v", "v", 0, "log `level`: 4 shows every operation")
+	o.logging.add(g.flags)
 	return g
 }
 
@@ -183,7 +186,7 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("%s: %w: write ADDRESS:PORT, for example 127.0.0.1:10356", flag, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.logging.validate()...)...)
 }
 
 // validatePlanning checks the flags that decide what is served, and fills in spec.
@@ -238,7 +241,8 @@ func (o *options) translation(node string) kube.Options {
 	}
 }
 
-// configure takes in the --config file of a command.
+// configure takes in the --config file of a command. What is good of it is set even if not all of it is, so that validation
+// can name in one answer what else is wrong.
 func configure(cmd *cobra.Command, path string) error {
 	if path == "" {
 		return nil
