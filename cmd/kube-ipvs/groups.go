@@ -26,7 +26,7 @@ func newGroup(name string) group {
 // groupOf is the annotation with which a flag says what group it is in.
 const groupOf = "kube-ipvs.io/group"
 
-// addGroups adds the flags of all groups to a command and makes its help list them by group.
+// addGroups adds the flags of all groups to a command, makes its help list them by group, and lets shells complete them.
 func addGroups(cmd *cobra.Command, groups ...group) {
 	for _, g := range groups {
 		g.flags.VisitAll(func(f *pflag.Flag) { _ = g.flags.SetAnnotation(f.Name, groupOf, []string{g.name}) }) // it is there
@@ -43,6 +43,7 @@ func addGroups(cmd *cobra.Command, groups ...group) {
 		}
 		return nil
 	})
+	completeFlags(cmd)
 }
 
 // groupsOf are those that addGroups gave to a command, in that order.

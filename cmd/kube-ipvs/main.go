@@ -70,8 +70,8 @@ servers on the node addresses that you choose, with the scheduler that the Servi
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("kube-ipvs {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRun(), newStatus(), newExplain(), newDiff(), newPorts(), newPlan(), newCheck(), newCleanup(), newLogLevel(), newVersion())
+	root.CompletionOptions.DisableDefaultCmd = true // ours has the shells that are tested
+	root.AddCommand(newRun(), newStatus(), newExplain(), newDiff(), newPorts(), newPlan(), newCheck(), newCleanup(), newLogLevel(), newCompletion(), newVersion())
 	return root
 }
 
