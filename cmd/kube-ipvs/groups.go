@@ -39,6 +39,9 @@ func addGroups(cmd *cobra.Command, groups ...group) {
 			fmt.Fprintf(cmd.OutOrStderr(), "\nExamples:\n%s\n", cmd.Example)
 		}
 		for _, g := range groupsOf(cmd) {
+			if !g.flags.HasAvailableFlags() {
+				continue // those of tests
+			}
 			fmt.Fprintf(cmd.OutOrStderr(), "\n%s:\n%s", g.name, usages(g.flags))
 		}
 		return nil
