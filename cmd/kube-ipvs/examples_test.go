@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -186,6 +187,37 @@ func TestEveryReasonIsInTroubleshooting(t *testing.T) {
 		if !strings.Contains(text, "\n| `"+string(reason)+"` |") {
 			t.Errorf("docs/troubleshooting.md has no row for reason %q", reason)
 		}
+	}
+}
+
+// What the docs say is shown by a test is only as good as the test.
+func TestTestsThatTheDocsNameExist(t *testing.T) {
+	root := filepath.Join("..", "..")
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range declared.FindAllSubmatch(readFile(t, path), -1) {
+			tests[string(m[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for path, text := range markdown(t, root) {
+		for _, m := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(text, -1) {
+			seen++
+			if !tests[m[1]] {
+				t.Errorf("%s names %s, which there is not", path, m[1])
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d names of tests were found", seen)
 	}
 }
 
