@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -89,7 +91,7 @@ func (e *example) add(t *testing.T, where, code string) {
 		if !ours {
 			into = &map[string]any{}
 		}
-		if err := yaml.UnmarshalStrict([]byte(document), into); err != nil {
+		if err := decodeStrictly(document, into); err != nil {
 			t.Errorf("%s: %v", where, err)
 			continue
 		}
@@ -100,6 +102,16 @@ func (e *example) add(t *testing.T, where, code string) {
 			e.node = document
 		}
 	}
+}
+
+// decodeStrictly refuses fields that there are not, of another case, or twice, as an API server does that is asked to.
+func decodeStrictly(document string, into any) error {
+	raw, err := yaml.YAMLToJSONStrict([]byte(document))
+	if err != nil {
+		return err
+	}
+	faults, err := kjson.UnmarshalStrict(raw, into)
+	return errors.Join(append(faults, err)...)
 }
 
 // Each example of the guides is planned: without a problem, and where its output stands in the text, that is what comes out.
