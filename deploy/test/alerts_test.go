@@ -92,6 +92,23 @@ func TestEveryAlertHasAChapterAndEveryChapterAnAlert(t *testing.T) {
 	}
 }
 
+func TestTheGuideNamesMetricsThatAreExported(t *testing.T) {
+	known := newChecker(t)
+	text, err := os.ReadFile(filepath.FromSlash("../../docs/monitoring.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`kube(?:_ipvs|proxy)_\w*\w`).FindAllString(string(text), -1)
+	for _, name := range names {
+		if _, there := known.metrics[name]; !there && !strings.HasSuffix(name, "_") { // kubeproxy_ is all of them
+			t.Errorf("the agent exports no %s", name)
+		}
+	}
+	if len(names) < 10 {
+		t.Errorf("it names %q only", names)
+	}
+}
+
 // scene is what is scraped for a while, and what comes of it.
 type scene struct {
 	name    string
