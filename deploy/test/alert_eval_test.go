@@ -92,7 +92,7 @@ func (w world) run(t *testing.T, r rule, minutes int) (pending []int, fired []fi
 		now := began().Add(time.Duration(minute) * time.Minute)
 		holds := map[string]promql.Sample{}
 		for _, sample := range w.query(t, engine, r.Expr, now) {
-			holds[sample.Metric.DropReserved(func(n string) bool { return n == labels.MetricName }).String()] = sample
+			holds[sample.Metric.DropReserved(func(n string) bool { return n == model.MetricNameLabel }).String()] = sample
 		}
 		maps.DeleteFunc(since, func(key string, _ int) bool { _, still := holds[key]; return !still })
 		for _, key := range slices.Sorted(maps.Keys(holds)) {
@@ -147,7 +147,9 @@ func (w world) expand(t *testing.T, engine *promql.Engine, text string, sample p
 	t.Helper()
 	text = "{{$labels := .Labels}}{{$value := .Value}}" + text
 	data := template.AlertTemplateData(sample.Metric.Map(), nil, "", sample)
-	query := func(ctx context.Context, expr string, at time.Time) (promql.Vector, error) { return w.instant(ctx, engine, expr, at) }
+	query := func(ctx context.Context, expr string, at time.Time) (promql.Vector, error) {
+		return w.instant(ctx, engine, expr, at)
+	}
 	out, err := template.NewTemplateExpander(t.Context(), text, "annotation", data, model.TimeFromUnixNano(now.UnixNano()), query, nil,
 		[]string{"missingkey=error"}).Expand()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 )
@@ -144,9 +144,9 @@ func (s scene) play(t *testing.T, known *checker, r rule) {
 	t.Helper()
 	w := scraped(t, s.series...)
 	for _, series := range w { // one that is misspelt would be quiet for no reason
-		name := &parser.VectorSelector{Name: series.Labels().Get(labels.MetricName)}
+		name := &parser.VectorSelector{Name: series.Labels().Get(model.MetricNameLabel)}
 		m, bucket, found := (&inquiry{checker: known}).series(name)
-		for label, value := range series.Labels().DropReserved(func(l string) bool { return l == labels.MetricName }).Map() {
+		for label, value := range series.Labels().DropReserved(func(l string) bool { return l == model.MetricNameLabel }).Map() {
 			values := m.labels[label]
 			found = found && slices.Contains(m.selectorLabels(bucket), label) && (values == nil || slices.Contains(values, value))
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -46,7 +47,9 @@ type inquiry struct {
 	wrong []string
 }
 
-func (q *inquiry) failf(format string, args ...any) { q.wrong = append(q.wrong, fmt.Sprintf(format, args...)) }
+func (q *inquiry) failf(format string, args ...any) {
+	q.wrong = append(q.wrong, fmt.Sprintf(format, args...))
+}
 
 // series finds the metric that a selector means.
 func (q *inquiry) series(s *parser.VectorSelector) (m metric, bucket, found bool) {
@@ -101,7 +104,7 @@ func (q *inquiry) selector(s *parser.VectorSelector) {
 	q.used[strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(s.Name, "_bucket"), "_sum"), "_count")] = true
 	ours := !shared(s.Name)
 	for _, match := range s.LabelMatchers {
-		if match.Name == labels.MetricName {
+		if match.Name == model.MetricNameLabel {
 			continue
 		}
 		if !slices.Contains(m.selectorLabels(bucket), match.Name) {
