@@ -71,6 +71,12 @@ func (s *seriesSet) At() storage.Series              { return s.series[s.next] }
 func (*seriesSet) Err() error                        { return nil }
 func (*seriesSet) Warnings() annotations.Annotations { return nil }
 
+func newEngine() *promql.Engine {
+	return promql.NewEngine(promql.EngineOpts{
+		MaxSamples: 1e6, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, Parser: parser.NewParser(parser.Options{}),
+	})
+}
+
 // firing is an alert that fires.
 type firing struct {
 	minute                                 int
@@ -84,9 +90,7 @@ func (w world) run(t *testing.T, r rule, minutes int) (pending []int, fired []fi
 	if err != nil {
 		t.Fatalf("%s: for: %v", r.Alert, err)
 	}
-	engine := promql.NewEngine(promql.EngineOpts{
-		MaxSamples: 1e6, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, Parser: parser.NewParser(parser.Options{}),
-	})
+	engine := newEngine()
 	since, told := map[string]int{}, map[string]bool{}
 	for minute := range minutes {
 		now := began().Add(time.Duration(minute) * time.Minute)
