@@ -58,6 +58,10 @@ type Reconciler struct {
 	listeners listeners
 	reserved  reservation
 
+	// unprogrammed are the changes of endpoints that the kernel does not have yet.
+	unprogrammed Triggers
+	histograms   histograms
+
 	board   statusBoard
 	serving servingIndex
 }
@@ -79,6 +83,9 @@ func New(log logr.Logger, c Config) *Reconciler {
 		flows:   flowCare{keys: keySet{}},
 
 		questions: make(chan func()),
+
+		unprogrammed: Triggers{},
+		histograms:   newHistograms(),
 	}
 }
 
@@ -88,12 +95,13 @@ func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
 	r.board.begin(start)
 	p := &passReport{}
-	due := newKeySet(r.takeIn(start)...)
+	due := newKeySet(r.takeIn(start, p)...)
 	switch {
 	case !start.Before(r.nextAudit):
+		p.sync = true
 		due.add(r.audit(ctx, p)...)
 	case !r.nextLook.IsZero() && !start.Before(r.nextLook):
-		r.nextLook = time.Time{}
+		p.sync, r.nextLook = true, time.Time{}
 		r.audited = r.auditFilter(ctx, p)
 		if !r.audited {
 			r.nextAudit = time.Now().Add(auditRetry)
@@ -104,10 +112,13 @@ func (r *Reconciler) pass(ctx context.Context) {
 		r.state.SetAbsent(slices.Collect(maps.Keys(r.grace)))
 		due.add(r.resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
-		due.add(r.dueRetries(start)...)
+		retries := r.dueRetries(start)
+		p.sync = p.sync || len(retries) > 0
+		due.add(retries...)
 		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
+		r.notePrograms(time.Now())
 		r.listen()
 		r.reserve(time.Now())
 		r.tendFlows(time.Now(), p) // the last: a long table of connections takes its time
