@@ -23,10 +23,9 @@ func newRegistry(own ...prometheus.Collector) (*prometheus.Registry, error) {
 	return registry, nil
 }
 
-// metricsHandler answers /metrics with what all of them gather. One that fails does not keep the others from being read: they
-// may say why.
-func metricsHandler(from ...prometheus.Gatherer) http.Handler {
+// metricsHandler answers /metrics. What cannot be gathered does not keep the rest from being read, which may say why.
+func metricsHandler(from prometheus.TransactionalGatherer) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers(from), promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.Handle("GET /metrics", promhttp.HandlerForTransactional(from, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	return mux
 }

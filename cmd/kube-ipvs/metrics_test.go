@@ -40,7 +40,7 @@ func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
 }
 
 func TestMetricsAreThereBeforeAnythingHappens(t *testing.T) {
-	body := get(t, metricsHandler(exported(t)), "/metrics").Body.String()
+	body := get(t, metricsHandler(prometheus.ToTransactionalGatherer(exported(t))), "/metrics").Body.String()
 	for _, want := range []string{
 		`kube_ipvs_kernel_operations_total{result="done",verb="add-real"} 0`, `kube_ipvs_build_info{version="dev"} 1`,
 		"kube_ipvs_sync_last_success_timestamp_seconds 0", `kube_ipvs_problems{reason="conflict"} 0`,
@@ -55,9 +55,9 @@ func TestMetricsAreThereBeforeAnythingHappens(t *testing.T) {
 
 // The numbers that say why something fails must not be lost with it.
 func TestMetricsThatCannotBeGatheredLeaveTheOthers(t *testing.T) {
-	broken := prometheus.NewRegistry()
-	broken.MustRegister(brokenCollector{prometheus.NewDesc("broken", "It fails.", nil, nil)})
-	r := get(t, metricsHandler(broken, exported(t)), "/metrics")
+	registry := exported(t)
+	registry.MustRegister(brokenCollector{prometheus.NewDesc("broken", "It fails.", nil, nil)})
+	r := get(t, metricsHandler(prometheus.ToTransactionalGatherer(registry)), "/metrics")
 	if r.Code != 200 || !strings.Contains(r.Body.String(), "kube_ipvs_virtual_servers 0") {
 		t.Errorf("status %d:\n%s", r.Code, r.Body)
 	}
@@ -73,9 +73,8 @@ func (c brokenCollector) Collect(ch chan<- prometheus.Metric) {
 
 // documentedMetric is a row of docs/metrics.md.
 type documentedMetric struct {
-	name, kind string
-	labels     []string
-	meaning    string
+	Name, Type, Help string
+	Labels           []string
 }
 
 // docs/metrics.md is what the agent exports. UPDATE_GOLDEN=1 writes it.
@@ -108,9 +107,9 @@ func gathered(t *testing.T, registry prometheus.Gatherer) []documentedMetric {
 		if strings.HasPrefix(f.GetName(), "go_") || strings.HasPrefix(f.GetName(), "process_") {
 			continue
 		}
-		m := documentedMetric{name: f.GetName(), kind: strings.ToLower(f.GetType().String()), meaning: f.GetHelp()}
+		m := documentedMetric{Name: f.GetName(), Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}
 		for _, l := range f.GetMetric()[0].GetLabel() {
-			m.labels = append(m.labels, l.GetName())
+			m.Labels = append(m.Labels, l.GetName())
 		}
 		all = append(all, m)
 	}
@@ -137,16 +136,16 @@ func metricsPage(lists ...[]documentedMetric) string {
 |---|---|---|---|---|
 `)
 	all := slices.Concat(lists...)
-	slices.SortFunc(all, func(a, b documentedMetric) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(all, func(a, b documentedMetric) int { return strings.Compare(a.Name, b.Name) })
 	for _, m := range all {
-		labels, theirs := make([]string, len(m.labels)), ""
-		for i, l := range m.labels {
+		labels, theirs := make([]string, len(m.Labels)), ""
+		for i, l := range m.Labels {
 			labels[i] = "`" + l + "`"
 		}
-		if strings.HasPrefix(m.name, "kubeproxy_") {
+		if strings.HasPrefix(m.Name, "kubeproxy_") {
 			theirs = "yes"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.name, m.kind, strings.Join(labels, ", "), m.meaning, theirs)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.Name, m.Type, strings.Join(labels, ", "), m.Help, theirs)
 	}
 	return b.String()
 }

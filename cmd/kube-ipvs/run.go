@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
@@ -207,7 +208,7 @@ func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r
 	if err != nil {
 		return nil, err
 	}
-	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metricsHandler(registry))
+	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metricsHandler(prometheus.ToTransactionalGatherer(registry)))
 	if err != nil {
 		health.close()
 		return nil, err

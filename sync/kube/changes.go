@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,10 +60,30 @@ func sameService(a, b *corev1.Service) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// sameSlice is sameService for an EndpointSlice. Its annotations tell about its changes, they are none.
+// sameSlice is sameService for an EndpointSlice. It is written out, since reflect.DeepEqual would take longer than Translate:
+// all that strip keeps, but for the annotations, which tell about changes and are none.
 func sameSlice(a, b *discoveryv1.EndpointSlice) bool {
-	x, y := *a, *b
-	x.ResourceVersion, y.ResourceVersion = "", ""
-	x.Annotations, y.Annotations = nil, nil
-	return reflect.DeepEqual(x, y)
+	return a.AddressType == b.AddressType && maps.Equal(a.Labels, b.Labels) && reflect.DeepEqual(a.Ports, b.Ports) &&
+		slices.EqualFunc(a.Endpoints, b.Endpoints, sameEndpoint)
+}
+
+func sameEndpoint(a, b discoveryv1.Endpoint) bool {
+	c, d := a.Conditions, b.Conditions
+	return slices.Equal(a.Addresses, b.Addresses) &&
+		sameValue(c.Ready, d.Ready) && sameValue(c.Serving, d.Serving) && sameValue(c.Terminating, d.Terminating) &&
+		sameValue(a.NodeName, b.NodeName) && sameValue(a.Zone, b.Zone) && sameValue(a.TargetRef, b.TargetRef) && sameHints(a.Hints, b.Hints)
+}
+
+func sameHints(a, b *discoveryv1.EndpointHints) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.ForNodes, b.ForNodes) && slices.Equal(a.ForZones, b.ForZones)
+}
+
+func sameValue[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }

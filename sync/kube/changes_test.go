@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -197,4 +198,82 @@ func TestTheAPIServersTriggersArrive(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 	})
+}
+
+// A field that Translate reads and sameSlice forgets would be a change that never arrives. So a slice with every field there is
+// loses, one by one, those that strip keeps.
+func TestEveryChangeOfWhatIsKeptIsOne(t *testing.T) {
+	whole := &discoveryv1.EndpointSlice{}
+	for _, part := range []any{&whole.AddressType, &whole.Ports, &whole.Endpoints} {
+		fill(reflect.ValueOf(part).Elem())
+	}
+	whole.Labels = map[string]string{discoveryv1.LabelServiceName: "web"}
+	kept := stripSlice(whole)
+	if !sameSlice(kept, kept.DeepCopy()) {
+		t.Error("a slice is not the same as its copy")
+	}
+	fields := 0
+	for ; ; fields++ {
+		after, at := kept.DeepCopy(), fields
+		field := empty(reflect.ValueOf(after).Elem(), &at)
+		if field == "" {
+			break
+		}
+		if sameSlice(kept, after) || sameSlice(after, kept) {
+			t.Errorf("a change of %s is none", field)
+		}
+	}
+	if fields < 20 {
+		t.Errorf("only %d fields were found", fields)
+	}
+}
+
+// fill gives a value and all that is in it something to lose.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int32:
+		v.SetInt(1)
+	}
+}
+
+// empty makes the field number at, of those that are not empty, so and returns its name; "" if there are fewer.
+func empty(v reflect.Value, at *int) string {
+	if v.IsZero() {
+		return ""
+	}
+	if v.Kind() != reflect.Struct {
+		if *at == 0 {
+			v.SetZero()
+			return v.Type().String()
+		}
+		*at--
+	}
+	name := ""
+	switch v.Kind() {
+	case reflect.Pointer:
+		name = empty(v.Elem(), at)
+	case reflect.Slice:
+		name = empty(v.Index(0), at)
+	case reflect.Struct:
+		for i := 0; i < v.NumField() && name == ""; i++ {
+			if name = empty(v.Field(i), at); name != "" {
+				name = v.Type().Field(i).Name + ": " + name
+			}
+		}
+	}
+	return name
 }
