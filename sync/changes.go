@@ -54,7 +54,7 @@ func (t Triggers) merge(more Triggers) {
 func (r *Reconciler) notePrograms(now time.Time) {
 	for id, times := range r.unprogrammed {
 		keys := r.state.keys[id]
-		if slices.ContainsFunc(keys, r.unfinished) {
+		if slices.ContainsFunc(keys, r.toBeRetried) {
 			continue
 		}
 		delete(r.unprogrammed, id)
@@ -66,8 +66,7 @@ func (r *Reconciler) notePrograms(now time.Time) {
 	}
 }
 
-// unfinished reports whether a frontend is not, or may not be, in the kernel as it should be.
-func (r *Reconciler) unfinished(key frontend.Key) bool {
+func (r *Reconciler) toBeRetried(key frontend.Key) bool {
 	_, failed := r.retry[key]
-	return failed || r.unread.has(key)
+	return failed
 }

@@ -33,7 +33,7 @@ func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 	}
 	r.sayWhosePodsAreKnown()
 	if r.addressesDue(now) {
-		p.sync = true
+		p.sync = true // this is so with every audit too
 		if all, ok := r.Addresses.Addresses(); ok {
 			r.setAddresses(now, all)
 		}

@@ -98,10 +98,9 @@ func (r *Reconciler) pass(ctx context.Context) {
 	due := newKeySet(r.takeIn(start, p)...)
 	switch {
 	case !start.Before(r.nextAudit):
-		p.sync = true
 		due.add(r.audit(ctx, p)...)
 	case !r.nextLook.IsZero() && !start.Before(r.nextLook):
-		p.sync, r.nextLook = true, time.Time{}
+		r.nextLook = time.Time{}
 		r.audited = r.auditFilter(ctx, p)
 		if !r.audited {
 			r.nextAudit = time.Now().Add(auditRetry)
@@ -112,9 +111,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		r.state.SetAbsent(slices.Collect(maps.Keys(r.grace)))
 		due.add(r.resolve()...)
 		due.add(r.pollLeaving(ctx, start, p)...)
-		retries := r.dueRetries(start)
-		p.sync = p.sync || len(retries) > 0
-		due.add(retries...)
+		due.add(r.dueRetries(start)...)
 		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)

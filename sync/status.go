@@ -56,7 +56,7 @@ type Counters struct {
 
 // passReport collects what one pass did.
 type passReport struct {
-	sync                             bool    // there was more to do than to look at departing connections
+	sync                             bool    // something came, or an audit was due
 	errs                             []error // of the pass as a whole
 	frontendErrs                     []error // confined to frontends, which are postponed
 	done                             map[ipvs.Verb]int
