@@ -39,7 +39,7 @@ func (t Triggers) Add(id ServiceID, times ...time.Time) {
 		times = times[:room]
 	}
 	if len(times) > 0 {
-		t[id] = append(slices.Clip(t[id]), times...)
+		t[id] = append(t[id], times...)
 	}
 }
 

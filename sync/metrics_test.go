@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -111,6 +112,11 @@ func TestPassesAreMeasuredIfThereWasSomethingToSync(t *testing.T) {
 		expect("when a Service is refused", 6, 3, 5)
 		g.after(600 * time.Millisecond)
 		expect("when it is tried again", 7, 3, 5)
+		g.deliver(web(stays))
+		expect("when a Service comes that is as it was", 8, 3, 5)
+		g.source.deliver(func(u *Update) { u.Node = &Node{Name: "node1"} })
+		synctest.Wait()
+		expect("when the Node comes", 9, 3, 5)
 	})
 }
 

@@ -130,7 +130,8 @@ func metricsPage(lists ...[]documentedMetric) string {
 - ` + "`changes`" + ` count what the agent asks the API server for: Services that may have node ports, and EndpointSlices. An update of what it does not read, such
   as a status, is none.
 - ` + "`network_programming`" + ` counts only Services that this node serves, and ends when all of their virtual servers are as they should be: while the kernel
-  refuses one of them it goes on. At most 32 changes of a Service wait so.
+  refuses one of them it goes on. At most 32 changes of a Service wait so. The control plane knows when a pod became ready to the second only.
+- ` + "`/livez`" + ` is 503 only if the reconcile loop is stuck; kube-proxy's also when its rules are late.
 
 | metric | type | labels | meaning | kube-proxy's |
 |---|---|---|---|---|
