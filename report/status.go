@@ -211,21 +211,25 @@ func newServiceStatus(o *sync.Overview, id sync.ServiceID) ServiceStatus {
 	for _, v := range views {
 		svc.Ports = append(svc.Ports, newPortStatus(o, v))
 	}
-	svc.State = worst(svc.Ports)
+	svc.State = together(svc.Ports)
 	return svc
 }
 
-// worst is the state of a Service with these ports: what all of them are, or else that it is served in part.
-func worst(ports []PortStatus) State {
+// together is the state of a Service with these ports: what all of them are, or else that it is served in part.
+func together[P interface{ state() State }](ports []P) State {
 	if len(ports) == 0 {
 		return NotServed
 	}
-	state := ports[0].State
-	if slices.ContainsFunc(ports, func(p PortStatus) bool { return p.State != state }) {
+	state := ports[0].state()
+	if slices.ContainsFunc(ports, func(p P) bool { return p.state() != state }) {
 		return Partly
 	}
 	return state
 }
+
+func (p PortStatus) state() State { return p.State }
+
+func (p ExplainedPort) state() State { return p.State }
 
 func newPortStatus(o *sync.Overview, v sync.PortView) PortStatus {
 	p := PortStatus{
@@ -287,3 +291,8 @@ func notServedBecause(f sync.FrontendView) string {
 
 // portName is what people call a port of a Service.
 func portName(name string, port uint16) string { return cmp.Or(name, strconv.Itoa(int(port))) }
+
+// Well reports that the agent is ready, that everything is served, and that nobody has to do anything.
+func (s Status) Well() bool {
+	return s.Health.Ready && s.Totals.Served == s.Totals.Services && len(s.Problems) == 0
+}

@@ -20,6 +20,8 @@ type Overview struct {
 	*State
 
 	Time time.Time
+	// KernelOnly: nobody knows the Services, all that there is to go by is the kernel.
+	KernelOnly bool
 	// Settled: the kernel was read at least once, so that what is served is known.
 	Settled  bool
 	Status   Status
@@ -35,15 +37,21 @@ type Overview struct {
 
 	drainTimeout time.Duration
 	partial      bool
-	local        []netip.Addr
 	orphans      keySet
 	leaving      map[frontend.Key]departures
 	rising       map[frontend.Key]rising
 	retry        map[frontend.Key]backoff
 }
 
-// NewOverview is the overview of a state that no loop brings to a kernel: the one of a plan.
-func NewOverview(s *State) *Overview { return &Overview{State: s, Time: time.Now()} }
+// NewOverview is the overview of a state that no loop brings to a kernel, the one of a plan, on a node with these addresses.
+func NewOverview(s *State, all []nodeaddr.Address, rejected []nodeaddr.Rejected) *Overview {
+	return &Overview{State: s, Time: time.Now(), All: all, Rejected: rejected, drainTimeout: time.Hour} // whatever it is, nothing has waited yet
+}
+
+// NewKernelOverview is the overview of a node without an agent, of which our nftables table tells what is ours.
+func NewKernelOverview(rules filter.Rules, all []nodeaddr.Address, d Defaults) *Overview {
+	return &Overview{State: NewState(d), Time: time.Now(), KernelOnly: true, All: all, Rules: rules}
+}
 
 // Overview copies what the loop knows, between two passes. It takes about a millisecond of the loop's time for a thousand
 // Services.
@@ -54,7 +62,7 @@ func (r *Reconciler) Overview(ctx context.Context) (*Overview, error) {
 		primary = r.primary
 		o = &Overview{
 			State: s.copied(), Settled: r.adopted, Grace: maps.Clone(r.grace), Rules: r.rules.Clone(),
-			drainTimeout: r.DrainTimeout, partial: r.partial, local: slices.Clone(r.local), orphans: maps.Clone(r.orphans),
+			drainTimeout: r.DrainTimeout, partial: r.partial, orphans: maps.Clone(r.orphans),
 			leaving: maps.Clone(r.leaving), rising: maps.Clone(r.rising), retry: maps.Clone(r.retry),
 		}
 	})
@@ -103,15 +111,27 @@ func (o *Overview) Ours(key frontend.Key) bool {
 	return wanted || o.Rules.Owned.Has(key)
 }
 
-// Next is our part of a kernel table as it is, and as a pass would leave it that ran now: the difference is what the pass
-// would write. Real servers that leave are in both.
-func (o *Overview) Next(kernel ipvs.Table) (have, next ipvs.Table) {
+// OurKeys lists every frontend that is ours.
+func (o *Overview) OurKeys() []frontend.Key {
 	keys := newKeySet(o.Keys()...)
 	for key := range o.Rules.Owned {
 		keys.add(key)
 	}
-	have, next = kernel.Only(keys.sorted()), ipvs.Table{}
-	for key := range keys {
+	return keys.sorted()
+}
+
+// Next is the part of a kernel table under keys that are ours, as it is, and as a pass would leave it that ran now: the
+// difference is what the pass would write. Real servers that leave are in both.
+func (o *Overview) Next(kernel ipvs.Table, keys []frontend.Key) (have, next ipvs.Table) {
+	have, next = kernel.Only(keys), ipvs.Table{}
+	here := map[netip.Addr]bool{}
+	for _, a := range o.All {
+		here[a.Addr] = true
+	}
+	for addr := range o.Grace {
+		here[addr] = true
+	}
+	for _, key := range keys {
 		present, exists := have[key]
 		var want *Frontend
 		if f, wanted := o.Want(key); wanted {
@@ -122,20 +142,16 @@ func (o *Overview) Next(kernel ipvs.Table) (have, next ipvs.Table) {
 		case want == nil && o.partial && o.orphans.has(key): // somebody may want it whom we cannot read
 			next[key] = present
 		default:
-			if entry, _, _ := follow(o.Time, o.timeout(key), key, present, want, o.leaving[key], o.rising[key]); entry != nil {
+			timeout := time.Duration(0) // as Reconciler.drainTimeout has it
+			if here[key.Addr] {
+				timeout = o.drainTimeout
+			}
+			if entry, _, _ := follow(o.Time, timeout, key, present, want, o.leaving[key], o.rising[key]); entry != nil {
 				next[key] = *entry
 			}
 		}
 	}
 	return have, next
-}
-
-// timeout is that of Reconciler.drainTimeout.
-func (o *Overview) timeout(key frontend.Key) time.Duration {
-	if _, inGrace := o.Grace[key.Addr]; inGrace || slices.Contains(o.local, key.Addr) {
-		return o.drainTimeout
-	}
-	return 0
 }
 
 // ViewService is what becomes of one Service, with its health check if it asks for one; false if it opens no port here
@@ -171,3 +187,27 @@ func (s *State) FamiliesOf(id ServiceID) Families { return s.services[id].Famili
 
 // Claimants are the Services that claim a frontend, the holder first.
 func (s *State) Claimants(key frontend.Key) []allocator.Claimant { return s.ledger.Claimants(key) }
+
+// NotServedAt says why a Service asks for no frontend on an address that serves; empty if it does.
+func (s *State) NotServedAt(id ServiceID, addr netip.Addr) string {
+	svc := s.services[id]
+	for _, place := range s.places {
+		switch {
+		case place.Addr != addr:
+		case !svc.Families.Has(addr):
+			return "the Service is for " + svc.Families.String()
+		case !svc.servedAt(place):
+			return "the Service's networks do not select it"
+		default:
+			return ""
+		}
+	}
+	return "it does not serve"
+}
+
+// ServicesOn are the Services that open a port of this number on nodes, sorted.
+func (s *State) ServicesOn(port uint16) []ServiceID {
+	return slices.DeleteFunc(s.ServiceIDs(), func(id ServiceID) bool {
+		return !slices.ContainsFunc(s.services[id].Ports, func(p ServicePort) bool { return p.NodePort == port })
+	})
+}

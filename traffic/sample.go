@@ -12,6 +12,8 @@ import (
 type Sample struct {
 	Time  time.Time
 	Ports map[sync.PortRef]Port
+	// former is what was counted under names of Service ports on node ports that they have no more.
+	former map[portName]Port
 }
 
 // Port is the traffic of one Service port on all addresses of this node.
