@@ -58,6 +58,10 @@ type Reconciler struct {
 	listeners listeners
 	reserved  reservation
 
+	// unprogrammed are the changes of endpoints that the kernel does not have yet.
+	unprogrammed Triggers
+	histograms   histograms
+
 	board   statusBoard
 	serving servingIndex
 }
@@ -79,6 +83,9 @@ func New(log logr.Logger, c Config) *Reconciler {
 		flows:   flowCare{keys: keySet{}},
 
 		questions: make(chan func()),
+
+		unprogrammed: Triggers{},
+		histograms:   newHistograms(),
 	}
 }
 
@@ -88,7 +95,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
 	r.board.begin(start)
 	p := &passReport{}
-	due := newKeySet(r.takeIn(start)...)
+	due := newKeySet(r.takeIn(start, p)...)
 	switch {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
@@ -108,6 +115,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
+		r.notePrograms(time.Now())
 		r.listen()
 		r.reserve(time.Now())
 		r.tendFlows(time.Now(), p) // the last: a long table of connections takes its time

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -199,15 +200,16 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 // endpoints binds the HTTP endpoints, so that a port in use is known before anything is written. Without the local one, which
 // answers people, the node is served all the same.
 func (o *options) endpoints(ctx context.Context, log logr.Logger, i *inspector, r *sync.Reconciler) ([]*listener, error) {
-	metrics, err := metricsHandler(r.Collector())
+	probes := newProbeCounters()
+	registry, err := newRegistry(r.Collector(), probes)
 	if err != nil {
 		return nil, err
 	}
-	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health))
+	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health, probes))
 	if err != nil {
 		return nil, err
 	}
-	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metrics)
+	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metricsHandler(prometheus.ToTransactionalGatherer(registry)))
 	if err != nil {
 		health.close()
 		return nil, err
