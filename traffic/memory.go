@@ -1,10 +1,8 @@
 package traffic
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -18,9 +16,7 @@ type memory struct {
 	round    uint64
 	virtuals map[frontend.Key]*virtual
 	tallies  map[sync.PortRef]*tally
-	// former is what was counted under names of Service ports on node ports that they have no more. Its values are not
-	// written to.
-	former map[portName]Port
+	former   formers
 }
 
 // uses are the weights and connections of real servers.
@@ -56,32 +52,12 @@ type real struct {
 	read bool
 }
 
-// tally is what was counted for a Service port.
-type tally struct {
-	sum       ipvs.Counters
-	endpoints map[netip.AddrPort]*share
-	// round is the last one in which it was served.
-	round uint64
-}
-
-// share is what was counted for an endpoint of a Service port.
-type share struct {
-	sum ipvs.Counters
-	// counted: it was read on each address that it was behind when it was first so.
-	counted bool
-	// round is the last one in which the kernel had it; now is what it had then, unread is that some address has not been
-	// read.
-	round  uint64
-	now    Endpoint
-	unread bool
-}
-
 func newMemory() *memory {
-	return &memory{virtuals: map[frontend.Key]*virtual{}, tallies: map[sync.PortRef]*tally{}, former: map[portName]Port{}}
+	return &memory{virtuals: map[frontend.Key]*virtual{}, tallies: map[sync.PortRef]*tally{}, former: formers{}}
 }
 
 // begin starts a round with what is served now. A virtual server that is served no more is forgotten; what it counted stays
-// with its Service port.
+// with its Service port, as long as that is served.
 func (m *memory) begin(serving map[frontend.Key]sync.Served) {
 	m.round++
 	for key, s := range serving {
@@ -112,28 +88,10 @@ func (m *memory) begin(serving map[frontend.Key]sync.Served) {
 			delete(m.virtuals, key)
 		}
 	}
-	m.forgetPorts()
-}
-
-// forgetPorts forgets those that are served no more. While a name lives on with another node port, what was counted under it
-// stays: it must not fall.
-func (m *memory) forgetPorts() {
-	names := map[portName]struct{}{}
-	for ref, t := range m.tallies {
-		if t.round == m.round {
-			names[nameOf(ref)] = struct{}{}
-		}
-	}
 	for ref, t := range m.tallies {
 		if t.round != m.round {
-			name := nameOf(ref)
-			m.former[name] = join(m.former[name], t.formerPort())
+			m.former.add(nameOf(ref), t.all())
 			delete(m.tallies, ref)
-		}
-	}
-	for name := range m.former {
-		if _, lives := names[name]; !lives {
-			delete(m.former, name)
 		}
 	}
 }
@@ -166,16 +124,6 @@ func (v *virtual) move(t *tally) {
 	}
 }
 
-// share is that of an endpoint, made if there is none.
-func (t *tally) share(addr netip.AddrPort) *share {
-	s := t.endpoints[addr]
-	if s == nil {
-		s = &share{}
-		t.endpoints[addr] = s
-	}
-	return s
-}
-
 // meet takes in which real servers there are, and what they are doing.
 func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
 	for key, v := range m.virtuals {
@@ -192,88 +140,6 @@ func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
 			v.unread = v.unread || !r.read
 		}
 	}
-}
-
-// meet takes in what the endpoint is doing on one more address.
-func (s *share) meet(round uint64, u ipvs.RealUse, draining bool) {
-	if s.round != round {
-		s.round, s.unread = round, false
-		s.now = Endpoint{Draining: true}
-	}
-	s.now.Active += uint64(u.Active)
-	s.now.Inactive += uint64(u.Inactive)
-	s.now.Weight = max(s.now.Weight, u.Weight)
-	s.now.Draining = s.now.Draining && draining
-}
-
-// candidate is a virtual server whose real servers are worth reading.
-type candidate struct {
-	key    frontend.Key
-	service sync.ServiceID
-	wished bool
-	// round is when they were last read.
-	round uint64
-}
-
-func (c candidate) compare(o candidate) int {
-	if c.wished != o.wished {
-		if c.wished {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(c.round, o.round), c.key.Compare(o.key))
-}
-
-// choose says the real servers of which virtual servers should be read: those of wished Services, then those that were not
-// read for longest, limit at most unless more are wished. The others wait for another round. Those of a virtual server that
-// has counted nothing since they were read have not either, and one that has never counted anything answers for them.
-func (m *memory) choose(wished map[sync.ServiceID]struct{}, limit int) (read, waiting []candidate) {
-	var all []candidate
-	urgent := 0
-	for key, v := range m.virtuals {
-		switch {
-		case !v.present || len(v.use) == 0:
-		case v.readRound > 0 && v.last == v.readAt && !v.unread && !v.inheritedReals:
-		case v.last == ipvs.Counters{}:
-			for addr := range v.use {
-				r := v.reals[addr]
-				r.last, r.read = ipvs.Counters{}, true
-			}
-			v.wasRead(m.round)
-		default:
-			c := candidate{key: key, service: v.port.Service, round: v.readRound}
-			if _, c.wished = wished[c.service]; c.wished {
-				urgent++
-			}
-			all = append(all, c)
-		}
-	}
-	slices.SortFunc(all, candidate.compare)
-	n := min(len(all), max(limit, urgent))
-	return all[:n], all[n:]
-}
-
-// wasRead remembers that the counters of its real servers are known.
-func (v *virtual) wasRead(round uint64) {
-	v.readAt, v.readRound, v.inheritedReals, v.unread = v.last, round, false, false
-}
-
-// countReals adds what the real servers of a virtual server have counted since they were last read.
-func (m *memory) countReals(key frontend.Key, reals map[netip.AddrPort]ipvs.RealStats) {
-	v := m.virtuals[key]
-	for addr, stats := range reals {
-		r := v.reals[addr]
-		if r == nil {
-			// It came after the list of all was read: the next round knows it.
-			continue
-		}
-		if !v.inheritedReals || r.read && restarted(stats.Counters, r.last) {
-			r.share.sum = plus(r.share.sum, since(stats.Counters, r.last))
-		}
-		r.last, r.read = stats.Counters, true
-	}
-	v.wasRead(m.round)
 }
 
 // sample is what was counted up to this round. Endpoints that the kernel has on no address of their port any more are
@@ -293,38 +159,15 @@ func (m *memory) sample(at time.Time) Sample {
 			}
 		}
 	}
-	out := Sample{Time: at, Ports: make(map[sync.PortRef]Port, len(m.tallies)), former: maps.Clone(m.former)}
+	out := Sample{Time: at, Ports: make(map[sync.PortRef]Port, len(m.tallies))}
 	for ref, t := range m.tallies {
-		out.Ports[ref] = t.port(m.round)
+		p, gone := t.port(m.round)
+		out.Ports[ref] = p
+		if gone != nil {
+			m.former.add(nameOf(ref), Port{Endpoints: gone})
+		}
 	}
+	m.former.keep(out.Ports)
+	out.former = maps.Clone(m.former)
 	return out
-}
-
-// port is what was counted for a Service port that is served.
-func (t *tally) port(round uint64) Port {
-	p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
-	for addr, s := range t.endpoints {
-		if s.round != round {
-			delete(t.endpoints, addr)
-			continue
-		}
-		s.counted = s.counted || !s.unread
-		e := s.now
-		if e.Counted = s.counted; e.Counted {
-			e.Counters = s.sum
-		}
-		p.Active += e.Active
-		p.Inactive += e.Inactive
-		p.Endpoints[addr] = e
-	}
-	return p
-}
-
-// formerPort is what was counted for one that is served no more.
-func (t *tally) formerPort() Port {
-	p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
-	for addr, s := range t.endpoints {
-		p.Endpoints[addr] = Endpoint{Counters: s.sum, Counted: s.counted}
-	}
-	return p
 }

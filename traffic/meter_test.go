@@ -304,7 +304,7 @@ func TestASampleIsAsOldAsItMayBe(t *testing.T) {
 func TestCallersAtTheSameTimeShareARound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
-		k.during = func(context.Context) error { time.Sleep(time.Second); return nil }
+		k.answer(func(context.Context) error { time.Sleep(time.Second); return nil })
 		errs := make(chan error)
 		for range 20 {
 			go func() { _, err := m.Sample(t.Context(), time.Minute); errs <- err }()
@@ -337,7 +337,7 @@ func TestCallersAtTheSameTimeShareARound(t *testing.T) {
 func TestOneWhoLeavesTakesTheReadingFromNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
-		k.during = func(ctx context.Context) error { time.Sleep(time.Second); return ctx.Err() }
+		k.answer(func(ctx context.Context) error { time.Sleep(time.Second); return ctx.Err() })
 		impatient, leave := context.WithTimeout(t.Context(), time.Second/2)
 		defer leave()
 		left := make(chan error, 1)
@@ -396,7 +396,7 @@ func TestARealServerThatCannotBeReadKeepsNothingElseBack(t *testing.T) {
 func TestAKernelThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
-		k.during = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		k.answer(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

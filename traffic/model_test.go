@@ -37,7 +37,7 @@ type world struct {
 	endpoints map[sync.PortRef]map[netip.AddrPort]uint64
 
 	before Sample
-	rows   map[portName]ipvs.Counters
+	rows   map[portName]portRow
 }
 
 func newWorld(maxReads int) *world {
@@ -222,11 +222,17 @@ func (w *world) neverFalls(t *rapid.T, now Sample) {
 			}
 		}
 	}
-	rows := map[portName]ipvs.Counters{}
+	rows := map[portName]portRow{}
 	for _, r := range portRows(now) {
-		rows[r.name] = r.Counters
-		if restarted(r.Counters, w.rows[r.name]) {
-			t.Fatalf("%v fell from %+v to %+v", r.name, w.rows[r.name], r.Counters)
+		rows[r.name] = r
+		before := w.rows[r.name]
+		if restarted(r.Counters, before.Counters) {
+			t.Fatalf("%v fell from %+v to %+v", r.name, before.Counters, r.Counters)
+		}
+		for addr, e := range r.Endpoints {
+			if e.Counted && restarted(e.Counters, before.Endpoints[addr].Counters) {
+				t.Fatalf("%v %s fell from %+v to %+v", r.name, addr, before.Endpoints[addr], e)
+			}
 		}
 	}
 	w.before, w.rows = now, rows
