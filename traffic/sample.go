@@ -10,8 +10,8 @@ import (
 
 // Sample is what was counted up to a moment. It is not written to any more.
 type Sample struct {
-	Time  time.Time
-	Ports map[sync.PortRef]Port
+	Time   time.Time
+	Ports  map[sync.PortRef]Port
 	former formers
 }
 
