@@ -239,17 +239,30 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 			delete(r.rising, key)
 			continue
 		}
-		entry, leaving := drain(now, r.drainTimeout(key), key, present, want, r.leaving[key])
+		entry, leaving, up := follow(now, r.drainTimeout(key), key, present, want, r.leaving[key], r.rising[key])
 		delete(r.leaving, key)
+		delete(r.rising, key)
 		if len(leaving) > 0 {
 			r.leaving[key] = leaving
 		}
-		r.rampOf(now, key, want, present, entry)
+		if len(up.since) > 0 {
+			r.rising[key] = up
+		}
 		if entry != nil {
 			next[key] = *entry
 		}
 	}
 	return have, next
+}
+
+// follow is the entry that should follow a frontend's present one in the kernel, nil if none should, with the real servers
+// that leave and those whose weight rises. It is pure.
+func follow(now time.Time, timeout time.Duration, key frontend.Key, present ipvs.Entry, want *Frontend, leaving departures, up rising) (*ipvs.Entry, departures, rising) {
+	entry, leaving := drain(now, timeout, key, present, want, leaving)
+	if want == nil || entry == nil || want.SlowStart == 0 {
+		return entry, leaving, rising{}
+	}
+	return entry, leaving, ramp(now, want.SlowStart, present, entry, up)
 }
 
 // drainTimeout is how long the departing real servers of a frontend may take. On an address that the node has given up no

@@ -121,7 +121,7 @@ func (o *options) checkSource(ctx context.Context, stdin io.Reader) (sync.Node, 
 		return fail(err, "")
 	}
 	said := &lastError{}
-	source, err := o.source(name, stdin, logr.New(said))
+	source, _, err := o.source(name, stdin, logr.New(said))
 	if err != nil {
 		return fail(err, "give --kubeconfig FILE or --manifests FILE, or run it in a Pod with a service account")
 	}

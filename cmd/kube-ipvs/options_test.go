@@ -151,7 +151,7 @@ func TestNameOfTheNodeIsInLowerCase(t *testing.T) {
 
 func TestManifestsAreTheSourceWhereTheyAreGiven(t *testing.T) {
 	o := &options{manifests: t.TempDir()}
-	source, err := o.source("node1", nil, logr.Discard())
+	source, _, err := o.source("node1", nil, logr.Discard())
 	if _, is := source.(*kube.Manifests); !is || err != nil {
 		t.Errorf("the source is a %T, %v", source, err)
 	}

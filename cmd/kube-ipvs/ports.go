@@ -127,7 +127,11 @@ func flagsOfSources(flags *pflag.FlagSet) []string {
 func (o *portsOptions) answer(ctx context.Context, stdin io.Reader) (portsJSON, []sync.Problem, error) {
 	if !o.planned() {
 		var answer portsJSON
-		return answer, nil, askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
+		err := askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
+		if errors.Is(err, errNoAgent) {
+			err = fmt.Errorf("%w --kubeconfig and --manifests do without one", err)
+		}
+		return answer, nil, err
 	}
 	p, err := o.plan(ctx, stdin)
 	if err != nil {

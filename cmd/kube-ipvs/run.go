@@ -71,7 +71,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	if err != nil {
 		return err
 	}
-	source, err := o.source(node, stdin, log)
+	source, from, err := o.source(node, stdin, log)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
 		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
-	endpoints, err := o.endpoints(ctx, log, node, reconciler)
+	endpoints, err := o.endpoints(ctx, log, o.inspector(node, from, reconciler), reconciler)
 	if err != nil {
 		return err
 	}
@@ -120,16 +120,25 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	return err
 }
 
-// source is the API server or the manifests.
-func (o *options) source(node string, stdin io.Reader, log logr.Logger) (sync.Source, error) {
+// source is the API server or the manifests, and what people call it.
+func (o *options) source(node string, stdin io.Reader, log logr.Logger) (sync.Source, string, error) {
 	if o.manifests != "" {
-		return kube.NewManifests(o.manifests, stdin, o.translation(node), log), nil
+		return kube.NewManifests(o.manifests, stdin, o.translation(node), log), "manifests " + o.manifests, nil
 	}
-	client, _, err := kube.NewClient(o.kubeconfig, version)
+	client, host, err := kube.NewClient(o.kubeconfig, version)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return kube.NewInformers(client, o.translation(node), log), nil
+	return kube.NewInformers(client, o.translation(node), log), "API server " + host, nil
+}
+
+// inspector answers people about a reconciler.
+func (o *options) inspector(node, source string, r *sync.Reconciler) *inspector {
+	return &inspector{
+		node: node, source: source, overview: r.Overview,
+		openKernel: func() (ipvs.Handle, error) { return ipvs.Open(ipvs.Options{}) },
+		openTable:  func() (ruleReader, error) { return filter.Open(o.filterOptions()) },
+	}
 }
 
 // prepareKernel opens the IPVS table and sets the sysctls and timeouts that serving needs. What is right already is not
@@ -197,7 +206,7 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 
 // endpoints binds the HTTP endpoints, so that a port in use is known before anything is written. Without the local one, which
 // answers people, the node is served all the same.
-func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r *sync.Reconciler) ([]*listener, error) {
+func (o *options) endpoints(ctx context.Context, log logr.Logger, i *inspector, r *sync.Reconciler) ([]*listener, error) {
 	metrics, err := metricsHandler(r.Collector())
 	if err != nil {
 		return nil, err
@@ -211,9 +220,9 @@ func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r
 		health.close()
 		return nil, err
 	}
-	local, err := listenLocally(ctx, socketName, socketHandler(node, r.Ask))
+	local, err := listenLocally(ctx, socketName, socketHandler(i, r.Ask))
 	if err != nil {
-		log.Info("Nobody can ask this agent with kube-ipvs ports: its socket cannot be made", "reason", err.Error())
+		log.Info("Nobody can ask this agent with kube-ipvs status and its kin: its socket cannot be made", "reason", err.Error())
 	}
 	return []*listener{health, measures, local}, nil
 }
