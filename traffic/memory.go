@@ -14,6 +14,7 @@ import (
 // the methods below.
 type memory struct {
 	round    uint64
+	at       time.Time
 	virtuals map[frontend.Key]*virtual
 	tallies  map[sync.PortRef]*tally
 	former   formers
@@ -25,8 +26,9 @@ type uses = map[frontend.Key]map[netip.AddrPort]ipvs.RealUse
 // virtual is a virtual server of ours.
 type virtual struct {
 	port sync.PortRef
-	// last are its counters when it was last seen.
-	last ipvs.Counters
+	// last are its counters when it was last seen, changed is when they were first seen to be these.
+	last    ipvs.Counters
+	changed time.Time
 	// present: it was seen in this round.
 	present bool
 	// inherited and inheritedReals: it served another Service port when it, or its real servers, were last looked at. What
@@ -37,9 +39,9 @@ type virtual struct {
 	reals map[netip.AddrPort]*real
 	// use is what they are doing in this round.
 	use map[netip.AddrPort]ipvs.RealUse
-	// readAt are its own counters just before its real servers were last read, readRound is when, 0 for never.
-	readAt    ipvs.Counters
-	readRound uint64
+	// readAt are its own counters just before its real servers were last read, read is when; zero is never.
+	readAt ipvs.Counters
+	read   time.Time
 	// unread: one of the real servers that it has in this round has never been read.
 	unread bool
 }
@@ -58,8 +60,9 @@ func newMemory() *memory {
 
 // begin starts a round with what is served now. A virtual server that is served no more is forgotten; what it counted stays
 // with its Service port, as long as that is served.
-func (m *memory) begin(serving map[frontend.Key]sync.Served) {
+func (m *memory) begin(at time.Time, serving map[frontend.Key]sync.Served) {
 	m.round++
+	m.at = at
 	for key, s := range serving {
 		if s.Service == (sync.ServiceID{}) {
 			// It was left behind by an earlier process for a Service that is not known (yet).
@@ -113,6 +116,9 @@ func (m *memory) count(counters map[frontend.Key]ipvs.Counters) {
 			t := m.tallies[v.port]
 			t.sum = plus(t.sum, since(now, v.last))
 		}
+		if now != v.last {
+			v.changed = m.at
+		}
 		v.last, v.present, v.inherited = now, true, false
 	}
 }
@@ -144,7 +150,7 @@ func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
 
 // sample is what was counted up to this round. Endpoints that the kernel has on no address of their port any more are
 // forgotten.
-func (m *memory) sample(at time.Time) Sample {
+func (m *memory) sample() Sample {
 	for _, v := range m.virtuals {
 		if v.unread {
 			for addr := range v.use {
@@ -159,7 +165,7 @@ func (m *memory) sample(at time.Time) Sample {
 			}
 		}
 	}
-	out := Sample{Time: at, Ports: make(map[sync.PortRef]Port, len(m.tallies))}
+	out := Sample{Time: m.at, Ports: make(map[sync.PortRef]Port, len(m.tallies))}
 	for ref, t := range m.tallies {
 		p, gone := t.port(m.round)
 		out.Ports[ref] = p

@@ -212,6 +212,30 @@ func TestRealServersAreReadOnlyWhereThereWasTraffic(t *testing.T) {
 	}
 }
 
+func TestRealServersThatTellLaterThanTheirVirtualServerAreReadOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, m, key, ref := one(Options{})
+		k.virtuals[key] = connections(5)
+		read := func(wait time.Duration, questions int, want uint64) {
+			t.Helper()
+			time.Sleep(wait)
+			wantCounted(t, "endpoint", sampleNow(t, m).Ports[ref].Endpoints[endpoint(1)].Counters, want)
+			if asked := k.questions(); len(asked) != questions {
+				t.Errorf("asked for %v", asked)
+			}
+		}
+		read(0, 1, 0)
+		k.set(key, endpoint(1), func(r *ipvs.RealStats) { r.Counters = connections(5) })
+		read(time.Second, 0, 0)
+		read(2*time.Second, 1, 5)
+		read(time.Hour, 0, 5)
+		k.connect(key, endpoint(1), 1)
+		read(time.Hour, 1, 6)
+		read(time.Hour, 1, 6)
+		read(time.Hour, 0, 6)
+	})
+}
+
 func TestARoundAsksForSoManyAndTheOthersComeNext(t *testing.T) {
 	k, m, _, _ := one(Options{MaxReads: 2})
 	var keys []frontend.Key
