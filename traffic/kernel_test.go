@@ -22,6 +22,8 @@ type kernel struct {
 	// err is what every reading fails with, realsErr what that of these real servers does.
 	err      error
 	realsErr map[frontend.Key]error
+	// overlooked are the virtual servers that the list of real servers is without.
+	overlooked map[frontend.Key]bool
 	// asked are the virtual servers whose real servers were read.
 	asked []frontend.Key
 	dumps int
@@ -130,7 +132,9 @@ func (k *kernel) Use(context.Context) (map[frontend.Key]map[netip.AddrPort]ipvs.
 		for addr, r := range reals {
 			m[addr] = ipvs.RealUse{Weight: r.Weight, Connections: r.Connections}
 		}
-		use[key] = m
+		if !k.overlooked[key] {
+			use[key] = m
+		}
 	}
 	return use, k.err
 }

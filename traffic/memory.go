@@ -37,8 +37,9 @@ type virtual struct {
 	// reals are the real servers that it has, or had. One stays as long as its endpoint is known, for what was missing from
 	// one reading may only have been overlooked.
 	reals map[netip.AddrPort]*real
-	// use is what they are doing in this round.
-	use map[netip.AddrPort]ipvs.RealUse
+	// use is what they are doing in this round, or were in the last one: overlooked.
+	use        map[netip.AddrPort]ipvs.RealUse
+	overlooked bool
 	// readAt are its own counters just before its real servers were last read, read is when; zero is never.
 	readAt ipvs.Counters
 	read   time.Time
@@ -130,10 +131,21 @@ func (v *virtual) move(t *tally) {
 	}
 }
 
+// meet takes in what its real servers are doing. The list of all is no snapshot: a virtual server may not be in it that is
+// there, with real servers as before.
+func (v *virtual) meet(use map[netip.AddrPort]ipvs.RealUse) {
+	v.unread = false
+	if use == nil && v.present && !v.overlooked {
+		v.overlooked = true
+		return
+	}
+	v.use, v.overlooked = use, false
+}
+
 // meet takes in which real servers there are, and what they are doing.
 func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
 	for key, v := range m.virtuals {
-		v.use, v.unread = all[key], false
+		v.meet(all[key])
 		leaving := serving[key].Draining
 		for addr, u := range v.use {
 			r := v.reals[addr]
@@ -158,7 +170,6 @@ func (m *memory) sample() Sample {
 				r.share.unread = r.share.unread || !r.read
 			}
 		}
-		v.use = nil
 		for addr, r := range v.reals {
 			if r.share.round != m.round {
 				delete(v.reals, addr)

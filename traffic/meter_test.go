@@ -112,6 +112,19 @@ func TestAVirtualServerMissingFromOneDumpIsNotCountedTwice(t *testing.T) {
 	wantCounted(t, "port, in the dump again", sampleNow(t, m).Ports[ref].Counters, 6)
 }
 
+func TestAVirtualServerMissingFromOneListHasTheRealServersThatItHad(t *testing.T) {
+	k, m, key, ref := one(Options{})
+	k.connect(key, endpoint(1), 5)
+	before := sampleNow(t, m).Ports[ref]
+	k.overlooked = map[frontend.Key]bool{key: true}
+	if diff := cmp.Diff(before, sampleNow(t, m).Ports[ref]); diff != "" {
+		t.Errorf("once (-before +after):\n%s", diff)
+	}
+	if p := sampleNow(t, m).Ports[ref]; len(p.Endpoints) != 0 {
+		t.Errorf("twice: %+v", p)
+	}
+}
+
 func TestAPortThatIsServedNoMoreIsForgotten(t *testing.T) {
 	k, m, key, ref := one(Options{})
 	k.connect(key, endpoint(1), 5)
