@@ -84,6 +84,7 @@ func completions() map[string]cobra.CompletionFunc {
 		"nodeport-source-ranges": oneOf(rangesFromAnnotation, rangesFromSpec),
 		"port-conflict":          oneOf(conflictWarn, conflictSkip),
 		"logging-format":         oneOf(logText, logJSON),
+		"traffic-metrics":        oneOf(trafficDetails()...),
 		"nodeport-addresses":     listOf(addressWords),
 		"pod-bridge-interface":   completeInterface,
 		"output":                 completeFormat,

@@ -41,6 +41,7 @@ func choices() map[string][]any {
 		"nodeport-source-ranges": {rangesFromAnnotation, rangesFromSpec},
 		"port-conflict":          {conflictWarn, conflictSkip},
 		"logging-format":         {logText, logJSON},
+		"traffic-metrics":        {"none", "services", "endpoints"},
 	}
 }
 

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/report"
 )
@@ -95,44 +90,4 @@ func setLogLevel(ctx context.Context, socket, text string) (report.LogLevel, err
 	}
 	var answer report.LogLevel
 	return answer, callAgent(ctx, socket, http.MethodPut, levelPath, report.LogLevel{Level: level}, &answer)
-}
-
-// callAgent sends the agent that runs on this node a document, if there is one, and reads the one that it answers with.
-func callAgent(ctx context.Context, socket, method, path string, document, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true,
-	}}
-	var body bytes.Buffer
-	if document != nil {
-		if err := json.NewEncoder(&body).Encode(document); err != nil {
-			return err
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, &body)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
-		return errNoAgent
-	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return errors.New("the agent hung up: it answers root alone")
-	case err != nil:
-		return fmt.Errorf("ask the agent: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		return fmt.Errorf("ask the agent: %s: %s", response.Status, strings.TrimSpace(string(text)))
-	}
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("ask the agent: %w", err)
-	}
-	return nil
 }

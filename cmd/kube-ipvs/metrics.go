@@ -24,7 +24,7 @@ func newRegistry(own ...prometheus.Collector) (*prometheus.Registry, error) {
 }
 
 // metricsHandler answers /metrics. What cannot be gathered does not keep the rest from being read, which may say why.
-func metricsHandler(from prometheus.TransactionalGatherer) http.Handler {
+func metricsHandler(from prometheus.TransactionalGatherer) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerForTransactional(from, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	return mux

@@ -57,6 +57,9 @@ type options struct {
 
 	profiling bool
 
+	trafficMetrics      string
+	trafficMetricsLimit int
+
 	logging  loggingOptions
 	initOnly bool
 
@@ -125,6 +128,7 @@ func (o *options) servingFlags() group {
 	g.flags.StringVar(&o.healthz, "healthz-bind-address", defaultHealthz, "`address:port` of /healthz, /livez and /readyz; empty switches them off")
 	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics, /statusz and /flagz; empty switches them off")
 	g.flags.BoolVar(&o.profiling, "profiling", false, "answer /debug/pprof at --metrics-bind-address too: whoever reaches it can look into the agent's memory and slow it down")
+	o.trafficMetricsFlags(g.flags)
 	o.stateFlag(g.flags)
 	return g
 }
@@ -155,7 +159,7 @@ func runGroups(o *options) []group {
 
 // validate joins everything that is wrong with the flags of run.
 func (o *options) validate() error {
-	errs := o.validatePlanning()
+	errs := append(o.validatePlanning(), o.validateTrafficMetrics()...)
 	if o.kubeconfig != "" && o.manifests != "" {
 		errs = append(errs, errors.New("--kubeconfig and --manifests: choose one of the two sources"))
 	}

@@ -28,7 +28,7 @@ func TestDefaultsOfRun(t *testing.T) {
 	want := &options{
 		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation", nodePortRange: "30000-32767", portConflict: "warn",
 		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
-		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs",
+		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs", trafficMetrics: "services", trafficMetricsLimit: 5000,
 		logging: loggingOptions{format: "text"},
 	}
 	if diff := sameOptions(want, got); diff != "" {
@@ -46,7 +46,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s",
 		"--service-node-port-range=t", "--extra-port-range=u,v", "--port-conflict=w", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
-		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7", "--vmodule=x", "--logging-format=y", "--profiling")
+		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7", "--vmodule=x", "--logging-format=y", "--profiling", "--traffic-metrics=z", "--traffic-metrics-limit=8")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		nodePortRange: "t", extraPorts: []string{"u", "v"}, portConflict: "w",
 		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
-		healthz:  "e", metrics: "f", stateDir: "g", profiling: true,
+		healthz:  "e", metrics: "f", stateDir: "g", profiling: true, trafficMetrics: "z", trafficMetricsLimit: 8,
 		logging: loggingOptions{verbosity: 7, vmodule: "x", format: "y"},
 	}
 	want.config = got.config

@@ -164,10 +164,3 @@ func (o *portsOptions) printSuggested(free []uint16, stdout, stderr io.Writer) e
 	}
 	return nil
 }
-
-// What the socket answers with; its own names until it uses those of report.
-type portsJSON = report.Ports
-
-func portsToJSON(node string, v sync.PortsView, suggest int) portsJSON {
-	return report.NewPorts(node, v, suggest)
-}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -46,7 +45,7 @@ connections live on, and the next start takes over what is there. cleanup remove
 			if o.initOnly {
 				return o.prepareNode(cmd.Context(), log)
 			}
-			return o.run(cmd.Context(), cmd.InOrStdin(), log)
+			return o.run(cmd.Context(), cmd.InOrStdin(), surroundings{logs: logs, flags: cmd.Flags()})
 		},
 	}
 	addGroups(cmd, append(runGroups(o), o.onceFlags())...)
@@ -54,7 +53,8 @@ connections live on, and the next start takes over what is there. cleanup remove
 }
 
 // run takes the node's lock, prepares the kernel and keeps everything going until ctx ends or a part cannot go on.
-func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) error {
+func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings) error {
+	log := around.logs.logger
 	unlock, err := host.Lock()
 	if err != nil {
 		return err
@@ -94,7 +94,11 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
 		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
-	endpoints, err := o.endpoints(ctx, log, o.inspector(node, from, reconciler), reconciler)
+	inspector := o.inspector(node, from, reconciler)
+	meter, finish := newMeter(reconciler, log)
+	defer finish()
+	inspector.meter = meter
+	endpoints, err := o.endpoints(ctx, around, inspector, reconciler)
 	if err != nil {
 		return err
 	}
@@ -195,28 +199,4 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 		TCPFin: cmp.Or(flags.TCPFin, now.TCPFin),
 		UDP:    cmp.Or(flags.UDP, now.UDP),
 	}
-}
-
-// endpoints binds the HTTP endpoints, so that a port in use is known before anything is written. Without the local one, which
-// answers people, the node is served all the same.
-func (o *options) endpoints(ctx context.Context, log logr.Logger, i *inspector, r *sync.Reconciler) ([]*listener, error) {
-	probes := newProbeCounters()
-	registry, err := newRegistry(r.Collector(), probes)
-	if err != nil {
-		return nil, err
-	}
-	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health, probes))
-	if err != nil {
-		return nil, err
-	}
-	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metricsHandler(prometheus.ToTransactionalGatherer(registry)))
-	if err != nil {
-		health.close()
-		return nil, err
-	}
-	local, err := listenLocally(ctx, socketName, socketHandler(i, r.Ask))
-	if err != nil {
-		log.Info("Nobody can ask this agent with kube-ipvs status and its kin: its socket cannot be made", "reason", err.Error())
-	}
-	return []*listener{health, measures, local}, nil
 }

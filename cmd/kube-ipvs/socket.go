@@ -5,16 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -29,9 +26,9 @@ func socketHandler(i *inspector, ask func(context.Context, func(*sync.State)) er
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ports", answered(func(request *http.Request) (any, error) {
 		suggest, _ := strconv.Atoi(request.FormValue("suggest"))
-		var answer portsJSON
+		var answer report.Ports
 		err := ask(request.Context(), func(s *sync.State) {
-			answer = portsToJSON(i.node, s.ViewPorts(), min(max(suggest, 0), maxSuggestions))
+			answer = report.NewPorts(i.node, s.ViewPorts(), min(max(suggest, 0), maxSuggestions))
 		})
 		return answer, err
 	}))
@@ -108,7 +105,7 @@ func (l privileged) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if uid, err := peer(c); err == nil && (uid == 0 || int(uid) == os.Geteuid()) {
+		if uid, err := peer(c); err == nil && trusted(uid) {
 			return c, nil
 		}
 		_ = c.Close()
@@ -129,47 +126,4 @@ func peer(c net.Conn) (uid uint32, err error) {
 		return 0, err
 	}
 	return credentials.Uid, nil
-}
-
-// askTimeout bounds a question: the agent may be in the middle of a long pass.
-const askTimeout = 30 * time.Second
-
-// errNoAgent says that nobody listens on the socket.
-var errNoAgent = errors.New("no agent answers in this network namespace: is one running on this node?")
-
-// askAgent puts a question to the agent that runs on this node.
-func askAgent(ctx context.Context, socket, question string, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true,
-	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+question, http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
-		return errNoAgent
-	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return errors.New("the agent hung up: it answers root alone")
-	case err != nil:
-		return fmt.Errorf("ask the agent: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		if strings.TrimSpace(string(text)) == errUnknownService.Error() {
-			return errUnknownService
-		}
-		return fmt.Errorf("ask the agent: %s: %s", response.Status, strings.TrimSpace(string(text)))
-	}
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("ask the agent: %w", err)
-	}
-	return nil
 }

@@ -16,12 +16,14 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -97,7 +99,7 @@ func TestTheAgentsSocketIsForRootAndItsOwnUserAlone(t *testing.T) {
 	if os.Geteuid() != 0 {
 		socket := ownSocket(t)
 		answering(t, socket, socketHandler(asNode1(), askState))
-		if err := askAgent(t.Context(), socket, "/ports", new(portsJSON)); err != nil {
+		if err := askAgent(t.Context(), socket, "/ports", new(report.Ports)); err != nil {
 			t.Errorf("its own user: %v", err)
 		}
 		return // nobody else can be played
@@ -151,7 +153,7 @@ func TestWhatTheAgentCannotAnswerIsToldAsItSaysIt(t *testing.T) {
 	if want := "503 Service Unavailable: it has not read anything yet"; code != 1 || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
 	}
-	var answer portsJSON
+	var answer report.Ports
 	if err := askAgent(t.Context(), socket, "/nothing", &answer); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("what it does not know: %v", err)
 	}
@@ -166,7 +168,8 @@ func TestAnAgentWhoseSocketIsTakenServesAllTheSame(t *testing.T) {
 	o := &options{healthz: "127.0.0.1:0"}
 	var told strings.Builder
 	log := funcr.New(func(_, args string) { told.WriteString(args) }, funcr.Options{})
-	endpoints, err := o.endpoints(t.Context(), log, asNode1(), sync.New(logr.Discard(), sync.Config{}))
+	around := surroundings{logs: &logging{logger: log}, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	endpoints, err := o.endpoints(t.Context(), around, asNode1(), sync.New(logr.Discard(), sync.Config{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +186,7 @@ func TestAQuestionEndsWithItsContext(t *testing.T) {
 	answering(t, socket, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := askAgent(ctx, socket, "/ports", new(portsJSON)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := askAgent(ctx, socket, "/ports", new(report.Ports)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -199,7 +202,7 @@ func TestOddQuestionsGetAnAnswer(t *testing.T) {
 
 func suggested(t *testing.T, body []byte) int {
 	t.Helper()
-	var answer portsJSON
+	var answer report.Ports
 	if err := json.Unmarshal(body, &answer); err != nil {
 		t.Fatal(err)
 	}

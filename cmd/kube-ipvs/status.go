@@ -36,7 +36,7 @@ is not ready, something is not served, or there are problems, and 1 if nothing c
 			return o.status(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
-	addGroups(cmd, o.outputGroup())
+	addGroups(cmd, outputGroup(&o.output), o.agentGroup())
 	return cmd
 }
 

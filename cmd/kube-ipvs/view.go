@@ -37,26 +37,18 @@ func (o *viewOptions) sourceGroup() group {
 	return g
 }
 
-// outputGroup are -o and the socket.
-func (o *viewOptions) outputGroup() group {
-	g := newGroup("Output")
-	g.flags.StringVarP(&o.output, "output", "o", string(report.Table), "`format`: table, wide, json or yaml")
+// agentGroup is the socket.
+func (o *viewOptions) agentGroup() group {
+	g := newGroup("Agent")
 	g.flags.StringVar(&o.socket, "agent-socket", socketName, "`name` of the socket on which the agent answers")
 	_ = g.flags.MarkHidden("agent-socket") // it is there: for tests, which have an agent of their own each
-	return g
-}
-
-// configGroup is the --config file.
-func (o *viewOptions) configGroup() group {
-	g := newGroup("General")
-	g.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags; flags on the command line win")
 	return g
 }
 
 // planningGroups are all flags of a command that can plan by itself.
 func (o *viewOptions) planningGroups() []group {
 	o.healthz, o.metrics = defaultHealthz, defaultMetrics // which it has no flags for: those ports are run's all the same
-	return []group{o.sourceGroup(), o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), o.outputGroup(), o.configGroup()}
+	return []group{o.sourceGroup(), o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), outputGroup(&o.output), o.agentGroup(), o.configFlag()}
 }
 
 // planned reports whether there is a source to plan from, rather than an agent to ask.
@@ -65,10 +57,7 @@ func (o *viewOptions) planned() bool { return o.manifests != "" || o.kubeconfig 
 // prepare takes in the --config file and checks the flags, all at once.
 func (o *viewOptions) prepare(cmd *cobra.Command) error {
 	written := flagsOfView(cmd.Flags())
-	if err := configure(cmd, o.config); err != nil {
-		return err
-	}
-	var errs []error
+	errs := []error{configure(cmd, o.config)}
 	if _, err := report.ParseFormat(o.output); err != nil {
 		errs = append(errs, err)
 	}
