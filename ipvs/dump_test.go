@@ -52,10 +52,12 @@ func told(seq uint32, key string, c Counters) []byte {
 }
 
 func TestADumpIsReadToItsEndAndNothingElseIs(t *testing.T) {
+	all := virtualAttrs(mustKey("tcp://10.1.0.10:30080"), Counters{})
+	marked := virtualMessage(append([][]byte{all[0], attr32(svcAttrMark, 7)}, all[4:]...)...)
 	r := &recorded{answers: [][]byte{
 		told(4, "tcp://10.9.0.9:1", Counters{}), // left over from an earlier exchange
 		slices.Concat(told(5, "tcp://10.1.0.10:1", Counters{InBytes: 1}), told(5, "tcp://[fd01::10]:1", Counters{InBytes: 2})),
-		slices.Concat(told(5, "tcp://10.1.0.10:2", Counters{InBytes: 3}), done(4)),
+		slices.Concat(told(5, "tcp://10.1.0.10:2", Counters{InBytes: 3}), done(4), answer(0x21, 5, marked.payload)),
 		slices.Concat(told(5, "tcp://10.1.0.10:1", Counters{InBytes: 4}), done(5)),
 		told(5, "tcp://10.9.0.9:2", Counters{}),
 	}}

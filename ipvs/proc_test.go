@@ -60,11 +60,14 @@ ICMP  0A01000A:0000 rr
 			"a virtual server that comes twice is merged",
 			`TCP  0A01000A:7580 rr 
   -> 0AF40102:1F90      Masq    1      0          0         
+  -> 0AF40104:1F90      Masq    1      0          0         
 TCP  0A01000A:7580 rr 
-  -> 0AF40102:1F90      Masq    1      0          0         
+  -> 0AF40102:1F90      Masq    2      0          0         
   -> 0AF40103:1F90      Masq    1      0          0         
 `,
-			procTable[RealServer]{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.2:8080"): {Weight: 1}, at("10.244.1.3:8080"): {Weight: 1}}},
+			procTable[RealServer]{mustKey("tcp://10.1.0.10:30080"): reals{
+				at("10.244.1.2:8080"): {Weight: 2}, at("10.244.1.3:8080"): {Weight: 1}, at("10.244.1.4:8080"): {Weight: 1},
+			}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

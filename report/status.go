@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -15,6 +16,8 @@ type Status struct {
 	Node    string    `json:"node"`
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`
+	// Agent is false where none answered, and the kernel alone was asked.
+	Agent bool `json:"agent"`
 	// Source says where Services come from: "API server https://10.0.0.1:6443", "manifests /etc/kube-ipvs/manifests".
 	Source    string          `json:"source"`
 	Health    Health          `json:"health"`
@@ -119,7 +122,7 @@ type Problem struct {
 // NewStatus makes the document. The agent's name of itself and of its source are not the loop's.
 func NewStatus(node, version, source string, o *sync.Overview) Status {
 	s := Status{
-		Node: node, Version: version, Time: o.Time, Source: source,
+		Node: node, Version: version, Time: o.Time, Agent: true, Source: source,
 		Health: newHealth(o), Addresses: newAddresses(o), Services: []ServiceStatus{}, Foreign: []string{}, Problems: newProblems(o.Problems()),
 	}
 	for _, id := range o.ServiceIDs() {
@@ -166,12 +169,15 @@ func newAddresses(o *sync.Overview) []Address {
 		addresses = append(addresses, a)
 	}
 	for _, r := range o.Rejected {
-		if !r.OfServices() { // of which there may be thousands, beside kube-proxy in IPVS mode
+		if !r.OfServices() && !plumbing(r.Address) { // of which there may be thousands, beside kube-proxy in IPVS mode
 			addresses = append(addresses, Address{Address: r.Addr.String(), Interface: r.Interface, Reason: r.Reason})
 		}
 	}
 	return addresses
 }
+
+// plumbing reports that an address is one that every host has and nobody would think of serving on.
+func plumbing(a nodeaddr.Address) bool { return a.Addr.IsLoopback() || a.Addr.IsLinkLocalUnicast() }
 
 func newProblems(all []sync.Problem) []Problem {
 	problems := make([]Problem, 0, len(all))

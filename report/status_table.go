@@ -8,6 +8,9 @@ import (
 
 // Table prints the status on one screen; wide has all lists, and a line for each Service port.
 func (s Status) Table(w io.Writer, wide bool) error {
+	if !s.Agent {
+		return s.kernelTable(w)
+	}
 	fmt.Fprintf(w, "kube-ipvs %s on node %s: %s\n", s.Version, s.Node, s.Health.sentence(s))
 	c := newColumns(w)
 	c.row("  source", s.Source)
@@ -29,6 +32,14 @@ func (s Status) Table(w io.Writer, wide bool) error {
 	}
 	problemsTable(w, s.Problems, wide)
 	return nil
+}
+
+// kernelTable is what there is to say without an agent.
+func (s Status) kernelTable(w io.Writer) error {
+	fmt.Fprintf(w, "No agent answers on this node. %s\n", s.Health.Reason)
+	_, err := fmt.Fprintf(w, "  kernel   %s with %s, %d of them draining, are served by it alone\n",
+		plural(s.Totals.VirtualServers, "virtual server"), plural(s.Totals.RealServers, "real server"), s.Totals.Draining)
+	return err
 }
 
 // sentence is the health in a few words.

@@ -22,6 +22,8 @@ type kernel struct {
 	// err is what every reading fails with, realsErr what that of these real servers does.
 	err      error
 	realsErr map[frontend.Key]error
+	// overlooked are the virtual servers that the list of real servers is without.
+	overlooked map[frontend.Key]bool
 	// asked are the virtual servers whose real servers were read.
 	asked []frontend.Key
 	dumps int
@@ -130,9 +132,18 @@ func (k *kernel) Use(context.Context) (map[frontend.Key]map[netip.AddrPort]ipvs.
 		for addr, r := range reals {
 			m[addr] = ipvs.RealUse{Weight: r.Weight, Connections: r.Connections}
 		}
-		use[key] = m
+		if !k.overlooked[key] {
+			use[key] = m
+		}
 	}
 	return use, k.err
+}
+
+// answer has during called in each dump from now on.
+func (k *kernel) answer(during func(context.Context) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.during = during
 }
 
 func (*kernel) Close() error { return nil }
@@ -161,15 +172,15 @@ func web(name string, nodePort uint16) sync.PortRef {
 	return sync.PortRef{Service: sync.ServiceID{Namespace: "default", Name: name}, Name: "http", Port: 80, NodePort: nodePort, Protocol: frontend.TCP}
 }
 
-// busy is a kernel with Services of so many endpoints on two addresses, all with traffic.
-func busy(services, endpoints int) *kernel {
+// busy is a kernel with so many Services of ten endpoints on two addresses, all with traffic.
+func busy(services int) *kernel {
 	k := newKernel()
 	for i := range services {
 		ref := web(fmt.Sprintf("service-%d", i), uint16(20000+i))
 		for a := range byte(2) {
 			key := virtualServer(a+1, ref.NodePort)
 			k.serve(key, ref)
-			for n := range endpoints {
+			for n := range 10 {
 				addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(n)}), 8080)
 				k.set(key, addr, func(r *ipvs.RealStats) {
 					r.Weight, r.Active, r.Inactive = 1, uint32(n+2), uint32(i)
@@ -179,6 +190,19 @@ func busy(services, endpoints int) *kernel {
 		}
 	}
 	return k
+}
+
+// answers has the kernel answer all that a round asks at least.
+func (k *kernel) answers(tb testing.TB) {
+	tb.Helper()
+	k.serving()
+	_, err := k.Virtuals(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err = k.Use(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 func sampleNow(tb testing.TB, m *Meter) Sample {

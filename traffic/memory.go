@@ -1,10 +1,8 @@
 package traffic
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -16,11 +14,10 @@ import (
 // the methods below.
 type memory struct {
 	round    uint64
+	at       time.Time
 	virtuals map[frontend.Key]*virtual
 	tallies  map[sync.PortRef]*tally
-	// former is what was counted under names of Service ports on node ports that they have no more. Its values are not
-	// written to.
-	former map[portName]Port
+	former   formers
 }
 
 // uses are the weights and connections of real servers.
@@ -29,8 +26,9 @@ type uses = map[frontend.Key]map[netip.AddrPort]ipvs.RealUse
 // virtual is a virtual server of ours.
 type virtual struct {
 	port sync.PortRef
-	// last are its counters when it was last seen.
-	last ipvs.Counters
+	// last are its counters when it was last seen, changed is when they were first seen to be these.
+	last    ipvs.Counters
+	changed time.Time
 	// present: it was seen in this round.
 	present bool
 	// inherited and inheritedReals: it served another Service port when it, or its real servers, were last looked at. What
@@ -39,11 +37,12 @@ type virtual struct {
 	// reals are the real servers that it has, or had. One stays as long as its endpoint is known, for what was missing from
 	// one reading may only have been overlooked.
 	reals map[netip.AddrPort]*real
-	// use is what they are doing in this round.
-	use map[netip.AddrPort]ipvs.RealUse
-	// readAt are its own counters just before its real servers were last read, readRound is when, 0 for never.
-	readAt    ipvs.Counters
-	readRound uint64
+	// use is what they are doing in this round, or were in the last one: overlooked.
+	use        map[netip.AddrPort]ipvs.RealUse
+	overlooked bool
+	// readAt are its own counters just before its real servers were last read, read is when; zero is never.
+	readAt ipvs.Counters
+	read   time.Time
 	// unread: one of the real servers that it has in this round has never been read.
 	unread bool
 }
@@ -56,34 +55,15 @@ type real struct {
 	read bool
 }
 
-// tally is what was counted for a Service port.
-type tally struct {
-	sum       ipvs.Counters
-	endpoints map[netip.AddrPort]*share
-	// round is the last one in which it was served.
-	round uint64
-}
-
-// share is what was counted for an endpoint of a Service port.
-type share struct {
-	sum ipvs.Counters
-	// counted: it was read on each address that it was behind when it was first so.
-	counted bool
-	// round is the last one in which the kernel had it; now is what it had then, unread is that some address has not been
-	// read.
-	round  uint64
-	now    Endpoint
-	unread bool
-}
-
 func newMemory() *memory {
-	return &memory{virtuals: map[frontend.Key]*virtual{}, tallies: map[sync.PortRef]*tally{}, former: map[portName]Port{}}
+	return &memory{virtuals: map[frontend.Key]*virtual{}, tallies: map[sync.PortRef]*tally{}, former: formers{}}
 }
 
 // begin starts a round with what is served now. A virtual server that is served no more is forgotten; what it counted stays
-// with its Service port.
-func (m *memory) begin(serving map[frontend.Key]sync.Served) {
+// with its Service port, as long as that is served.
+func (m *memory) begin(at time.Time, serving map[frontend.Key]sync.Served) {
 	m.round++
+	m.at = at
 	for key, s := range serving {
 		if s.Service == (sync.ServiceID{}) {
 			// It was left behind by an earlier process for a Service that is not known (yet).
@@ -112,28 +92,10 @@ func (m *memory) begin(serving map[frontend.Key]sync.Served) {
 			delete(m.virtuals, key)
 		}
 	}
-	m.forgetPorts()
-}
-
-// forgetPorts forgets those that are served no more. While a name lives on with another node port, what was counted under it
-// stays: it must not fall.
-func (m *memory) forgetPorts() {
-	names := map[portName]struct{}{}
-	for ref, t := range m.tallies {
-		if t.round == m.round {
-			names[nameOf(ref)] = struct{}{}
-		}
-	}
 	for ref, t := range m.tallies {
 		if t.round != m.round {
-			name := nameOf(ref)
-			m.former[name] = join(m.former[name], t.formerPort())
+			m.former.add(nameOf(ref), t.all())
 			delete(m.tallies, ref)
-		}
-	}
-	for name := range m.former {
-		if _, lives := names[name]; !lives {
-			delete(m.former, name)
 		}
 	}
 }
@@ -155,6 +117,9 @@ func (m *memory) count(counters map[frontend.Key]ipvs.Counters) {
 			t := m.tallies[v.port]
 			t.sum = plus(t.sum, since(now, v.last))
 		}
+		if now != v.last {
+			v.changed = m.at
+		}
 		v.last, v.present, v.inherited = now, true, false
 	}
 }
@@ -166,20 +131,21 @@ func (v *virtual) move(t *tally) {
 	}
 }
 
-// share is that of an endpoint, made if there is none.
-func (t *tally) share(addr netip.AddrPort) *share {
-	s := t.endpoints[addr]
-	if s == nil {
-		s = &share{}
-		t.endpoints[addr] = s
+// meet takes in what its real servers are doing. The list of all is no snapshot: a virtual server may not be in it that is
+// there, with real servers as before.
+func (v *virtual) meet(use map[netip.AddrPort]ipvs.RealUse) {
+	v.unread = false
+	if use == nil && v.present && !v.overlooked {
+		v.overlooked = true
+		return
 	}
-	return s
+	v.use, v.overlooked = use, false
 }
 
 // meet takes in which real servers there are, and what they are doing.
 func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
 	for key, v := range m.virtuals {
-		v.use, v.unread = all[key], false
+		v.meet(all[key])
 		leaving := serving[key].Draining
 		for addr, u := range v.use {
 			r := v.reals[addr]
@@ -194,91 +160,9 @@ func (m *memory) meet(all uses, serving map[frontend.Key]sync.Served) {
 	}
 }
 
-// meet takes in what the endpoint is doing on one more address.
-func (s *share) meet(round uint64, u ipvs.RealUse, draining bool) {
-	if s.round != round {
-		s.round, s.unread = round, false
-		s.now = Endpoint{Draining: true}
-	}
-	s.now.Active += uint64(u.Active)
-	s.now.Inactive += uint64(u.Inactive)
-	s.now.Weight = max(s.now.Weight, u.Weight)
-	s.now.Draining = s.now.Draining && draining
-}
-
-// candidate is a virtual server whose real servers are worth reading.
-type candidate struct {
-	key    frontend.Key
-	service sync.ServiceID
-	wished bool
-	// round is when they were last read.
-	round uint64
-}
-
-func (c candidate) compare(o candidate) int {
-	if c.wished != o.wished {
-		if c.wished {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(c.round, o.round), c.key.Compare(o.key))
-}
-
-// choose says the real servers of which virtual servers should be read: those of wished Services, then those that were not
-// read for longest, limit at most unless more are wished. The others wait for another round. Those of a virtual server that
-// has counted nothing since they were read have not either, and one that has never counted anything answers for them.
-func (m *memory) choose(wished map[sync.ServiceID]struct{}, limit int) (read, waiting []candidate) {
-	var all []candidate
-	urgent := 0
-	for key, v := range m.virtuals {
-		switch {
-		case !v.present || len(v.use) == 0:
-		case v.readRound > 0 && v.last == v.readAt && !v.unread && !v.inheritedReals:
-		case v.last == ipvs.Counters{}:
-			for addr := range v.use {
-				r := v.reals[addr]
-				r.last, r.read = ipvs.Counters{}, true
-			}
-			v.wasRead(m.round)
-		default:
-			c := candidate{key: key, service: v.port.Service, round: v.readRound}
-			if _, c.wished = wished[c.service]; c.wished {
-				urgent++
-			}
-			all = append(all, c)
-		}
-	}
-	slices.SortFunc(all, candidate.compare)
-	n := min(len(all), max(limit, urgent))
-	return all[:n], all[n:]
-}
-
-// wasRead remembers that the counters of its real servers are known.
-func (v *virtual) wasRead(round uint64) {
-	v.readAt, v.readRound, v.inheritedReals, v.unread = v.last, round, false, false
-}
-
-// countReals adds what the real servers of a virtual server have counted since they were last read.
-func (m *memory) countReals(key frontend.Key, reals map[netip.AddrPort]ipvs.RealStats) {
-	v := m.virtuals[key]
-	for addr, stats := range reals {
-		r := v.reals[addr]
-		if r == nil {
-			// It came after the list of all was read: the next round knows it.
-			continue
-		}
-		if !v.inheritedReals || r.read && restarted(stats.Counters, r.last) {
-			r.share.sum = plus(r.share.sum, since(stats.Counters, r.last))
-		}
-		r.last, r.read = stats.Counters, true
-	}
-	v.wasRead(m.round)
-}
-
 // sample is what was counted up to this round. Endpoints that the kernel has on no address of their port any more are
 // forgotten.
-func (m *memory) sample(at time.Time) Sample {
+func (m *memory) sample() Sample {
 	for _, v := range m.virtuals {
 		if v.unread {
 			for addr := range v.use {
@@ -286,45 +170,21 @@ func (m *memory) sample(at time.Time) Sample {
 				r.share.unread = r.share.unread || !r.read
 			}
 		}
-		v.use = nil
 		for addr, r := range v.reals {
 			if r.share.round != m.round {
 				delete(v.reals, addr)
 			}
 		}
 	}
-	out := Sample{Time: at, Ports: make(map[sync.PortRef]Port, len(m.tallies)), former: maps.Clone(m.former)}
+	out := Sample{Time: m.at, Ports: make(map[sync.PortRef]Port, len(m.tallies))}
 	for ref, t := range m.tallies {
-		out.Ports[ref] = t.port(m.round)
+		p, gone := t.port(m.round)
+		out.Ports[ref] = p
+		if gone != nil {
+			m.former.add(nameOf(ref), Port{Endpoints: gone})
+		}
 	}
+	m.former.keep(out.Ports)
+	out.former = maps.Clone(m.former)
 	return out
-}
-
-// port is what was counted for a Service port that is served.
-func (t *tally) port(round uint64) Port {
-	p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
-	for addr, s := range t.endpoints {
-		if s.round != round {
-			delete(t.endpoints, addr)
-			continue
-		}
-		s.counted = s.counted || !s.unread
-		e := s.now
-		if e.Counted = s.counted; e.Counted {
-			e.Counters = s.sum
-		}
-		p.Active += e.Active
-		p.Inactive += e.Inactive
-		p.Endpoints[addr] = e
-	}
-	return p
-}
-
-// formerPort is what was counted for one that is served no more.
-func (t *tally) formerPort() Port {
-	p := Port{Counters: t.sum, Endpoints: make(map[netip.AddrPort]Endpoint, len(t.endpoints))}
-	for addr, s := range t.endpoints {
-		p.Endpoints[addr] = Endpoint{Counters: s.sum, Counted: s.counted}
-	}
-	return p
 }

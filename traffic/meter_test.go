@@ -112,6 +112,19 @@ func TestAVirtualServerMissingFromOneDumpIsNotCountedTwice(t *testing.T) {
 	wantCounted(t, "port, in the dump again", sampleNow(t, m).Ports[ref].Counters, 6)
 }
 
+func TestAVirtualServerMissingFromOneListHasTheRealServersThatItHad(t *testing.T) {
+	k, m, key, ref := one(Options{})
+	k.connect(key, endpoint(1), 5)
+	before := sampleNow(t, m).Ports[ref]
+	k.overlooked = map[frontend.Key]bool{key: true}
+	if diff := cmp.Diff(before, sampleNow(t, m).Ports[ref]); diff != "" {
+		t.Errorf("once (-before +after):\n%s", diff)
+	}
+	if p := sampleNow(t, m).Ports[ref]; len(p.Endpoints) != 0 {
+		t.Errorf("twice: %+v", p)
+	}
+}
+
 func TestAPortThatIsServedNoMoreIsForgotten(t *testing.T) {
 	k, m, key, ref := one(Options{})
 	k.connect(key, endpoint(1), 5)
@@ -212,6 +225,30 @@ func TestRealServersAreReadOnlyWhereThereWasTraffic(t *testing.T) {
 	}
 }
 
+func TestRealServersThatTellLaterThanTheirVirtualServerAreReadOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, m, key, ref := one(Options{})
+		k.virtuals[key] = connections(5)
+		read := func(wait time.Duration, questions int, want uint64) {
+			t.Helper()
+			time.Sleep(wait)
+			wantCounted(t, "endpoint", sampleNow(t, m).Ports[ref].Endpoints[endpoint(1)].Counters, want)
+			if asked := k.questions(); len(asked) != questions {
+				t.Errorf("asked for %v", asked)
+			}
+		}
+		read(0, 1, 0)
+		k.set(key, endpoint(1), func(r *ipvs.RealStats) { r.Counters = connections(5) })
+		read(time.Second, 0, 0)
+		read(2*time.Second, 1, 5)
+		read(time.Hour, 0, 5)
+		k.connect(key, endpoint(1), 1)
+		read(time.Hour, 1, 6)
+		read(time.Hour, 1, 6)
+		read(time.Hour, 0, 6)
+	})
+}
+
 func TestARoundAsksForSoManyAndTheOthersComeNext(t *testing.T) {
 	k, m, _, _ := one(Options{MaxReads: 2})
 	var keys []frontend.Key
@@ -304,7 +341,7 @@ func TestASampleIsAsOldAsItMayBe(t *testing.T) {
 func TestCallersAtTheSameTimeShareARound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
-		k.during = func(context.Context) error { time.Sleep(time.Second); return nil }
+		k.answer(func(context.Context) error { time.Sleep(time.Second); return nil })
 		errs := make(chan error)
 		for range 20 {
 			go func() { _, err := m.Sample(t.Context(), time.Minute); errs <- err }()
@@ -337,7 +374,7 @@ func TestCallersAtTheSameTimeShareARound(t *testing.T) {
 func TestOneWhoLeavesTakesTheReadingFromNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
-		k.during = func(ctx context.Context) error { time.Sleep(time.Second); return ctx.Err() }
+		k.answer(func(ctx context.Context) error { time.Sleep(time.Second); return ctx.Err() })
 		impatient, leave := context.WithTimeout(t.Context(), time.Second/2)
 		defer leave()
 		left := make(chan error, 1)
@@ -396,7 +433,7 @@ func TestARealServerThatCannotBeReadKeepsNothingElseBack(t *testing.T) {
 func TestAKernelThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
-		k.during = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		k.answer(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

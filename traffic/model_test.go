@@ -37,7 +37,7 @@ type world struct {
 	endpoints map[sync.PortRef]map[netip.AddrPort]uint64
 
 	before Sample
-	rows   map[portName]ipvs.Counters
+	rows   map[portName]portRow
 }
 
 func newWorld(maxReads int) *world {
@@ -110,7 +110,8 @@ func (w *world) look() {
 		former, known := w.owner[key]
 		again := v.has < seen
 		w.ports[ref] += 0
-		if taken := known && former != ref && !again; !taken {
+		taken := known && former != ref && !again
+		if !taken {
 			w.ports[ref] += v.unseen
 			for addr, r := range w.reals[key] {
 				w.add(ref, addr, r.unseen)
@@ -127,12 +128,21 @@ func (w *world) look() {
 		if again || w.seenReals[key] == nil {
 			w.seenReals[key] = map[netip.AddrPort]uint64{}
 		}
+		// Nobody looks at the real servers of a virtual server that says that they have done nothing.
+		looked := v.unseen > 0 || again || taken
+		for addr := range w.reals[key] {
+			if _, known := w.seenReals[key][addr]; !known {
+				looked = true
+			}
+		}
 		w.seen[key], w.owner[key], v.unseen = v.has, ref, 0
 		if names[ref] == nil {
 			names[ref] = map[netip.AddrPort]bool{}
 		}
 		for addr, r := range w.reals[key] {
-			w.seenReals[key][addr], r.unseen = r.has, 0
+			if looked {
+				w.seenReals[key][addr], r.unseen = r.has, 0
+			}
 			names[ref][addr] = true
 		}
 	}
@@ -222,11 +232,17 @@ func (w *world) neverFalls(t *rapid.T, now Sample) {
 			}
 		}
 	}
-	rows := map[portName]ipvs.Counters{}
+	rows := map[portName]portRow{}
 	for _, r := range portRows(now) {
-		rows[r.name] = r.Counters
-		if restarted(r.Counters, w.rows[r.name]) {
-			t.Fatalf("%v fell from %+v to %+v", r.name, w.rows[r.name], r.Counters)
+		rows[r.name] = r
+		before := w.rows[r.name]
+		if restarted(r.Counters, before.Counters) {
+			t.Fatalf("%v fell from %+v to %+v", r.name, before.Counters, r.Counters)
+		}
+		for addr, e := range r.Endpoints {
+			if e.Counted && restarted(e.Counters, before.Endpoints[addr].Counters) {
+				t.Fatalf("%v %s fell from %+v to %+v", r.name, addr, before.Endpoints[addr], e)
+			}
 		}
 	}
 	w.before, w.rows = now, rows

@@ -67,7 +67,7 @@ func (m *Meter) read(ctx context.Context, r *round, n *Reads) (_ Sample, behind 
 	if err != nil {
 		return Sample{}, nil, fmt.Errorf("reading the connections of real servers: %w", err)
 	}
-	m.memory.begin(serving)
+	m.memory.begin(r.began, serving)
 	m.memory.count(counters)
 	m.memory.meet(use, serving)
 	chosen, waiting := m.memory.choose(r.wished, m.maxReads)
@@ -85,5 +85,5 @@ func (m *Meter) read(ctx context.Context, r *round, n *Reads) (_ Sample, behind 
 	for _, c := range waiting {
 		behind[c.service] = struct{}{}
 	}
-	return m.memory.sample(r.began), behind, err
+	return m.memory.sample(), behind, err
 }

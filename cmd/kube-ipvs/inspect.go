@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"strings"
 	stdsync "sync"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
+	"github.com/kube-ipvs/kube-ipvs/traffic"
 )
 
 // inspector makes the documents of a running agent. It reads the kernel with handles of its own, which it opens when they are
@@ -22,6 +24,8 @@ type inspector struct {
 	overview     func(context.Context) (*sync.Overview, error)
 	openKernel   func() (ipvs.Handle, error)
 	openTable    func() (ruleReader, error)
+	// meter counts traffic; nil where the kernel does not tell.
+	meter *traffic.Meter
 
 	mu     stdsync.Mutex
 	kernel ipvs.Handle
@@ -93,6 +97,34 @@ func (i *inspector) compare(ctx context.Context) (report.Difference, error) {
 		d.NftablesUnknown = rulesErr.Error()
 	}
 	return d, nil
+}
+
+// sampleAge is how old the counters may be that people are shown.
+const sampleAge = time.Second
+
+// errNoCounters is why there is no traffic to be shown.
+var errNoCounters = errors.New("the kernel's counters cannot be read: the log of the agent's start says why")
+
+// traffic is what the kernel has counted, with the endpoints of one Service.
+func (i *inspector) traffic(ctx context.Context, endpointsOf sync.ServiceID) (report.Traffic, error) {
+	if i.meter == nil {
+		return report.Traffic{}, errNoCounters
+	}
+	var of []sync.ServiceID
+	var known []sync.PortView
+	if endpointsOf != (sync.ServiceID{}) {
+		of = append(of, endpointsOf)
+		o, err := i.overview(ctx)
+		if err != nil {
+			return report.Traffic{}, err
+		}
+		known, _, _ = o.ViewService(endpointsOf)
+	}
+	sample, err := i.meter.SampleOf(ctx, sampleAge, of...)
+	if err != nil {
+		return report.Traffic{}, err
+	}
+	return report.NewTraffic(i.node, sample, endpointsOf, known), nil
 }
 
 // look reads the kernel's entries under keys.

@@ -14,8 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/klog/v2"
-	"k8s.io/klog/v2/textlogger"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/healthcheck"
@@ -37,13 +35,14 @@ connections live on, and the next start takes over what is there. cleanup remove
   kube-ipvs run --manifests ./manifests --hostname-override node1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := configure(cmd, o.config); err != nil {
+			if err := errors.Join(configure(cmd, o.config), o.validate()); err != nil {
 				return err
 			}
-			if err := o.validate(); err != nil {
+			logs, err := newLogging(cmd.ErrOrStderr(), o.logging)
+			if err != nil {
 				return err
 			}
-			log := newLogger(cmd.ErrOrStderr(), o.verbosity)
+			log := logs.logger
 			if o.initOnly {
 				return o.prepareNode(cmd.Context(), log)
 			}
@@ -52,13 +51,6 @@ connections live on, and the next start takes over what is there. cleanup remove
 	}
 	addGroups(cmd, append(runGroups(o), o.onceFlags())...)
 	return cmd
-}
-
-// newLogger writes klog's text format, to which client-go's own lines are sent too.
-func newLogger(w io.Writer, verbosity int) logr.Logger {
-	log := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(verbosity), textlogger.Output(w)))
-	klog.SetLoggerWithOptions(log, klog.ContextualLogger(true))
-	return log
 }
 
 // run takes the node's lock, prepares the kernel and keeps everything going until ctx ends or a part cannot go on.

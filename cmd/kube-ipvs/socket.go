@@ -37,6 +37,16 @@ func socketHandler(i *inspector, ask func(context.Context, func(*sync.State)) er
 	}))
 	mux.HandleFunc("GET /status", answered(func(request *http.Request) (any, error) { return i.status(request.Context()) }))
 	mux.HandleFunc("GET /diff", answered(func(request *http.Request) (any, error) { return i.diff(request.Context()) }))
+	mux.HandleFunc("GET /traffic", answered(func(request *http.Request) (any, error) {
+		var of sync.ServiceID
+		if text := request.FormValue("endpoints"); text != "" {
+			var err error
+			if of, err = parseService(text); err != nil {
+				return nil, err
+			}
+		}
+		return i.traffic(request.Context(), of)
+	}))
 	mux.HandleFunc("GET /explain/service/{namespace}/{name}", answered(func(request *http.Request) (any, error) {
 		return i.explain(request.Context(), sync.ServiceID{Namespace: request.PathValue("namespace"), Name: request.PathValue("name")})
 	}))
