@@ -54,3 +54,24 @@ func TestOnlyAddressesOfTheNodeAreRead(t *testing.T) {
 		t.Errorf("%+v, problems %v", got, problems)
 	}
 }
+
+// A node is cordoned, or under pressure, far more often than it goes away: its load balancers keep it then.
+func TestOnlyANodeThatGoesAwayIsIneligible(t *testing.T) {
+	now := metav1.Now()
+	for name, c := range map[string]struct {
+		node corev1.Node
+		want bool
+	}{
+		"as any":               {corev1.Node{}, false},
+		"cordoned":             {corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true, Taints: []corev1.Taint{{Key: corev1.TaintNodeUnschedulable}}}}, false},
+		"to be removed":        {corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "a"}, {Key: "ToBeDeletedByClusterAutoscaler"}}}}, true},
+		"maybe removed later":  {corev1.Node{Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "DeletionCandidateOfClusterAutoscaler"}}}}, false},
+		"waits for finalizers": {corev1.Node{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &now}}, true},
+	} {
+		for _, n := range []*corev1.Node{&c.node, stripNode(&c.node)} {
+			if got, _ := translateNode(n); (got.Ineligible != "") != c.want {
+				t.Errorf("%s: ineligible %q, want %v", name, got.Ineligible, c.want)
+			}
+		}
+	}
+}
