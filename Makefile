@@ -13,7 +13,7 @@ SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler guest host e2e e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt fuzz clean
+.PHONY: all build test unit compiler guest host e2e e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
 
 build: ## the agent, static
@@ -50,6 +50,8 @@ lint: $(LINT)
 	cd e2e/suite && $(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
+pictures: ## those of the docs, from docs/pictures/*.dot: needs graphviz
+	UPDATE_PICTURES=1 $(GO) test -count=1 -run Pictures ./cmd/kube-ipvs
 fuzz: ## every parser, FUZZTIME each
 	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sed -E 's|^\./(.*)/[^/:]+:[0-9]+:func |\1 |' | while read -r p f; do $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) "./$$p" || exit 1; done
 clean:

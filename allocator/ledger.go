@@ -59,6 +59,15 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 	return l.concerned(owner.ID, before)
 }
 
+// Clone is a ledger of its own with the same claims.
+func (l *Ledger) Clone() *Ledger {
+	c := &Ledger{claimants: make(map[frontend.Key][]Claimant, len(l.claimants)), accounts: maps.Clone(l.accounts), ports: maps.Clone(l.ports), changes: l.changes}
+	for key, claimants := range l.claimants {
+		c.claimants[key] = slices.Clone(claimants)
+	}
+	return c
+}
+
 // Changes counts the calls of Set that changed any claim or owner: as long as it stays, so does everything else here.
 func (l *Ledger) Changes() uint64 { return l.changes }
 

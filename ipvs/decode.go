@@ -111,16 +111,22 @@ type dest struct {
 // decodeDest reads one message of the answer to appendRealsDump. The virtual server's address stands in for the family
 // that kernels before 3.18 leave out. All 32 bits of a weight are read.
 func decodeDest(m message, virtual netip.Addr) (dest, error) {
+	d, _, err := decodeRawDest(m, virtual)
+	return d, err
+}
+
+// decodeRawDest is decodeDest with the attributes that decodeDest makes no use of.
+func decodeRawDest(m message, virtual netip.Addr) (dest, rawDest, error) {
+	raw := rawDest{family: addressFamily(virtual)}
 	b, err := m.attrs()
 	if err != nil {
-		return dest{}, err
+		return dest{}, raw, err
 	}
 	if b, err = findAttr(b, attrDest); err != nil {
-		return dest{}, err
+		return dest{}, raw, err
 	}
 	var (
 		d    dest
-		raw  = rawDest{family: addressFamily(virtual)}
 		u32s = map32{
 			destAttrWeight: &d.real.Weight, destAttrUpper: &d.real.UpperThreshold, destAttrLower: &d.real.LowerThreshold,
 			destAttrActive: &d.conns.Active, destAttrInactive: &d.conns.Inactive, destAttrForwarding: &raw.forwarding,
@@ -129,7 +135,7 @@ func decodeDest(m message, virtual netip.Addr) (dest, error) {
 	for len(b) > 0 {
 		typ, value, rest, err := nextAttr(b)
 		if err != nil {
-			return dest{}, err
+			return dest{}, raw, err
 		}
 		b = rest
 		switch {
@@ -139,6 +145,10 @@ func decodeDest(m message, virtual netip.Addr) (dest, error) {
 			raw.port, raw.hasPort = binary.BigEndian.Uint16(value), true
 		case typ == destAttrFamily && len(value) >= 2:
 			raw.family = getU16(value)
+		case typ == destAttrStats:
+			raw.stats.narrow = value
+		case typ == destAttrStats64:
+			raw.stats.wide = value
 		case int(typ) < len(u32s) && u32s[typ] != nil && len(value) >= 4:
 			*u32s[typ] = getU32(value)
 			raw.seen |= 1 << typ
@@ -146,11 +156,20 @@ func decodeDest(m message, virtual netip.Addr) (dest, error) {
 	}
 	addr, err := raw.address()
 	if err != nil {
-		return dest{}, err
+		return dest{}, raw, err
 	}
 	d.key = netip.AddrPortFrom(addr, raw.port)
 	d.real.Forwarding = Forwarding(raw.forwarding & forwardingMask)
-	return d, nil
+	d.conns = Connections{Active: connections(d.conns.Active), Inactive: connections(d.conns.Inactive)}
+	return d, raw, nil
+}
+
+// connections is a count that the kernel keeps with a sign and may have for a moment below zero.
+func connections(n uint32) uint32 {
+	if int32(n) < 0 {
+		return 0
+	}
+	return n
 }
 
 // map32 says where the 32-bit value of an attribute goes.
@@ -164,6 +183,7 @@ type rawDest struct {
 	hasPort    bool
 	forwarding uint32
 	seen       uint
+	stats      rawStats
 }
 
 // address is the address, when everything that makes a real server was there: unknown is an error and not zero.
@@ -172,11 +192,16 @@ func (r rawDest) address() (netip.Addr, error) {
 	if !r.hasPort || r.seen&needed != needed {
 		return netip.Addr{}, fmt.Errorf("%w: real server without port, forwarding method, weight or thresholds", errMalformed)
 	}
+	return decodeAddr(r.family, r.addr)
+}
+
+// decodeAddr is an address of either family, of which the kernel always sends 16 bytes.
+func decodeAddr(family uint16, b []byte) (netip.Addr, error) {
 	switch {
-	case r.family == familyIPv4 && len(r.addr) >= 4:
-		return netip.AddrFrom4([4]byte(r.addr)), nil
-	case r.family == familyIPv6 && len(r.addr) >= sizeAddrOnWire:
-		return netip.AddrFrom16([sizeAddrOnWire]byte(r.addr)), nil
+	case family == familyIPv4 && len(b) >= 4:
+		return netip.AddrFrom4([4]byte(b)), nil
+	case family == familyIPv6 && len(b) >= sizeAddrOnWire:
+		return netip.AddrFrom16([sizeAddrOnWire]byte(b)), nil
 	}
-	return netip.Addr{}, fmt.Errorf("%w: address of %d bytes in family %d", errMalformed, len(r.addr), r.family)
+	return netip.Addr{}, fmt.Errorf("%w: address of %d bytes in family %d", errMalformed, len(b), family)
 }

@@ -116,6 +116,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(wire(uint32(16+len(m.payload)), u16s(0x21, 2), uint32(5), uint32(0), m.payload), true)
 	f.Add(wire(uint32(36), u16s(msgError, 0), uint32(5), uint32(0), uint32(0xffffffef), "00112233445566778899aabbccddeeff"), false)
 	f.Add(wire(uint32(20), u16s(msgDone, 2), uint32(5), uint32(0), uint32(0)), false)
+	m = virtualMessage(virtualAttrs(mustKey("udp://[fd01::10]:53"), someCounters)...)
+	f.Add(wire(uint32(16+len(m.payload)), u16s(0x21, 2), uint32(5), uint32(0), m.payload), true)
 	f.Add([]byte{}, false)
 	f.Fuzz(func(t *testing.T, b []byte, six bool) {
 		virtual := netip.MustParseAddr("10.1.0.10")
@@ -134,7 +136,11 @@ func FuzzDecode(f *testing.F) {
 			if d, err := decodeDest(m, virtual); err == nil && !d.key.IsValid() {
 				t.Errorf("a real server without address: %v", d)
 			}
+			if key, _, ok, err := decodeVirtualStats(m); ok && (err != nil || !key.Addr.IsValid()) {
+				t.Errorf("a virtual server without address: %v, %v", key, err)
+			}
 			// Any answer will do, as long as there is one.
+			_, _, _ = decodeRealStats(m, virtual)
 			_, _ = decodeFamily(m)
 			_ = m.failure()
 		}

@@ -47,6 +47,12 @@ func appendRealsDump(b []byte, family uint16, seq uint32, key frontend.Key) []by
 	return closeMessage(b, start)
 }
 
+// appendVirtualsDump appends the request for all virtual servers.
+func appendVirtualsDump(b []byte, family uint16, seq uint32) []byte {
+	start := len(b)
+	return closeMessage(appendHeaders(b, family, flagRequest|flagDump, seq, cmdGetService), start)
+}
+
 // appendFamilyRequest appends the question for the number of a generic-netlink family.
 func appendFamilyRequest(b []byte, seq uint32, name string) []byte {
 	start := len(b)

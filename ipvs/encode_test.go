@@ -20,6 +20,8 @@ func wire(parts ...any) []byte {
 			b = binary.NativeEndian.AppendUint16(b, v)
 		case uint32:
 			b = binary.NativeEndian.AppendUint32(b, v)
+		case uint64:
+			b = binary.NativeEndian.AppendUint64(b, v)
 		case string: // bytes in hexadecimal, which have the same order everywhere
 			raw, err := hex.DecodeString(v)
 			if err != nil {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"time"
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
@@ -129,4 +131,41 @@ func AskForEver(ctx context.Context, h Handle) error {
 			}
 		}
 	})
+}
+
+// GiveUpReading leaves r as reads do that got no answer.
+func GiveUpReading(r StatsReader) { r.(*statsReader).dropSocket() }
+
+// Reads are how often the kernel was asked for bytes.
+type Reads struct{ Answers, Messages, Proc int }
+
+// CountReads lets r count from now on.
+func CountReads(r StatsReader) *Reads {
+	s, n := r.(*statsReader), &Reads{}
+	s.writer.link, s.proc = countingLink{s.writer.link, n}, countingFile{s.proc, n}
+	return n
+}
+
+type countingLink struct {
+	link
+	*Reads
+}
+
+func (l countingLink) receive(ctx context.Context, wait time.Duration) ([]byte, error) {
+	b, err := l.link.receive(ctx, wait)
+	l.Answers++
+	for rest := b; err == nil && len(rest) > 0; l.Messages++ {
+		_, rest, err = nextMessage(rest)
+	}
+	return b, err
+}
+
+type countingFile struct {
+	io.ReadSeekCloser
+	*Reads
+}
+
+func (f countingFile) Read(b []byte) (int, error) {
+	f.Proc++
+	return f.ReadSeekCloser.Read(b)
 }

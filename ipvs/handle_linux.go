@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	moby "github.com/moby/ipvs"
-	"github.com/vishvananda/netns"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
@@ -17,15 +14,8 @@ import (
 // timeouts through one, and through the other go batches of operations and dumps of real servers, which moby/ipvs
 // cannot send or reads with half of the weight.
 type handle struct {
-	ns netns.NsHandle
-	// turn is held during a call: both sockets carry one exchange at a time.
-	turn   chan struct{}
-	closed bool
-
-	sock   *socket // nil after an exchange that was given up, until the next call
-	writer *writer
-	moby   *moby.Handle // nil like sock
-	proc   *os.File     // /proc/net/ip_vs of the namespace; nil where the kernel has none
+	session
+	moby *moby.Handle // nil after a call that was given up, until the next one
 
 	// What List has to know to stay exact, see read_linux.go.
 	surveyed bool
@@ -38,23 +28,21 @@ var _ Handle = (*handle)(nil)
 // kernel loads module ip_vs by itself (measured on Linux 6.1), also for a process that may not load modules; it is
 // ErrNoIPVS if it has none.
 func Open(o Options) (Handle, error) {
-	ns, err := openNamespace(o.Namespace)
+	s, err := newSession(o)
 	if err != nil {
 		return nil, fmt.Errorf("ipvs: open: %w", err)
 	}
-	h := &handle{ns: ns, turn: make(chan struct{}, 1), limited: map[frontend.Key]bool{}}
-	if err := inNamespace(ns, h.open); err != nil {
+	h := &handle{session: s, limited: map[frontend.Key]bool{}}
+	if err := inNamespace(h.ns, h.open); err != nil {
 		return nil, fmt.Errorf("ipvs: open: %w", errors.Join(err, h.close()))
 	}
 	return h, nil
 }
 
-// open runs in the namespace of the handle and opens what is not open.
+// open runs in the namespace of the handle and opens what is not open. moby/ipvs comes last: it takes IPVS for granted.
 func (h *handle) open() error {
-	if h.sock == nil {
-		if err := h.openSocket(); err != nil {
-			return err
-		}
+	if err := h.session.open(); err != nil {
+		return err
 	}
 	if h.moby == nil {
 		m, err := openMoby()
@@ -63,69 +51,16 @@ func (h *handle) open() error {
 		}
 		h.moby = m
 	}
-	if h.proc == nil {
-		// The file follows the namespace of the thread that opens it, whoever reads it then.
-		f, err := os.Open("/proc/thread-self/net/ip_vs")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		h.proc = f
-	}
 	return nil
-}
-
-func (h *handle) openSocket() error {
-	s, err := openSocket()
-	if err != nil {
-		return err
-	}
-	w, err := newWriter(s)
-	if err != nil {
-		s.close()
-		return err
-	}
-	h.sock, h.writer = s, w
-	return nil
-}
-
-// newWriter is a writer to the IPVS of the socket's namespace.
-func newWriter(s *socket) (*writer, error) {
-	family, err := lookUpFamily(context.Background(), s, familyName)
-	if err != nil {
-		return nil, err
-	}
-	bytes, ops, err := s.batchLimits()
-	if err != nil {
-		return nil, err
-	}
-	return &writer{link: s, family: family, seq: 1, maxBytes: bytes, maxOps: ops, buf: make([]byte, 0, bytes)}, nil
 }
 
 // begin waits for the caller's turn and opens anew what an earlier call had to give up. The call ends with end.
 func (h *handle) begin(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if err := h.session.begin(ctx); err != nil || h.sock != nil && h.moby != nil {
 		return err
 	}
-	select {
-	case h.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if h.closed {
-		h.end()
-		return os.ErrClosed
-	}
-	if h.sock != nil && h.moby != nil {
-		return nil
-	}
-	if err := inNamespace(h.ns, h.open); err != nil {
-		h.end()
-		return fmt.Errorf("open again: %w", err)
-	}
-	return nil
+	return h.reopen(h.open)
 }
-
-func (h *handle) end() { <-h.turn }
 
 func (h *handle) Do(ctx context.Context, ops []Op) []error {
 	results := make([]error, len(ops))
@@ -154,33 +89,17 @@ func (h *handle) Do(ctx context.Context, ops []Op) []error {
 	return results
 }
 
-// dropSocket makes the next call open a new socket: an exchange was given up in its midst.
-func (h *handle) dropSocket() {
-	h.sock.close()
-	h.sock = nil
-}
-
 func (h *handle) Close() error {
-	h.turn <- struct{}{}
-	defer h.end()
-	if h.closed {
-		return fmt.Errorf("ipvs: close: %w", os.ErrClosed)
+	if err := h.finish(h.close); err != nil {
+		return fmt.Errorf("ipvs: close: %w", err)
 	}
-	h.closed = true
-	return h.close()
+	return nil
 }
 
 // close closes what is open.
 func (h *handle) close() error {
-	if h.sock != nil {
-		h.sock.close()
-	}
 	if h.moby != nil {
 		h.moby.Close()
 	}
-	var errs []error
-	if h.proc != nil {
-		errs = append(errs, h.proc.Close())
-	}
-	return errors.Join(append(errs, h.ns.Close())...)
+	return h.session.close()
 }

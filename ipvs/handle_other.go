@@ -11,3 +11,8 @@ import (
 func Open(Options) (Handle, error) {
 	return nil, fmt.Errorf("ipvs: open: %w", errors.ErrUnsupported)
 }
+
+// OpenStats fails with errors.ErrUnsupported too.
+func OpenStats(Options) (StatsReader, error) {
+	return nil, fmt.Errorf("ipvs: open reader: %w", errors.ErrUnsupported)
+}

@@ -20,9 +20,9 @@ func TestRealServersAreReadFromProc(t *testing.T) {
 	type reals = map[netip.AddrPort]RealServer
 	for _, c := range []struct {
 		name, text string
-		want       procTable
+		want       procTable[RealServer]
 	}{
-		{"an empty table", "", procTable{}},
+		{"an empty table", "", procTable[RealServer]{}},
 		{
 			"every protocol, family and forwarding method",
 			`TCP  0A01000A:7580 wrr persistent 300 FFFFFF00
@@ -34,7 +34,7 @@ SCTP 0A01000A:7580 rr
   -> 0AF40102:FFFF      Route   2147483647 0          0         
 UDP  0A01000A:7581 rr ops 
 `,
-			procTable{
+			procTable[RealServer]{
 				mustKey("tcp://10.1.0.10:30080"): reals{
 					at("10.244.1.2:8080"): {Weight: 1},
 					at("10.244.1.3:8080"): {Forwarding: Local},
@@ -54,21 +54,24 @@ IP_253  00000000:0000 rr
   -> 0AF40104:1F90      Masq    1      0          0         
 ICMP  0A01000A:0000 rr 
 `,
-			procTable{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.3:8080"): {Weight: 1}}},
+			procTable[RealServer]{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.3:8080"): {Weight: 1}}},
 		},
 		{
 			"a virtual server that comes twice is merged",
 			`TCP  0A01000A:7580 rr 
   -> 0AF40102:1F90      Masq    1      0          0         
+  -> 0AF40104:1F90      Masq    1      0          0         
 TCP  0A01000A:7580 rr 
-  -> 0AF40102:1F90      Masq    1      0          0         
+  -> 0AF40102:1F90      Masq    2      0          0         
   -> 0AF40103:1F90      Masq    1      0          0         
 `,
-			procTable{mustKey("tcp://10.1.0.10:30080"): reals{at("10.244.1.2:8080"): {Weight: 1}, at("10.244.1.3:8080"): {Weight: 1}}},
+			procTable[RealServer]{mustKey("tcp://10.1.0.10:30080"): reals{
+				at("10.244.1.2:8080"): {Weight: 2}, at("10.244.1.3:8080"): {Weight: 1}, at("10.244.1.4:8080"): {Weight: 1},
+			}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseProc(strings.NewReader(procHeader + c.text))
+			got, err := parseProc(strings.NewReader(procHeader+c.text), procConfig)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,6 +79,46 @@ TCP  0A01000A:7580 rr
 				t.Errorf("the table differs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestConnectionsAreReadFromProc(t *testing.T) {
+	const text = procHeader + `TCP  0A01000A:7580 wrr persistent 300 FFFFFF00
+  -> 0AF40102:1F90      Masq    1      0          0         
+  -> 0AF40103:1F90      Local   0      12         345       
+UDP  [fd01:0000:0000:0000:0000:0000:0000:0010]:0035 sh 
+  -> [fd02:0000:0000:0000:0000:0000:0000:0002]:0035      Tunnel  2147483647 2147483647 2147483647
+  -> [fd02:0000:0000:0000:0000:0000:0000:0003]:0035      Masq    1      -1         3         
+FWM  00000007 rr
+  -> 0AF40102:1F90      Masq    1      9          9         
+UDP  0A01000A:7581 rr ops 
+`
+	const most = 1<<31 - 1
+	at := netip.MustParseAddrPort
+	type uses = map[netip.AddrPort]RealUse
+	want := procTable[RealUse]{
+		mustKey("tcp://10.1.0.10:30080"): uses{
+			at("10.244.1.2:8080"): {Weight: 1},
+			at("10.244.1.3:8080"): {Connections: Connections{Active: 12, Inactive: 345}},
+		},
+		mustKey("udp://[fd01::10]:53"): uses{
+			at("[fd02::2]:53"): {Weight: most, Connections: Connections{Active: most, Inactive: most}},
+			at("[fd02::3]:53"): {Weight: 1, Connections: Connections{Inactive: 3}}, // a count below zero is none at all
+		},
+		mustKey("udp://10.1.0.10:30081"): uses{},
+	}
+	got, err := parseProc(strings.NewReader(text), procUse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the table differs (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{"", "1", "x 1", "1 x", "1.5 1", "4294967296 1"} {
+		line := procHeader + "TCP  0A01000A:7580 rr\n  -> 0AF40102:1F90      Masq    1      " + bad + "\n"
+		if _, err := parseProc(strings.NewReader(line), procUse); err == nil || !strings.Contains(err.Error(), "line 5: real server 10.244.1.2:8080") {
+			t.Errorf("%q: %v, want an error that names line and real server", bad, err)
+		}
 	}
 }
 
@@ -93,7 +136,7 @@ func TestWhatIsNoTableIsAnErrorThatNamesTheLine(t *testing.T) {
 		procHeader + "TCP  0A01000A:7580 rr\n  -> 0AF40102:1F90 Masq -1 0 0":  "line 5",
 		procHeader + "TCP  0A01000A:7580 rr\n  -> 0AF40102:1F90 Bypass 1 0 0": "line 5",
 	} {
-		if _, err := parseProc(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseProc(strings.NewReader(text), procConfig); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want an error with %q", text, err, want)
 		}
 	}
@@ -101,15 +144,24 @@ func TestWhatIsNoTableIsAnErrorThatNamesTheLine(t *testing.T) {
 
 func FuzzProc(f *testing.F) {
 	f.Add(procHeader + "TCP  0A01000A:7580 wrr persistent 300 FFFFFF00\n  -> 0AF40102:1F90      Masq    1      0          0\n")
-	f.Add(procHeader + "UDP  [fd01:0000:0000:0000:0000:0000:0000:0010]:0035 sh\n  -> [fd02::2]:0035      Tunnel  70000  0  0\n")
+	f.Add(procHeader + "UDP  [fd01:0000:0000:0000:0000:0000:0000:0010]:0035 sh\n  -> [fd02:0000:0000:0000:0000:0000:0000:0002]:0035      Tunnel  70000  0  0\n")
 	f.Add(procHeader + "FWM  00000007 rr\n  -> 0AF40102:1F90      Masq    1      0          0\n")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		table, err := parseProc(strings.NewReader(text))
+		table, err := parseProc(strings.NewReader(text), procConfig)
 		if err != nil {
 			return
 		}
+		uses, err := parseProc(strings.NewReader(text), procUse)
+		if err == nil && len(uses) != len(table) {
+			t.Errorf("%d virtual servers with connections, %d without", len(uses), len(table))
+		}
 		for key, reals := range table {
+			for addr, u := range uses[key] {
+				if r, exists := reals[addr]; !exists || u.Weight != r.Weight || u.Active > 1<<31-1 || u.Inactive > 1<<31-1 {
+					t.Errorf("real server %v %v %v", addr, r, u)
+				}
+			}
 			if !key.Addr.IsValid() || (key.Protocol != frontend.TCP && key.Protocol != frontend.UDP && key.Protocol != frontend.SCTP) {
 				t.Errorf("virtual server %v", key)
 			}

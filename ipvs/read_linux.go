@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"syscall"
 
@@ -42,7 +43,7 @@ func (h *handle) list(ctx context.Context) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc, err := h.readProc()
+	proc, err := h.procReals()
 	if err != nil {
 		return nil, err
 	}
@@ -205,17 +206,15 @@ func (h *handle) realServers(ctx context.Context, key frontend.Key) (map[netip.A
 	return reals, conns, nil
 }
 
-// readProc reads /proc/net/ip_vs; nothing where the kernel has no such file.
-func (h *handle) readProc() (procTable, error) {
-	if h.proc == nil {
+// procReals reads the real servers in /proc/net/ip_vs; nothing where the kernel has no such file.
+func (h *handle) procReals() (procTable[RealServer], error) {
+	var table procTable[RealServer]
+	err := h.readProc(func(f io.Reader) (err error) {
+		table, err = parseProc(f, procConfig)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if _, err := h.proc.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	table, err := parseProc(h.proc)
-	if err != nil {
-		return nil, fmt.Errorf("/proc/net/ip_vs: %w", err)
-	}
-	return table, nil
+	return table, err
 }

@@ -33,6 +33,7 @@ const (
 	cmdNewService = 1
 	cmdSetService = 2
 	cmdDelService = 3
+	cmdGetService = 4
 	cmdNewDest    = 5
 	cmdSetDest    = 6
 	cmdDelDest    = 7
@@ -47,10 +48,13 @@ const (
 	svcAttrProtocol  = 2
 	svcAttrAddr      = 3
 	svcAttrPort      = 4
+	svcAttrMark      = 5
 	svcAttrScheduler = 6
 	svcAttrFlags     = 7
 	svcAttrTimeout   = 8
 	svcAttrNetmask   = 9
+	svcAttrStats     = 10
+	svcAttrStats64   = 12 // Linux 4.1
 
 	// IPVS_DEST_ATTR_*
 	destAttrAddr       = 1
@@ -61,7 +65,16 @@ const (
 	destAttrLower      = 6
 	destAttrActive     = 7
 	destAttrInactive   = 8
+	destAttrStats      = 10
 	destAttrFamily     = 11
+	destAttrStats64    = 12 // Linux 4.1
+
+	// IPVS_STATS_ATTR_*, the same in both kinds of statistics
+	statAttrConns    = 1
+	statAttrInPkts   = 2
+	statAttrOutPkts  = 3
+	statAttrInBytes  = 4
+	statAttrOutBytes = 5
 )
 
 // command is the IPVS command of a verb; 0, which the kernel refuses with EOPNOTSUPP, for one that does not exist.
@@ -91,3 +104,4 @@ func putU16(b []byte, v uint16) { binary.NativeEndian.PutUint16(b, v) }
 func putU32(b []byte, v uint32) { binary.NativeEndian.PutUint32(b, v) }
 func getU16(b []byte) uint16    { return binary.NativeEndian.Uint16(b) }
 func getU32(b []byte) uint32    { return binary.NativeEndian.Uint32(b) }
+func getU64(b []byte) uint64    { return binary.NativeEndian.Uint64(b) }

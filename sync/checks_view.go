@@ -35,18 +35,22 @@ func (s *State) ViewChecks() []CheckView {
 		if svc.HealthCheckNodePort == 0 {
 			continue
 		}
-		v := CheckView{Service: id, Port: svc.HealthCheckNodePort}
-		for _, key := range s.checkKeys(svc) {
-			holder, _ := s.ledger.Holder(key)
-			v.Addresses = append(v.Addresses, CheckAddressView{
-				Addr: key.Addr, Holder: holder.ID, LocalEndpoints: svc.localReady(key.Addr),
-				Answered: s.ledger.Holds(id, allocator.Claim{Key: key, Kind: allocator.HealthCheck}),
-			})
-		}
-		if len(v.Addresses) == 0 {
-			v.NotAnswered = s.unservedBecause(svc)
-		}
-		views = append(views, v)
+		views = append(views, s.viewCheck(svc))
 	}
 	return views
+}
+
+func (s *State) viewCheck(svc Service) CheckView {
+	v := CheckView{Service: svc.ID, Port: svc.HealthCheckNodePort}
+	for _, key := range s.checkKeys(svc) {
+		holder, _ := s.ledger.Holder(key)
+		v.Addresses = append(v.Addresses, CheckAddressView{
+			Addr: key.Addr, Holder: holder.ID, LocalEndpoints: svc.localReady(key.Addr),
+			Answered: s.ledger.Holds(svc.ID, allocator.Claim{Key: key, Kind: allocator.HealthCheck}),
+		})
+	}
+	if len(v.Addresses) == 0 {
+		v.NotAnswered = s.unservedBecause(svc)
+	}
+	return v
 }

@@ -3,6 +3,8 @@ package sync
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // choice is what becomes of the endpoints of a Service port on frontends of one family.
@@ -73,4 +75,23 @@ func near(ready []Endpoint) []Endpoint {
 		return slices.DeleteFunc(ready, func(e Endpoint) bool { return !here(e) })
 	}
 	return ready
+}
+
+// NoLocal is how many Service ports with policy Local have endpoints, but none on this node, so that they serve nobody
+// outside. A port counts once, on however many addresses and in whichever family it lacks them.
+func (s *State) NoLocal() int { return s.noLocalPorts }
+
+// countLocal counts the ports of a Service for NoLocal.
+func (s *State) countLocal(id ServiceID, frontends map[frontend.Key]Frontend) {
+	ports := map[PortRef]struct{}{}
+	for _, key := range s.keys[id] {
+		if f := frontends[key]; f.Internal {
+			ports[f.Port] = struct{}{}
+		}
+	}
+	s.noLocalPorts += len(ports) - s.noLocal[id]
+	delete(s.noLocal, id)
+	if len(ports) > 0 {
+		s.noLocal[id] = len(ports)
+	}
 }

@@ -16,6 +16,8 @@ type Health struct {
 	Alive, Ready bool
 	// Reason says in words why not; empty if both are true.
 	Reason string
+	// Ineligible says why load balancers should send this node nothing new, although it serves; empty if they may.
+	Ineligible string
 	// Synced is when a pass last ended without a failure; zero if none has.
 	Synced time.Time
 }
@@ -25,7 +27,7 @@ func (r *Reconciler) Health(now time.Time) Health {
 	r.board.mu.Lock()
 	defer r.board.mu.Unlock()
 	s := r.board.status
-	h := Health{Alive: true, Synced: s.Synced}
+	h := Health{Alive: true, Synced: s.Synced, Ineligible: s.Ineligible}
 	started := r.board.started
 	switch {
 	case !started.IsZero() && now.Sub(started) > stuckAfter:

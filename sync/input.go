@@ -12,11 +12,14 @@ import (
 // takeIn feeds the state with what the source and the node's addresses say now. It returns the orphans once the input
 // is complete: then nobody wants them for sure. It is not complete while some of it has never been readable, nor while
 // addresses are chosen by a Node object that does not exist or lists none.
-func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
+func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 	was := r.partial
 	for _, u := range r.updates() {
 		r.state.Update(u)
+		r.unprogrammed.merge(u.Triggers)
+		p.sync = p.sync || len(u.Services) > 0 || u.Node != nil
 		if u.Node != nil {
+			r.board.setIneligible(u.Node.Ineligible)
 			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
 			if primary := u.Node.Primary(); len(primary) > 0 {
 				r.primary, r.addressesChanged = primary, true
@@ -30,6 +33,7 @@ func (r *Reconciler) takeIn(now time.Time) []frontend.Key {
 	}
 	r.sayWhosePodsAreKnown()
 	if r.addressesDue(now) {
+		p.sync = true // this is so with every audit too
 		if all, ok := r.Addresses.Addresses(); ok {
 			r.setAddresses(now, all)
 		}

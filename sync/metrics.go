@@ -1,6 +1,8 @@
 package sync
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -8,12 +10,13 @@ import (
 
 // Collector gives the counters and the status of a reconciler to Prometheus.
 func (r *Reconciler) Collector() prometheus.Collector {
-	return &collector{reconciler: r, d: newDescriptions()}
+	return &collector{reconciler: r, d: newDescriptions(), kubeProxy: newKubeProxyDescriptions()}
 }
 
 type collector struct {
 	reconciler *Reconciler
 	d          descriptions
+	kubeProxy  kubeProxyDescriptions
 }
 
 type descriptions struct {
@@ -41,15 +44,17 @@ func newDescriptions() descriptions {
 	}
 }
 
+// send hands over one value.
+type send func(d *prometheus.Desc, value float64, labels ...string)
+
 // Describe is that of prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
 
 // Collect is that of prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, value float64, labels ...string) {
+	var counter, gauge send = func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
-	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+	}, func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	n, s := c.reconciler.Counters(), c.reconciler.Status()
@@ -63,11 +68,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(c.d.transactions, float64(n.Transactions-n.FailedTransactions), "done")
 	counter(c.d.transactions, float64(n.FailedTransactions), "failed")
 	counter(c.d.drift, float64(n.Drift))
-	if s.Synced.IsZero() {
-		gauge(c.d.synced, 0)
-	} else {
-		gauge(c.d.synced, float64(s.Synced.UnixNano())/1e9)
-	}
+	gauge(c.d.synced, timestamp(s.Synced))
 	gauge(c.d.frontends, float64(s.Frontends))
 	gauge(c.d.reals, float64(s.RealServers))
 	gauge(c.d.leaving, float64(s.Leaving))
@@ -83,4 +84,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range count {
 		gauge(c.d.problems, float64(n), string(reason))
 	}
+	c.collectKubeProxy(counter, gauge, s)
+	c.reconciler.histograms.collect(ch)
+}
+
+// timestamp is a moment as Prometheus has it; 0 if there was none.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / 1e9
 }

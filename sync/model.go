@@ -178,6 +178,9 @@ type Node struct {
 	InternalIPs, ExternalIPs []netip.Addr
 	// PodCIDRs are the networks of the node's pods (spec.podCIDRs).
 	PodCIDRs []netip.Prefix
+	// Ineligible says why load balancers should send the node nothing new (KEP-3836); empty if they may. What is served
+	// goes on being served.
+	Ineligible string
 }
 
 // Primary is the node's first address of each family, InternalIPs before ExternalIPs (kubernetes
@@ -246,6 +249,8 @@ func (p Problem) String() string { return p.Object + ": " + p.Message }
 type Update struct {
 	// Services are the changed ones, whole. One that is gone, or that asks nothing of nodes any more, is Empty.
 	Services []Service
+	// Triggers are when the changes behind those of Services happened, as far as that is told. It decides nothing.
+	Triggers Triggers
 	// Node is nil if the Node object did not change.
 	Node *Node
 	// Problems are those that belong to no Service (a file that cannot be parsed), all of them that there are now.
@@ -264,4 +269,6 @@ type Source interface {
 	// Next is what changed since the last call; false, and nothing, until Services, EndpointSlices and the Node were
 	// all read once. The first Update has everything.
 	Next() (Update, bool)
+	// Changes counts what came in, at any time and from any goroutine.
+	Changes() Changes
 }

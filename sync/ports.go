@@ -109,9 +109,7 @@ func (s *State) portUse(key frontend.Key, claimants []allocator.Claimant) PortUs
 	use := PortUse{
 		Port: key.Port, Protocol: key.Protocol, Kind: holder.Kind, Band: s.NodePortRange.Band(key.Port),
 		Owner: holder.ID, Addresses: []netip.Addr{key.Addr}, Served: true,
-	}
-	for _, c := range claimants[1:] {
-		use.Rivals = append(use.Rivals, Rival{Service: c.ID, Kind: c.Kind})
+		Rivals: rivalsOf(claimants),
 	}
 	if holder.Kind != allocator.HealthCheck {
 		if o := s.obstacleTo(ServicePort{Extra: holder.Kind == allocator.ExtraPort}, key); o.what != "" {

@@ -46,18 +46,6 @@ func ramp(now time.Time, period time.Duration, have ipvs.Entry, next *ipvs.Entry
 	return after
 }
 
-// rampOf lowers the weights of the new real servers of a frontend, if it asks for that.
-func (r *Reconciler) rampOf(now time.Time, key frontend.Key, want *Frontend, have ipvs.Entry, next *ipvs.Entry) {
-	before := r.rising[key]
-	delete(r.rising, key)
-	if want == nil || next == nil || want.SlowStart == 0 {
-		return
-	}
-	if after := ramp(now, want.SlowStart, have, next, before); len(after.since) > 0 {
-		r.rising[key] = after
-	}
-}
-
 // dueRamps are the frontends with a real server whose next weight is due.
 func (r *Reconciler) dueRamps(now time.Time) []frontend.Key {
 	var due []frontend.Key

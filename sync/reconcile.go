@@ -58,6 +58,10 @@ type Reconciler struct {
 	listeners listeners
 	reserved  reservation
 
+	// unprogrammed are the changes of endpoints that the kernel does not have yet.
+	unprogrammed Triggers
+	histograms   histograms
+
 	board   statusBoard
 	serving servingIndex
 }
@@ -79,6 +83,9 @@ func New(log logr.Logger, c Config) *Reconciler {
 		flows:   flowCare{keys: keySet{}},
 
 		questions: make(chan func()),
+
+		unprogrammed: Triggers{},
+		histograms:   newHistograms(),
 	}
 }
 
@@ -88,7 +95,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
 	r.board.begin(start)
 	p := &passReport{}
-	due := newKeySet(r.takeIn(start)...)
+	due := newKeySet(r.takeIn(start, p)...)
 	switch {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
@@ -108,6 +115,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
+		r.notePrograms(time.Now())
 		r.listen()
 		r.reserve(time.Now())
 		r.tendFlows(time.Now(), p) // the last: a long table of connections takes its time
@@ -239,17 +247,30 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 			delete(r.rising, key)
 			continue
 		}
-		entry, leaving := drain(now, r.drainTimeout(key), key, present, want, r.leaving[key])
+		entry, leaving, up := follow(now, r.drainTimeout(key), key, present, want, r.leaving[key], r.rising[key])
 		delete(r.leaving, key)
+		delete(r.rising, key)
 		if len(leaving) > 0 {
 			r.leaving[key] = leaving
 		}
-		r.rampOf(now, key, want, present, entry)
+		if len(up.since) > 0 {
+			r.rising[key] = up
+		}
 		if entry != nil {
 			next[key] = *entry
 		}
 	}
 	return have, next
+}
+
+// follow is the entry that should follow a frontend's present one in the kernel, nil if none should, with the real servers
+// that leave and those whose weight rises. It is pure.
+func follow(now time.Time, timeout time.Duration, key frontend.Key, present ipvs.Entry, want *Frontend, leaving departures, up rising) (*ipvs.Entry, departures, rising) {
+	entry, leaving := drain(now, timeout, key, present, want, leaving)
+	if want == nil || entry == nil || want.SlowStart == 0 {
+		return entry, leaving, rising{}
+	}
+	return entry, leaving, ramp(now, want.SlowStart, present, entry, up)
 }
 
 // drainTimeout is how long the departing real servers of a frontend may take. On an address that the node has given up no

@@ -28,6 +28,7 @@ import (
 type source struct {
 	mu      stdsync.Mutex
 	update  Update
+	changes Changes
 	synced  bool
 	changed chan struct{}
 }
@@ -35,6 +36,12 @@ type source struct {
 func newSource() *source { return &source{changed: make(chan struct{}, 1)} }
 
 func (s *source) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (s *source) Changes() Changes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
 
 func (s *source) Changed() <-chan struct{} { return s.changed }
 

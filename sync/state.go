@@ -34,6 +34,9 @@ type State struct {
 	checks    checks
 	obstacles obstacles
 
+	noLocal      map[ServiceID]int // how many ports of a Service serve nobody outside: see NoLocal
+	noLocalPorts int               // their sum
+
 	problems map[ServiceID][]Problem // by Service, sorted
 	news     map[ServiceID]struct{}  // Services whose problems may have changed since they were asked for
 }
@@ -61,6 +64,7 @@ func NewState(d Defaults) *State {
 		keys:     map[ServiceID][]frontend.Key{},
 		claims:   map[ServiceID]struct{}{},
 		dirty:    map[ServiceID]struct{}{},
+		noLocal:  map[ServiceID]int{},
 		problems: map[ServiceID][]Problem{},
 		news:     map[ServiceID]struct{}{},
 		checks:   newChecks(),
@@ -174,6 +178,7 @@ func (s *State) Resolve() []frontend.Key {
 			s.keys[id] = append(s.keys[id], key)
 			changed[key] = struct{}{}
 		}
+		s.countLocal(id, fresh)
 		s.resolveChecks(id)
 		s.assess(id)
 	}

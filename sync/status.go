@@ -26,10 +26,15 @@ type Status struct {
 	Err error
 	// Starved: part of the input could not be read, and what could be read asks for nothing on this node.
 	Starved bool
+	// Ineligible says why load balancers should send this node nothing new; empty if they may. It is known from the
+	// beginning of a pass.
+	Ineligible string
 	// Addresses are those that serve.
 	Addresses []netip.Addr
 	// Frontends, RealServers and Leaving count what the kernel has of ours; Leaving are the draining real servers.
 	Frontends, RealServers, Leaving int
+	// NoLocal counts the Service ports with policy Local that have endpoints, but none on this node.
+	NoLocal int
 	// Foreign are virtual servers on node ports of this node that are not ours.
 	Foreign []frontend.Key
 	// Problems are those of the sources, then by Service.
@@ -51,6 +56,7 @@ type Counters struct {
 
 // passReport collects what one pass did.
 type passReport struct {
+	sync                             bool    // something came, or an audit was due
 	errs                             []error // of the pass as a whole
 	frontendErrs                     []error // confined to frontends, which are postponed
 	done                             map[ipvs.Verb]int
@@ -84,6 +90,17 @@ func (p *passReport) transaction(err error) {
 	if err != nil {
 		p.failedTransactions++
 	}
+}
+
+// operations is how many the pass asked the kernel for on the IPVS table.
+func (p *passReport) operations() int {
+	sum := 0
+	for _, count := range []map[ipvs.Verb]int{p.done, p.refused} {
+		for _, n := range count {
+			sum += n
+		}
+	}
+	return sum
 }
 
 // changed reports whether the pass wrote anything.
@@ -122,6 +139,13 @@ func (b *statusBoard) begin(now time.Time) {
 	b.started = now
 }
 
+// setIneligible notes what the Node object says: load balancers should hear it at once, however long the pass takes.
+func (b *statusBoard) setIneligible(why string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.status.Ineligible = why
+}
+
 // Counters are those up to the last pass.
 func (r *Reconciler) Counters() Counters {
 	r.board.mu.Lock()
@@ -151,6 +175,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	s.Starved = r.partial && len(r.state.want) == 0
 	s.Addresses = r.state.Addresses()
 	s.Frontends, s.RealServers, s.Leaving = r.count()
+	s.NoLocal = r.state.NoLocal()
 	s.Foreign = slices.Clone(r.foreign)
 	fresh, solved := r.board.note(r.state)
 	r.board.stuck = r.stuck()
@@ -158,6 +183,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	after := *s
 	r.board.mu.Unlock()
 
+	r.histograms.observe(now.Sub(start), p)
 	r.logChanges(before, after, fresh, solved)
 	r.announce(fresh)
 	if p.changed() {

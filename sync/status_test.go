@@ -2,21 +2,15 @@ package sync
 
 import (
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
-	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
@@ -135,35 +129,6 @@ func TestOperationsThatTheKernelRefusesAreCountedAndTriedLessAndLessOften(t *tes
 			t.Errorf("nothing is served, but the agent says %+v", h)
 		}
 	})
-}
-
-func TestMetricsSayWhatStatusAndCountersSay(t *testing.T) {
-	r := New(logr.Discard(), Config{})
-	r.board.status = Status{
-		Synced: time.Unix(1000, 0), Frontends: 1, RealServers: 2, Leaving: 3, Foreign: make([]frontend.Key, 4),
-	}
-	r.board.source = []Problem{{Reason: Conflict}, {Reason: Conflict}, {Reason: Invalid}}
-	r.board.counters = Counters{
-		Passes: 30, FailedPasses: 10, Transactions: 50, FailedTransactions: 11, Drift: 5, Busy: 1500 * time.Millisecond,
-		Done: map[ipvs.Verb]uint64{ipvs.AddReal: 6}, Refused: map[ipvs.Verb]uint64{ipvs.AddReal: 7},
-	}
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(r.Collector())
-	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
-	text := answer.Body.String()
-	for _, want := range []string{
-		`sync_passes_total{result="ok"} 20`, `sync_passes_total{result="failed"} 10`, `sync_seconds_total 1.5`,
-		`nftables_transactions_total{result="done"} 39`, `nftables_transactions_total{result="failed"} 11`,
-		`kernel_operations_total{result="done",verb="add-real"} 6`, `kernel_operations_total{result="refused",verb="add-real"} 7`,
-		`kernel_operations_total{result="done",verb="delete-real"} 0`, `drift_repaired_total 5`, `sync_last_success_timestamp_seconds 1000`,
-		`virtual_servers 1`, `real_servers 2`, `real_servers_draining 3`, `foreign_virtual_servers 4`, `serving_addresses 0`,
-		`problems{reason="conflict"} 2`, `problems{reason="invalid"} 1`, `problems{reason="no-address"} 0`,
-	} {
-		if !slices.Contains(strings.Split(text, "\n"), "kube_ipvs_"+want) {
-			t.Errorf("%q is not in\n%s", want, text)
-		}
-	}
 }
 
 func TestStatusCountsWhatTheKernelHas(t *testing.T) {

@@ -2,7 +2,6 @@ package sync
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -24,6 +23,8 @@ type PortView struct {
 	Policy    TrafficPolicy
 	Scheduler string // in force
 	Frontends []FrontendView
+	// Endpoints are all of the port with what becomes of each.
+	Endpoints []EndpointView
 	// NotServed says why, if no frontend of the port is served here; empty otherwise. A port that cannot be used as it
 	// is written has this and the Service alone.
 	NotServed string
@@ -37,7 +38,9 @@ type FrontendView struct {
 	// Obstacle says who else is on the port, so that it is not served.
 	Obstacle string
 	// Holder is the Service that holds it.
-	Holder     ServiceID
+	Holder ServiceID
+	// Rivals claim it too, and would take it over one after the other.
+	Rivals     []Rival
 	Masquerade filter.Masquerade
 	// Internal: only this node and its pods may connect.
 	Internal bool
@@ -68,36 +71,46 @@ type SettingsView struct {
 // node, sorted by Service.
 func (s *State) ViewSettings() []SettingsView {
 	var views []SettingsView
-	for _, id := range slices.SortedFunc(maps.Keys(s.services), ServiceID.Compare) {
-		svc := s.services[id]
-		settings := slices.Clone(svc.Settings)
-		for i, chosen := range settings {
-			if len(svc.Ports) > 0 { // which all have one scheduler
-				settings[i] = chosen.under(svc, s.schedulerOf(svc.Ports[0]))
-			}
-			if _, refused := s.refused[chosen.Scheduler]; refused {
-				settings[i].InForce, settings[i].Why = s.Scheduler, fmt.Sprintf("this node's kernel has no scheduler %q", chosen.Scheduler)
-			}
-		}
-		if len(settings) > 0 {
+	for _, id := range s.ServiceIDs() {
+		if settings := s.SettingsOf(id); len(settings) > 0 {
 			views = append(views, SettingsView{Service: id, Settings: settings})
 		}
 	}
 	return views
 }
 
+// SettingsOf are those of one Service.
+func (s *State) SettingsOf(id ServiceID) []Setting {
+	svc := s.services[id]
+	settings := slices.Clone(svc.Settings)
+	for i, chosen := range settings {
+		if len(svc.Ports) > 0 { // which all have one scheduler
+			settings[i] = chosen.under(svc, s.schedulerOf(svc.Ports[0]))
+		}
+		if _, refused := s.refused[chosen.Scheduler]; refused {
+			settings[i].InForce, settings[i].Why = s.Scheduler, fmt.Sprintf("this node's kernel has no scheduler %q", chosen.Scheduler)
+		}
+	}
+	return settings
+}
+
 // View is every port of every Service that opens one on nodes, sorted by Service, in the order of the spec.
 func (s *State) View() []PortView {
 	var views []PortView
-	for _, id := range slices.SortedFunc(maps.Keys(s.services), ServiceID.Compare) {
-		svc := s.services[id]
-		for _, port := range svc.Ports {
-			views = append(views, s.viewPort(svc, port))
-		}
-		for _, p := range svc.Problems {
-			if p.Skipped {
-				views = append(views, PortView{Service: id, NotServed: p.Message})
-			}
+	for _, id := range s.ServiceIDs() {
+		views = append(views, s.viewPorts(s.services[id])...)
+	}
+	return views
+}
+
+func (s *State) viewPorts(svc Service) []PortView {
+	var views []PortView
+	for _, port := range svc.Ports {
+		views = append(views, s.viewPort(svc, port))
+	}
+	for _, p := range svc.Problems {
+		if p.Skipped {
+			views = append(views, PortView{Service: svc.ID, NotServed: p.Message})
 		}
 	}
 	return views
@@ -115,7 +128,7 @@ func (s *State) Table() ipvs.Table {
 func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	v := PortView{
 		Service: svc.ID, Name: port.Name, Port: port.Port, NodePort: port.NodePort, Extra: port.Extra, Protocol: port.Protocol,
-		Policy: port.Policy, Scheduler: s.schedulerOf(port),
+		Policy: port.Policy, Scheduler: s.schedulerOf(port), Endpoints: verdicts(port),
 	}
 	keys := s.keysOf(svc, port)
 	if len(keys) == 0 {
@@ -124,7 +137,7 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	for _, key := range keys {
 		f, _ := s.want[key]
 		holder, _ := s.ledger.Holder(key)
-		fv := FrontendView{Key: key, Holder: holder.ID, Served: s.ledger.Holds(svc.ID, allocator.Claim{Key: key, Kind: port.kind()})}
+		fv := FrontendView{Key: key, Holder: holder.ID, Rivals: rivalsOf(s.ledger.Claimants(key)), Served: s.ledger.Holds(svc.ID, allocator.Claim{Key: key, Kind: port.kind()})}
 		if o := s.obstacleTo(port, key); fv.Served && o.blocks {
 			fv.Served, fv.Obstacle = false, o.what
 		}
@@ -144,6 +157,18 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 		v.Frontends = append(v.Frontends, fv)
 	}
 	return v
+}
+
+// rivalsOf are all claimants but the holder.
+func rivalsOf(claimants []allocator.Claimant) []Rival {
+	var rivals []Rival
+	for i, c := range claimants {
+		if i == 0 {
+			continue
+		}
+		rivals = append(rivals, Rival{Service: c.ID, Kind: c.Kind})
+	}
+	return rivals
 }
 
 // unservedBecause says why a Service asks for no address of this node.

@@ -10,8 +10,9 @@ import (
 
 // Sample is what was counted up to a moment. It is not written to any more.
 type Sample struct {
-	Time  time.Time
-	Ports map[sync.PortRef]Port
+	Time   time.Time
+	Ports  map[sync.PortRef]Port
+	former formers
 }
 
 // Port is the traffic of one Service port on all addresses of this node.
@@ -25,8 +26,8 @@ type Port struct {
 
 // Endpoint is the traffic of one endpoint behind a Service port.
 type Endpoint struct {
-	// Counters are zero until Counted: reading them takes one question for each virtual server, and those with traffic come
-	// first.
+	// Counters are zero until Counted, and may be older than those of the port: reading them takes one question for each
+	// virtual server that had traffic, and so many are asked in a round.
 	Counters ipvs.Counters
 	Counted  bool
 	// Active and Inactive are its connections now. Inactive ones include those in TIME_WAIT and all of UDP.

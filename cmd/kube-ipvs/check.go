@@ -38,10 +38,7 @@ may load the modules that it is asked about. Give it the flags of run. The exit 
 agent could not work.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := configure(cmd, o.config); err != nil {
-				return err
-			}
-			if err := o.validate(); err != nil {
+			if err := errors.Join(configure(cmd, o.config), o.validate()); err != nil {
 				return err
 			}
 			items := o.check(cmd.Context(), cmd.InOrStdin())
@@ -121,7 +118,7 @@ func (o *options) checkSource(ctx context.Context, stdin io.Reader) (sync.Node, 
 		return fail(err, "")
 	}
 	said := &lastError{}
-	source, err := o.source(name, stdin, logr.New(said))
+	source, _, err := o.source(name, stdin, logr.New(said))
 	if err != nil {
 		return fail(err, "give --kubeconfig FILE or --manifests FILE, or run it in a Pod with a service account")
 	}

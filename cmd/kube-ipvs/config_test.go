@@ -51,7 +51,7 @@ v: 2
 	if want := []string{"80", "8000-8099"}; !slices.Equal(o.extraPorts, want) {
 		t.Errorf("extra ports %q, want %q", o.extraPorts, want)
 	}
-	if o.scheduler != "mh" || o.syncPeriod != time.Minute || o.drainTimeout != 20*time.Second || o.verbosity != 2 {
+	if o.scheduler != "mh" || o.syncPeriod != time.Minute || o.drainTimeout != 20*time.Second || o.logging.verbosity != 2 {
 		t.Errorf("have %+v", o)
 	}
 }
@@ -147,6 +147,31 @@ func TestConfigFileThatIsNoMappingSaysWhatOneIs(t *testing.T) {
 		_, err := configured(t, file)
 		if err == nil || !strings.Contains(err.Error(), "--config") || strings.Contains(err.Error(), "<nil>") {
 			t.Errorf("%q: %v", file, err)
+		}
+	}
+}
+
+func TestOneAnswerNamesWhatIsWrongInTheFileAndOnTheCommandLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("ipvs-schedular: rr\nport-conflict: drop\nadopt: perhaps\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	manifests := []string{"--manifests", os.DevNull, "--node-name", "node1"}
+	for command, own := range map[string]struct{ args, wants []string }{
+		"run":   {[]string{"--drain-timeout=-1s", "--logging-format=xml"}, []string{"--drain-timeout: -1s", "--logging-format: ", "adopt: "}},
+		"check": {[]string{"--drain-timeout=-1s", "--vmodule=x"}, []string{"--drain-timeout: -1s", "--vmodule: ", "adopt: "}},
+		"plan":  {append(manifests, "-o", "xml"), []string{`-o "xml"`}},
+		"ports": {append(manifests, "-o", "xml", "--suggest=-1"), []string{`-o "xml"`, "--suggest: -1"}},
+	} {
+		args := append([]string{command, "--config", path, "--nodeport-addresses=localhost"}, own.args...)
+		stdout, stderr, code := kubeIPVS(t, "", args...)
+		if code != 1 || stdout != "" {
+			t.Errorf("%s: exit code %d, output %q", command, code, stdout)
+		}
+		for _, want := range append(own.wants, "ipvs-schedular: there is no such flag", `--port-conflict: "drop"`, "--nodeport-addresses: ") {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: %q is not in\n%s", command, want, stderr)
+			}
 		}
 	}
 }

@@ -40,6 +40,7 @@ func choices() map[string][]any {
 		"masquerade":             {"all", "remote"},
 		"nodeport-source-ranges": {rangesFromAnnotation, rangesFromSpec},
 		"port-conflict":          {conflictWarn, conflictSkip},
+		"logging-format":         {logText, logJSON},
 	}
 }
 

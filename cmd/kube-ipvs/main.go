@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // version is set by the linker (-X main.version=...).
@@ -71,31 +70,10 @@ servers on the node addresses that you choose, with the scheduler that the Servi
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("kube-ipvs {{.Version}}\n")
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRun(), newPlan(), newPorts(), newCheck(), newCleanup(), newVersion())
+	root.CompletionOptions.DisableDefaultCmd = true // ours has the shells that are tested
+	root.AddCommand(newRun(), newStatus(), newExplain(), newDiff(), newPorts(), newPlan(), newCheck(), newCleanup(), newLogLevel(), newCompletion(), newVersion())
 	return root
 }
-
-// addGroups adds the flags of all groups to a command and makes its help list them by group.
-func addGroups(cmd *cobra.Command, groups ...group) {
-	for _, g := range groups {
-		cmd.Flags().AddFlagSet(g.flags)
-	}
-	cmd.Flags().SortFlags = false
-	cmd.SetUsageFunc(func(cmd *cobra.Command) error {
-		fmt.Fprintf(cmd.OutOrStderr(), "Usage:\n  %s\n", cmd.UseLine())
-		if cmd.HasExample() {
-			fmt.Fprintf(cmd.OutOrStderr(), "\nExamples:\n%s\n", cmd.Example)
-		}
-		for _, g := range groups {
-			fmt.Fprintf(cmd.OutOrStderr(), "\n%s:\n%s", g.name, usages(g.flags))
-		}
-		return nil
-	})
-}
-
-// usages wraps the text of flags at 100 columns.
-func usages(flags *pflag.FlagSet) string { return flags.FlagUsagesWrapped(100) }
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{

@@ -1,9 +1,21 @@
 package main
 
 import (
+	"context"
+	"os"
 	"strings"
 	"testing"
 )
+
+// asCommand makes the program of these tests be kube-ipvs, for shells that run it.
+const asCommand = "KUBE_IPVS_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		os.Exit(execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
 
 func TestUnknownCommandsFail(t *testing.T) {
 	for _, args := range [][]string{{"plna"}, {"run", "now"}, {"--nosuch"}} {

@@ -55,8 +55,10 @@ type options struct {
 	metrics  string
 	stateDir string
 
-	verbosity int
-	initOnly  bool
+	profiling bool
+
+	logging  loggingOptions
+	initOnly bool
 
 	// spec is nodePortAddresses, and so on: the flags as validate parsed them.
 	spec        nodeaddr.Spec
@@ -70,16 +72,6 @@ type options struct {
 // kernelSchedulers are the schedulers of the kernel (net/netfilter/ipvs, Linux 6.12). A name ends in a request to load
 // module ip_vs_NAME and may come from the author of a Service, so the list is closed; --allowed-schedulers opens it.
 var kernelSchedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"}
-
-// group is a named set of flags, as --help shows it.
-type group struct {
-	name  string
-	flags *pflag.FlagSet
-}
-
-func newGroup(name string) group {
-	return group{name: name, flags: pflag.NewFlagSet(name, pflag.ContinueOnError)}
-}
 
 // sourceFlags say where Services come from.
 func (o *options) sourceFlags() group {
@@ -131,7 +123,8 @@ const defaultHealthz, defaultMetrics = "0.0.0.0:10356", "127.0.0.1:10349"
 func (o *options) servingFlags() group {
 	g := newGroup("Health, metrics and state")
 	g.flags.StringVar(&o.healthz, "healthz-bind-address", defaultHealthz, "`address:port` of /healthz, /livez and /readyz; empty switches them off")
-	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics; empty switches it off")
+	g.flags.StringVar(&o.metrics, "metrics-bind-address", defaultMetrics, "`address:port` of /metrics, /statusz and /flagz; empty switches them off")
+	g.flags.BoolVar(&o.profiling, "profiling", false, "answer /debug/pprof at --metrics-bind-address too: whoever reaches it can look into the agent's memory and slow it down")
 	o.stateFlag(g.flags)
 	return g
 }
@@ -141,11 +134,17 @@ func (o *options) stateFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&o.stateDir, "state-dir", "/run/kube-ipvs", "`directory` for what has to survive a restart of the agent, and not of the node: the sysctl values found at the start")
 }
 
-// generalFlags go with every command that has flags worth a file.
-func (o *options) generalFlags() group {
+// configFlag goes with every command that has flags worth a file.
+func (o *options) configFlag() group {
 	g := newGroup("General")
 	g.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags, for example \"ipvs-scheduler: mh\"; flags on the command line win")
-	g.flags.IntVarP(&o.verbosity, "v", "v", 0, "log `level`: 4 shows every operation")
+	return g
+}
+
+// generalFlags are those of a command that has a log.
+func (o *options) generalFlags() group {
+	g := o.configFlag()
+	o.logging.add(g.flags)
 	return g
 }
 
@@ -187,7 +186,7 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("%s: %w: write ADDRESS:PORT, for example 127.0.0.1:10356", flag, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.logging.validate()...)...)
 }
 
 // validatePlanning checks the flags that decide what is served, and fills in spec.
@@ -242,7 +241,8 @@ func (o *options) translation(node string) kube.Options {
 	}
 }
 
-// configure takes in the --config file of a command.
+// configure takes in the --config file of a command. What is good of it is set even if not all of it is, so that validation
+// can name in one answer what else is wrong.
 func configure(cmd *cobra.Command, path string) error {
 	if path == "" {
 		return nil

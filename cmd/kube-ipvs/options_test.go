@@ -17,7 +17,7 @@ import (
 
 // sameOptions compares all fields; the parsed spec is compared by what it says.
 func sameOptions(want, got *options) string {
-	return cmp.Diff(want, got, cmp.AllowUnexported(options{}), cmp.Comparer(nodeaddr.Spec.Equal), cmp.Comparer(samePorts))
+	return cmp.Diff(want, got, cmp.AllowUnexported(options{}, loggingOptions{}), cmp.Comparer(nodeaddr.Spec.Equal), cmp.Comparer(samePorts))
 }
 
 func TestDefaultsOfRun(t *testing.T) {
@@ -29,6 +29,7 @@ func TestDefaultsOfRun(t *testing.T) {
 		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation", nodePortRange: "30000-32767", portConflict: "warn",
 		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
 		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs",
+		logging: loggingOptions{format: "text"},
 	}
 	if diff := sameOptions(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -45,7 +46,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s",
 		"--service-node-port-range=t", "--extra-port-range=u,v", "--port-conflict=w", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
-		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7")
+		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7", "--vmodule=x", "--logging-format=y", "--profiling")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,8 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		nodePortRange: "t", extraPorts: []string{"u", "v"}, portConflict: "w",
 		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
-		healthz:  "e", metrics: "f", stateDir: "g", verbosity: 7,
+		healthz:  "e", metrics: "f", stateDir: "g", profiling: true,
+		logging: loggingOptions{verbosity: 7, vmodule: "x", format: "y"},
 	}
 	want.config = got.config
 	if diff := sameOptions(want, got); diff != "" {
@@ -71,6 +73,7 @@ func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
 		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=", "--network=dmz", "--network=all=10.0.0.0/8", "--network=dmz=10.0.0.1",
 		"--nodeport-source-ranges=both", "--service-node-port-range=x", "--extra-port-range=0-x", "--port-conflict=drop",
+		"-v=-1", "-v=101", "--vmodule=reconcile", "--vmodule=reconcile=high", "--logging-format=xml",
 	} {
 		o, err := configured(t, "", flag)
 		if err != nil {
@@ -151,7 +154,7 @@ func TestNameOfTheNodeIsInLowerCase(t *testing.T) {
 
 func TestManifestsAreTheSourceWhereTheyAreGiven(t *testing.T) {
 	o := &options{manifests: t.TempDir()}
-	source, err := o.source("node1", nil, logr.Discard())
+	source, _, err := o.source("node1", nil, logr.Discard())
 	if _, is := source.(*kube.Manifests); !is || err != nil {
 		t.Errorf("the source is a %T, %v", source, err)
 	}

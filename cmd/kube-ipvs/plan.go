@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 	"github.com/kube-ipvs/kube-ipvs/sync/kube"
 )
@@ -34,10 +35,7 @@ func newPlan() *cobra.Command {
 	input.flags.StringVar(&o.nodeName, "node-name", "", "`name` of the node to plan for, as in its Node object")
 	input.flags.StringSliceVar(&o.nodeAddresses, "node-addresses", nil, "the addresses that the node has, a `list` of IFACE=ADDR/LEN (default: the InternalIP addresses of its Node object)")
 	input.flags.StringVar(&o.serviceProxyName, "service-proxy-name", "", "plan only Services whose label service.kubernetes.io/service-proxy-name has this `value`")
-	out := newGroup("Output")
-	out.flags.StringVarP(&o.output, "output", "o", "table", "`format`: table, json, or ipvsadm (what ipvsadm -R takes)")
-	general := newGroup("General")
-	general.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags; flags on the command line win")
+	out := outputGroup(&o.output, formatIPVSadm)
 	cmd := &cobra.Command{
 		Use:   "plan --manifests FILE|DIR|- --node-name NAME [flags]",
 		Short: "Show what a node would serve, from manifests alone",
@@ -51,21 +49,26 @@ is 0 if everything could be planned, 2 if some objects were skipped, 1 if the in
     --nodeport-addresses primary,iface:eth1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := configure(cmd, o.config); err != nil {
+			if err := errors.Join(configure(cmd, o.config), o.validate()); err != nil {
 				return err
 			}
 			return o.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), out, general)
+	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), out, o.configFlag())
 	return cmd
 }
 
-func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
-	printer, known := map[string]func(io.Writer, *plan) error{"table": printTable, "json": printJSON, "ipvsadm": printSave}[o.output]
+// formatIPVSadm is what ipvsadm -R takes.
+const formatIPVSadm = "ipvsadm"
+
+// validate joins everything that is wrong with the flags of plan.
+func (o *planOptions) validate() error {
 	var errs []error
-	if !known {
-		errs = append(errs, fmt.Errorf("-o %q: write table, json or ipvsadm", o.output))
+	if o.output != formatIPVSadm {
+		if _, err := report.ParseFormat(o.output); err != nil {
+			errs = append(errs, fmt.Errorf("%w, or %s", err, formatIPVSadm))
+		}
 	}
 	if o.manifests == "" {
 		errs = append(errs, errors.New("--manifests is missing: name a file or a directory, or - for standard input"))
@@ -73,10 +76,10 @@ func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr i
 	if o.nodeName == "" {
 		errs = append(errs, errors.New("--node-name is missing: plan shows what one node would serve"))
 	}
-	errs = append(errs, o.validatePlanning()...)
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
+	return errors.Join(append(errs, o.validatePlanning()...)...)
+}
+
+func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	p, err := o.plan(ctx, stdin)
 	if err != nil {
 		return err
@@ -86,16 +89,33 @@ func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr i
 		fmt.Fprintln(stderr, problem)
 		skipped = skipped || problem.Skipped
 	}
-	if err := printer(stdout, p); err != nil {
+	if err := o.print(stdout, stderr, p); err != nil {
 		return err
-	}
-	if o.output == "ipvsadm" {
-		printNotInSave(stderr, p.state)
 	}
 	if skipped {
 		return exitSkipped
 	}
 	return nil
+}
+
+func (o *planOptions) print(stdout, stderr io.Writer, p *plan) error {
+	if o.output == formatIPVSadm {
+		printNotInSave(stderr, p.state)
+		return p.state.Table().Save(stdout)
+	}
+	return report.Write(stdout, report.Format(o.output), report.NewPlan(p.node, p.addresses, p.rejected, p.state))
+}
+
+// printNotInSave names the Services of which a table says less than the node does.
+func printNotInSave(w io.Writer, s *sync.State) {
+	var before sync.ServiceID
+	for _, v := range s.View() {
+		served := slices.ContainsFunc(v.Frontends, func(f sync.FrontendView) bool { return f.Served && f.Restricted })
+		if served && v.Service != before {
+			fmt.Fprintf(w, "Service %s: its source ranges are not in a table for ipvsadm, which lets everybody connect\n", v.Service)
+			before = v.Service
+		}
+	}
 }
 
 // plan is what one node would serve.
@@ -196,4 +216,11 @@ func (o *planOptions) addressesOf(node sync.Node) ([]nodeaddr.Address, error) {
 		addrs = append(addrs, nodeaddr.Address{Addr: a, PrefixLen: a.BitLen()})
 	}
 	return addrs, nil
+}
+
+func describe(a nodeaddr.Address) string {
+	if a.Interface == "" {
+		return a.Addr.String()
+	}
+	return fmt.Sprintf("%s (%s)", a.Addr, a.Interface)
 }

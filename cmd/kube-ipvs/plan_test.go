@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
-	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // Each testdata/plan/NAME.yaml is manifests; its first lines "# plan FLAGS" are command lines that get it on standard
@@ -89,7 +88,7 @@ func TestPlanSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 		wants []string
 	}{
 		{"nothing given", nil, []string{"--manifests is missing", "--node-name is missing"}},
-		{"unknown format", []string{"--manifests", "-", "--node-name", "n", "-o", "xml"}, []string{`-o "xml": write table, json or ipvsadm`}},
+		{"unknown format", []string{"--manifests", "-", "--node-name", "n", "-o", "xml"}, []string{`-o "xml": write table, wide, json or yaml, or ipvsadm`}},
 		{
 			"several bad entries at once",
 			[]string{"--manifests", "-", "--node-name", "n", "--nodeport-addresses", "10.0.0.1,localhost", "--ipvs-scheduler", "fastest"},
@@ -111,13 +110,5 @@ func TestPlanSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestHealthCheckWithoutAnAddressIsListedWithTheReason(t *testing.T) {
-	var b strings.Builder
-	printChecks(&b, []sync.CheckView{{Service: sync.ServiceID{Namespace: "default", Name: "web"}, Port: 32000, NotAnswered: "no address of this node is chosen"}})
-	if text := b.String(); !strings.Contains(text, "default/web") || !strings.Contains(text, "none: no address of this node is chosen") {
-		t.Errorf("printed:\n%s", text)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"unicode"
-
-	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // planned is what plan says of a Service with one annotation; the kinds of output that exist for it.
@@ -87,35 +85,6 @@ func TestPlanShortensLongLists(t *testing.T) {
 	}
 	if len(stdout) > 2000 {
 		t.Errorf("%d characters", len(stdout))
-	}
-}
-
-func TestValuesAreShortenedBetweenCharacters(t *testing.T) {
-	for value, want := range map[string]string{
-		"":                            "",
-		strings.Repeat("a", 60):       strings.Repeat("a", 60),
-		strings.Repeat("a", 61):       strings.Repeat("a", 60) + "...",
-		strings.Repeat("ä", 60):       strings.Repeat("ä", 60),
-		strings.Repeat("ä", 61):       strings.Repeat("ä", 60) + "...",
-		`say "hi"`:                    `say \"hi\"`,
-		"\x00" + "\xff":               `\x00\xff`,
-		strings.Repeat("\x1b", 1_000): strings.Repeat(`\x1b`, 15) + "...",
-	} {
-		if got := shortened(value); got != want {
-			t.Errorf("%q is shown as %q, want %q", value, got, want)
-		}
-	}
-}
-
-func TestInForceSaysWhatAndWhyNot(t *testing.T) {
-	for want, s := range map[string]sync.Setting{
-		"mh":                       {InForce: "mh"},
-		"not in force: bad":        {Why: "bad"},
-		"10.0.0.0/8; lan is empty": {InForce: "10.0.0.0/8", Why: "lan is empty"},
-	} {
-		if got := inForce(s); got != want {
-			t.Errorf("%+v is shown as %q, want %q", s, got, want)
-		}
 	}
 }
 

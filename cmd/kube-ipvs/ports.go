@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -35,11 +34,8 @@ func newPorts() *cobra.Command {
 	input.flags.StringVar(&o.serviceProxyName, "service-proxy-name", "", "look only at Services whose label service.kubernetes.io/service-proxy-name has this `value`")
 	input.flags.StringVar(&o.socket, "agent-socket", socketName, "`name` of the socket on which the agent answers")
 	_ = input.flags.MarkHidden("agent-socket") // it is there: for tests, which have an agent of their own each
-	out := newGroup("Output")
-	out.flags.StringVarP(&o.output, "output", "o", "table", "`format`: table or json")
+	out := outputGroup(&o.output)
 	out.flags.IntVar(&o.suggest, "suggest", 0, "print this `number` of free ports of the static band instead, lowest first")
-	general := newGroup("General")
-	general.flags.StringVar(&o.config, "config", "", "YAML `file` with values of flags; flags on the command line win")
 	cmd := &cobra.Command{
 		Use:   "ports [--kubeconfig FILE | --manifests FILE|DIR|-] [flags]",
 		Short: "Show who has which port of a node, and which are free",
@@ -55,23 +51,24 @@ or if some objects were skipped.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			written := flagsOfSources(cmd.Flags())
-			if err := configure(cmd, o.config); err != nil {
+			if err := errors.Join(configure(cmd, o.config), o.validate(written)); err != nil {
 				return err
-			}
-			if !o.planned() && len(written) > 0 {
-				return fmt.Errorf("%s: the agent on this node answers by its own flags; with --kubeconfig or --manifests these count", strings.Join(written, ", "))
 			}
 			return o.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), out, general)
+	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), out, o.configFlag())
 	return cmd
 }
 
-func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+// validate joins everything that is wrong with the flags of ports, of which those written say something of a source.
+func (o *portsOptions) validate(written []string) error {
+	if !o.planned() && len(written) > 0 {
+		return fmt.Errorf("%s: the agent on this node answers by its own flags; with --kubeconfig or --manifests these count", strings.Join(written, ", "))
+	}
 	var errs []error
-	if o.output != "table" && o.output != "json" {
-		errs = append(errs, fmt.Errorf("-o %q: write table or json", o.output))
+	if _, err := report.ParseFormat(o.output); err != nil {
+		errs = append(errs, err)
 	}
 	if o.suggest < 0 {
 		errs = append(errs, fmt.Errorf("--suggest: %d is not a number of ports", o.suggest))
@@ -82,10 +79,10 @@ func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 	if o.planned() && o.nodeName == "" {
 		errs = append(errs, errors.New("--node-name is missing: ports are those of one node"))
 	}
-	errs = append(errs, o.validatePlanning()...)
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
+	return errors.Join(append(errs, o.validatePlanning()...)...)
+}
+
+func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	answer, problems, err := o.answer(ctx, stdin)
 	if err != nil {
 		return err
@@ -100,7 +97,7 @@ func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 			skipped = skipped || problem.Skipped
 		}
 	}
-	if err := answer.print(o, stdout, stderr); err != nil {
+	if err := o.print(answer, stdout, stderr); err != nil {
 		return err
 	}
 	if skipped {
@@ -124,155 +121,53 @@ func flagsOfSources(flags *pflag.FlagSet) []string {
 }
 
 // answer is what the agent says, or what a plan comes to, with its problems.
-func (o *portsOptions) answer(ctx context.Context, stdin io.Reader) (portsJSON, []sync.Problem, error) {
+func (o *portsOptions) answer(ctx context.Context, stdin io.Reader) (report.Ports, []sync.Problem, error) {
 	if !o.planned() {
-		var answer portsJSON
-		return answer, nil, askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
+		var answer report.Ports
+		err := askAgent(ctx, o.socket, fmt.Sprintf("/ports?suggest=%d", o.suggest), &answer)
+		if errors.Is(err, errNoAgent) {
+			err = fmt.Errorf("%w --kubeconfig and --manifests do without one", err)
+		}
+		return answer, nil, err
 	}
 	p, err := o.plan(ctx, stdin)
 	if err != nil {
-		return portsJSON{}, nil, err
+		return report.Ports{}, nil, err
 	}
-	return portsToJSON(p.node, p.state.ViewPorts(), o.suggest), p.problems, nil
+	return report.NewPorts(p.node, p.state.ViewPorts(), o.suggest), p.problems, nil
 }
 
-// The JSON form of ports. Fields are added, never renamed.
-type (
-	portsJSON struct {
-		Node    string        `json:"node"`
-		Ports   []portUseJSON `json:"ports"`
-		Bands   []bandJSON    `json:"bands"`
-		Suggest []uint16      `json:"suggest"` // free ports of the static band, as many as were asked for
+func (o *portsOptions) print(answer report.Ports, stdout, stderr io.Writer) error {
+	format := report.Format(o.output)
+	if o.suggest > 0 && (format == report.Table || format == report.Wide) {
+		return o.printSuggested(answer.Suggest, stdout, stderr)
 	}
-	portUseJSON struct {
-		Port      uint16      `json:"port"`
-		Protocol  string      `json:"protocol"`
-		Kind      string      `json:"kind"` // node port, health check or extra port
-		Band      string      `json:"band"` // static, dynamic or outside
-		Namespace string      `json:"namespace"`
-		Service   string      `json:"service"`
-		Addresses []string    `json:"addresses"`
-		Served    bool        `json:"served"`
-		Rivals    []rivalJSON `json:"rivals"` // who claims it too, the next holder first
-		Others    []string    `json:"others"` // programs of the node, virtual servers of others
+	if err := report.Write(stdout, format, answer); err != nil {
+		return err
 	}
-	rivalJSON struct {
-		Namespace string `json:"namespace"`
-		Service   string `json:"service"`
-		Kind      string `json:"kind"`
-	}
-	bandJSON struct {
-		Band    string  `json:"band"`
-		Range   string  `json:"range"`
-		Size    int     `json:"size"`
-		Taken   int     `json:"taken"`
-		Percent float64 `json:"percent"`
-	}
-)
-
-func portsToJSON(node string, v sync.PortsView, suggest int) portsJSON {
-	answer := portsJSON{Node: node, Ports: []portUseJSON{}, Bands: []bandJSON{}, Suggest: append([]uint16{}, v.Suggest(suggest)...)}
-	for _, u := range v.Ports {
-		row := portUseJSON{
-			Port: u.Port, Protocol: strings.ToUpper(u.Protocol.String()), Kind: u.Kind.String(), Band: u.Band.String(),
-			Namespace: u.Owner.Namespace, Service: u.Owner.Name, Served: u.Served,
-			Addresses: []string{}, Rivals: []rivalJSON{}, Others: append([]string{}, u.Others...),
-		}
-		for _, a := range u.Addresses {
-			row.Addresses = append(row.Addresses, a.String())
-		}
-		for _, r := range u.Rivals {
-			row.Rivals = append(row.Rivals, rivalJSON{r.Service.Namespace, r.Service.Name, r.Kind.String()})
-		}
-		answer.Ports = append(answer.Ports, row)
-	}
-	for _, b := range v.Bands {
-		answer.Bands = append(answer.Bands, bandJSON{
-			Band: b.Band.String(), Range: b.Range.String(), Size: b.Range.Size(), Taken: b.Taken,
-			Percent: float64(1000*b.Taken/b.Range.Size()) / 10,
-		})
-	}
-	return answer
-}
-
-func (a portsJSON) print(o *portsOptions, stdout, stderr io.Writer) error {
-	switch {
-	case o.output == "json":
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(a); err != nil {
-			return err
-		}
-	case o.suggest > 0:
-		if len(a.Suggest) < o.suggest {
-			fmt.Fprintf(stderr, "the static band has %d free ports, not %d\n", len(a.Suggest), o.suggest)
-		}
-		for _, port := range a.Suggest {
-			fmt.Fprintln(stdout, port)
-		}
-		if len(a.Suggest) < o.suggest {
-			return exitSkipped
-		}
-		return nil
-	default:
-		if err := a.table(stdout); err != nil {
-			return err
-		}
-	}
-	if slices.ContainsFunc(a.Ports, func(u portUseJSON) bool { return len(u.Rivals)+len(u.Others) > 0 }) {
+	if slices.ContainsFunc(answer.Ports, report.PortUse.Contested) {
 		return exitSkipped
 	}
 	return nil
 }
 
-func (a portsJSON) table(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Node %s\n", a.Node)
-	for _, band := range a.Bands {
-		fmt.Fprintf(&b, "  %-7s band %s: %d of %d ports taken (%.1f %%)\n", band.Band, band.Range, band.Taken, band.Size, band.Percent)
+// printSuggested is for scripts that want a number.
+func (o *portsOptions) printSuggested(free []uint16, stdout, stderr io.Writer) error {
+	if len(free) < o.suggest {
+		fmt.Fprintf(stderr, "the static band has %d free ports, not %d\n", len(free), o.suggest)
 	}
-	b.WriteByte('\n')
-	if len(a.Ports) == 0 {
-		b.WriteString("No Service claims a port of this node.\n")
+	for _, port := range free {
+		fmt.Fprintln(stdout, port)
 	}
-	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	for i, u := range a.Ports {
-		if i == 0 {
-			fmt.Fprintln(t, "PORT\tKIND\tBAND\tSERVICE\tADDRESSES\tALSO THERE")
-		}
-		fmt.Fprintf(t, "%d/%s\t%s\t%s\t%s/%s\t%s\t%s\n", u.Port, strings.ToLower(u.Protocol), u.Kind, u.Band, u.Namespace, u.Service,
-			addressList(u.Addresses), u.alsoThere())
+	if len(free) < o.suggest {
+		return exitSkipped
 	}
-	_ = t.Flush() // into b
-	_, err := io.WriteString(w, b.String())
-	return err
+	return nil
 }
 
-// shownAddresses is how many addresses stand in one line of the table; JSON has all.
-const shownAddresses = 3
+// What the socket answers with; its own names until it uses those of report.
+type portsJSON = report.Ports
 
-func addressList(addrs []string) string {
-	if len(addrs) <= shownAddresses {
-		return strings.Join(addrs, ",")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(addrs[:shownAddresses], ","), len(addrs)-shownAddresses)
-}
-
-// alsoThere are rivals and others, for people.
-func (u portUseJSON) alsoThere() string {
-	var texts []string
-	for _, r := range u.Rivals {
-		texts = append(texts, fmt.Sprintf("Service %s/%s wants it (%s)", r.Namespace, r.Service, r.Kind))
-	}
-	for _, other := range u.Others {
-		if !u.Served {
-			other = "not served: " + other
-		}
-		texts = append(texts, other)
-	}
-	if len(texts) == 0 {
-		return "-"
-	}
-	return strings.Join(texts, "; ")
+func portsToJSON(node string, v sync.PortsView, suggest int) portsJSON {
+	return report.NewPorts(node, v, suggest)
 }

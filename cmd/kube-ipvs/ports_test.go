@@ -66,7 +66,7 @@ func TestPortsSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 		{"no node", []string{"--manifests", "-"}, []string{"--node-name is missing"}},
 		{"no node of a cluster", []string{"--kubeconfig", "x"}, []string{"--node-name is missing"}},
 		{"two sources", append(manifests, "--kubeconfig", "x"), []string{"--kubeconfig and --manifests: choose one"}},
-		{"unknown format", append(manifests, "-o", "ipvsadm"), []string{`-o "ipvsadm": write table or json`}},
+		{"unknown format", append(manifests, "-o", "ipvsadm"), []string{`-o "ipvsadm": write table, wide, json or yaml`}},
 		{"fewer than no port", append(manifests, "--suggest", "-1"), []string{"--suggest: -1"}},
 		{"several at once", append(manifests, "-o", "xml", "--port-conflict", "drop", "--service-node-port-range", "x"), []string{
 			"-o", `--port-conflict: "drop": write warn or skip`, `--service-node-port-range: port range "x"`,

@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/klog/v2"
-	"k8s.io/klog/v2/textlogger"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/healthcheck"
@@ -36,13 +35,14 @@ connections live on, and the next start takes over what is there. cleanup remove
   kube-ipvs run --manifests ./manifests --hostname-override node1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := configure(cmd, o.config); err != nil {
+			if err := errors.Join(configure(cmd, o.config), o.validate()); err != nil {
 				return err
 			}
-			if err := o.validate(); err != nil {
+			logs, err := newLogging(cmd.ErrOrStderr(), o.logging)
+			if err != nil {
 				return err
 			}
-			log := newLogger(cmd.ErrOrStderr(), o.verbosity)
+			log := logs.logger
 			if o.initOnly {
 				return o.prepareNode(cmd.Context(), log)
 			}
@@ -51,13 +51,6 @@ connections live on, and the next start takes over what is there. cleanup remove
 	}
 	addGroups(cmd, append(runGroups(o), o.onceFlags())...)
 	return cmd
-}
-
-// newLogger writes klog's text format, to which client-go's own lines are sent too.
-func newLogger(w io.Writer, verbosity int) logr.Logger {
-	log := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(verbosity), textlogger.Output(w)))
-	klog.SetLoggerWithOptions(log, klog.ContextualLogger(true))
-	return log
 }
 
 // run takes the node's lock, prepares the kernel and keeps everything going until ctx ends or a part cannot go on.
@@ -71,7 +64,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	if err != nil {
 		return err
 	}
-	source, err := o.source(node, stdin, log)
+	source, from, err := o.source(node, stdin, log)
 	if err != nil {
 		return err
 	}
@@ -101,7 +94,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
 		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
-	endpoints, err := o.endpoints(ctx, log, node, reconciler)
+	endpoints, err := o.endpoints(ctx, log, o.inspector(node, from, reconciler), reconciler)
 	if err != nil {
 		return err
 	}
@@ -120,16 +113,25 @@ func (o *options) run(ctx context.Context, stdin io.Reader, log logr.Logger) err
 	return err
 }
 
-// source is the API server or the manifests.
-func (o *options) source(node string, stdin io.Reader, log logr.Logger) (sync.Source, error) {
+// source is the API server or the manifests, and what people call it.
+func (o *options) source(node string, stdin io.Reader, log logr.Logger) (sync.Source, string, error) {
 	if o.manifests != "" {
-		return kube.NewManifests(o.manifests, stdin, o.translation(node), log), nil
+		return kube.NewManifests(o.manifests, stdin, o.translation(node), log), "manifests " + o.manifests, nil
 	}
-	client, _, err := kube.NewClient(o.kubeconfig, version)
+	client, host, err := kube.NewClient(o.kubeconfig, version)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return kube.NewInformers(client, o.translation(node), log), nil
+	return kube.NewInformers(client, o.translation(node), log), "API server " + host, nil
+}
+
+// inspector answers people about a reconciler.
+func (o *options) inspector(node, source string, r *sync.Reconciler) *inspector {
+	return &inspector{
+		node: node, source: source, overview: r.Overview,
+		openKernel: func() (ipvs.Handle, error) { return ipvs.Open(ipvs.Options{}) },
+		openTable:  func() (ruleReader, error) { return filter.Open(o.filterOptions()) },
+	}
 }
 
 // prepareKernel opens the IPVS table and sets the sysctls and timeouts that serving needs. What is right already is not
@@ -197,23 +199,24 @@ func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
 
 // endpoints binds the HTTP endpoints, so that a port in use is known before anything is written. Without the local one, which
 // answers people, the node is served all the same.
-func (o *options) endpoints(ctx context.Context, log logr.Logger, node string, r *sync.Reconciler) ([]*listener, error) {
-	metrics, err := metricsHandler(r.Collector())
+func (o *options) endpoints(ctx context.Context, log logr.Logger, i *inspector, r *sync.Reconciler) ([]*listener, error) {
+	probes := newProbeCounters()
+	registry, err := newRegistry(r.Collector(), probes)
 	if err != nil {
 		return nil, err
 	}
-	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health))
+	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health, probes))
 	if err != nil {
 		return nil, err
 	}
-	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metrics)
+	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, metricsHandler(prometheus.ToTransactionalGatherer(registry)))
 	if err != nil {
 		health.close()
 		return nil, err
 	}
-	local, err := listenLocally(ctx, socketName, socketHandler(node, r.Ask))
+	local, err := listenLocally(ctx, socketName, socketHandler(i, r.Ask))
 	if err != nil {
-		log.Info("Nobody can ask this agent with kube-ipvs ports: its socket cannot be made", "reason", err.Error())
+		log.Info("Nobody can ask this agent with kube-ipvs status and its kin: its socket cannot be made", "reason", err.Error())
 	}
 	return []*listener{health, measures, local}, nil
 }

@@ -2,17 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
@@ -20,61 +14,6 @@ func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	r := httptest.NewRecorder()
 	h.ServeHTTP(r, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 	return r
-}
-
-func TestHealthIsRedUntilReadyAndLivenessOnlyWhenStuck(t *testing.T) {
-	synced := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, c := range []struct {
-		name                  string
-		health                sync.Health
-		healthz, readyz, live int
-	}{
-		{"waiting", sync.Health{Alive: true, Reason: "waiting"}, 503, 503, 200},
-		{"fine", sync.Health{Alive: true, Ready: true, Synced: synced}, 200, 200, 200},
-		{"stuck", sync.Health{Reason: "stuck", Synced: synced}, 503, 503, 503},
-	} {
-		h := healthHandler(func(time.Time) sync.Health { return c.health })
-		for path, want := range map[string]int{"/healthz": c.healthz, "/readyz": c.readyz, "/livez": c.live} {
-			r := get(t, h, path)
-			if r.Code != want {
-				t.Errorf("%s: %s answers %d, want %d", c.name, path, r.Code, want)
-			}
-			var body map[string]string
-			if err := json.Unmarshal(r.Body.Bytes(), &body); err != nil {
-				t.Fatalf("%s: %s: %v in %q", c.name, path, err, r.Body)
-			}
-			if body["reason"] != c.health.Reason {
-				t.Errorf("%s: %s says %q, want the reason %q", c.name, path, body["reason"], c.health.Reason)
-			}
-			if updated, told := body["lastUpdated"]; told == c.health.Synced.IsZero() || told && updated != "2026-01-02T03:04:05Z" {
-				t.Errorf("%s: %s says that it was updated at %q, want %s", c.name, path, updated, c.health.Synced)
-			}
-		}
-	}
-}
-
-func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
-	r := sync.New(logr.Discard(), sync.Config{})
-	problems, err := testutil.CollectAndLint(r.Collector())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range problems {
-		t.Errorf("%s: %s", p.Metric, p.Text)
-	}
-	h, err := metricsHandler(r.Collector())
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := get(t, h, "/metrics").Body.String()
-	for _, want := range []string{
-		`kube_ipvs_kernel_operations_total{result="done",verb="add-real"} 0`, `kube_ipvs_build_info{version="dev"} 1`,
-		"kube_ipvs_sync_last_success_timestamp_seconds 0", `kube_ipvs_problems{reason="conflict"} 0`,
-	} {
-		if !strings.Contains(body, want) {
-			t.Errorf("%q is not in the metrics", want)
-		}
-	}
 }
 
 func TestPortInUseIsAnErrorAtTheStartThatNamesTheFlag(t *testing.T) {

@@ -24,23 +24,67 @@ const socketName = "@kube-ipvs/agent"
 // maxSuggestions bounds one answer.
 const maxSuggestions = 65535
 
-// socketHandler answers questions about the state of a reconciler, as JSON. Nothing can be changed by it.
-func socketHandler(node string, ask func(context.Context, func(*sync.State)) error) http.Handler {
+// socketHandler answers questions about the state of an agent, as JSON. Nothing of what is served can be changed by it.
+func socketHandler(i *inspector, ask func(context.Context, func(*sync.State)) error) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ports", func(w http.ResponseWriter, request *http.Request) {
+	mux.HandleFunc("GET /ports", answered(func(request *http.Request) (any, error) {
 		suggest, _ := strconv.Atoi(request.FormValue("suggest"))
 		var answer portsJSON
 		err := ask(request.Context(), func(s *sync.State) {
-			answer = portsToJSON(node, s.ViewPorts(), min(max(suggest, 0), maxSuggestions))
+			answer = portsToJSON(i.node, s.ViewPorts(), min(max(suggest, 0), maxSuggestions))
 		})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
+		return answer, err
+	}))
+	mux.HandleFunc("GET /status", answered(func(request *http.Request) (any, error) { return i.status(request.Context()) }))
+	mux.HandleFunc("GET /diff", answered(func(request *http.Request) (any, error) { return i.diff(request.Context()) }))
+	mux.HandleFunc("GET /traffic", answered(func(request *http.Request) (any, error) {
+		var of sync.ServiceID
+		if text := request.FormValue("endpoints"); text != "" {
+			var err error
+			if of, err = parseService(text); err != nil {
+				return nil, err
+			}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer) // the client is gone: nobody is left to tell
-	})
+		return i.traffic(request.Context(), of)
+	}))
+	mux.HandleFunc("GET /explain/service/{namespace}/{name}", answered(func(request *http.Request) (any, error) {
+		return i.explain(request.Context(), sync.ServiceID{Namespace: request.PathValue("namespace"), Name: request.PathValue("name")})
+	}))
+	mux.HandleFunc("GET /explain/address", answered(func(request *http.Request) (any, error) {
+		at, protocols, err := parseAddressPort(request.FormValue("address"))
+		if err != nil {
+			return nil, err
+		}
+		return i.explainAddress(request.Context(), at, protocols)
+	}))
+	mux.HandleFunc("GET /services", answered(func(request *http.Request) (any, error) {
+		names := []string{}
+		o, err := i.overview(request.Context())
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range o.ServiceIDs() {
+			names = append(names, id.String())
+		}
+		return names, nil
+	}))
 	return mux
+}
+
+// answered writes what a question is answered with.
+func answered(question func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, request *http.Request) {
+		answer, err := question(request)
+		switch {
+		case errors.Is(err, errUnknownService):
+			http.Error(w, err.Error(), http.StatusNotFound)
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(answer) // the client is gone: nobody is left to tell
+		}
+	}
 }
 
 // listenLocally binds a socket, for root and the agent's own user alone. An abstract one needs no directory that can be
@@ -90,6 +134,9 @@ func peer(c net.Conn) (uid uint32, err error) {
 // askTimeout bounds a question: the agent may be in the middle of a long pass.
 const askTimeout = 30 * time.Second
 
+// errNoAgent says that nobody listens on the socket.
+var errNoAgent = errors.New("no agent answers in this network namespace: is one running on this node?")
+
 // askAgent puts a question to the agent that runs on this node.
 func askAgent(ctx context.Context, socket, question string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -107,7 +154,7 @@ func askAgent(ctx context.Context, socket, question string, answer any) error {
 	response, err := client.Do(request)
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
-		return errors.New("no agent answers in this network namespace: is one running on this node? --kubeconfig and --manifests do without one")
+		return errNoAgent
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return errors.New("the agent hung up: it answers root alone")
 	case err != nil:
@@ -116,6 +163,9 @@ func askAgent(ctx context.Context, socket, question string, answer any) error {
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		if strings.TrimSpace(string(text)) == errUnknownService.Error() {
+			return errUnknownService
+		}
 		return fmt.Errorf("ask the agent: %s: %s", response.Status, strings.TrimSpace(string(text)))
 	}
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {

@@ -64,11 +64,18 @@ func state() *sync.State {
 	return s
 }
 
+// asNode1 answers for a node of that name, from the same state.
+func asNode1() *inspector {
+	return &inspector{node: "node1", source: "a test", overview: func(context.Context) (*sync.Overview, error) {
+		return sync.NewOverview(state(), nil, nil), nil
+	}}
+}
+
 func askState(_ context.Context, f func(*sync.State)) error { f(state()); return nil }
 
 func TestPortsAsksTheAgentWhereNoSourceIsGiven(t *testing.T) {
 	socket := ownSocket(t)
-	answering(t, socket, socketHandler("node1", askState))
+	answering(t, socket, socketHandler(asNode1(), askState))
 	want := `Node node1
   static  band 30000-30085: 1 of 86 ports taken (1.1 %)
   dynamic band 30086-32767: 0 of 2682 ports taken (0.0 %)
@@ -89,14 +96,14 @@ PORT        KIND        BAND     SERVICE       ADDRESSES   ALSO THERE
 func TestTheAgentsSocketIsForRootAndItsOwnUserAlone(t *testing.T) {
 	if os.Geteuid() != 0 {
 		socket := ownSocket(t)
-		answering(t, socket, socketHandler("node1", askState))
+		answering(t, socket, socketHandler(asNode1(), askState))
 		if err := askAgent(t.Context(), socket, "/ports", new(portsJSON)); err != nil {
 			t.Errorf("its own user: %v", err)
 		}
 		return // nobody else can be played
 	}
 	socket := ownSocket(t)
-	answering(t, socket, socketHandler("node1", askState))
+	answering(t, socket, socketHandler(asNode1(), askState))
 	for uid, want := range map[uint32]bool{0: true, 65534: false} {
 		if got := heard(t, socket, uid); got != want {
 			t.Errorf("user %d is answered: %v, want %v", uid, got, want)
@@ -138,7 +145,7 @@ func TestWithoutAnAgentPortsSaysWhatDoesWithoutOne(t *testing.T) {
 
 func TestWhatTheAgentCannotAnswerIsToldAsItSaysIt(t *testing.T) {
 	socket := ownSocket(t)
-	handler := socketHandler("node1", func(context.Context, func(*sync.State)) error { return errors.New("it has not read anything yet") })
+	handler := socketHandler(asNode1(), func(context.Context, func(*sync.State)) error { return errors.New("it has not read anything yet") })
 	answering(t, socket, handler)
 	_, stderr, code := kubeIPVS(t, "", "ports", "--agent-socket", socket)
 	if want := "503 Service Unavailable: it has not read anything yet"; code != 1 || !strings.Contains(stderr, want) {
@@ -159,7 +166,7 @@ func TestAnAgentWhoseSocketIsTakenServesAllTheSame(t *testing.T) {
 	o := &options{healthz: "127.0.0.1:0"}
 	var told strings.Builder
 	log := funcr.New(func(_, args string) { told.WriteString(args) }, funcr.Options{})
-	endpoints, err := o.endpoints(t.Context(), log, "node1", sync.New(logr.Discard(), sync.Config{}))
+	endpoints, err := o.endpoints(t.Context(), log, asNode1(), sync.New(logr.Discard(), sync.Config{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +189,7 @@ func TestAQuestionEndsWithItsContext(t *testing.T) {
 }
 
 func TestOddQuestionsGetAnAnswer(t *testing.T) {
-	h := socketHandler("node1", askState)
+	h := socketHandler(asNode1(), askState)
 	for path, want := range map[string]int{"/ports": 0, "/ports?suggest=x": 0, "/ports?suggest=-1": 0, "/ports?suggest=2": 2, "/ports?suggest=99999999": 85} {
 		if r := get(t, h, path); r.Code != 200 || suggested(t, r.Body.Bytes()) != want {
 			t.Errorf("%s: %d %s, want %d suggestions", path, r.Code, r.Body, want)

@@ -42,6 +42,9 @@ type namespace struct {
 	// connections are kept when a real server is deleted, as the kernel's trash list keeps them: the same real server
 	// added again has them again.
 	connections map[server]ipvs.Connections
+	// counters are those of virtual servers that traffic has passed through, and of their real servers.
+	counters map[frontend.Key]*counted
+	reads    StatReads
 }
 
 type server struct {
@@ -73,6 +76,7 @@ func New(opts ...Option) *Kernel {
 		table:       ipvs.Table{},
 		timeouts:    ipvs.Timeouts{TCP: 15 * time.Minute, TCPFin: 2 * time.Minute, UDP: 5 * time.Minute},
 		connections: map[server]ipvs.Connections{},
+		counters:    map[frontend.Key]*counted{},
 	}
 	WithSchedulers("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")(n)
 	for _, o := range opts {

@@ -31,6 +31,9 @@ func (n *namespace) do(op ipvs.Op) error {
 	}
 	op.Virtual = stored(op.Key, op.Virtual)
 	n.table.Commit(op)
+	if op.Verb == ipvs.DelVirtual {
+		delete(n.counters, op.Key)
+	}
 	return nil
 }
 

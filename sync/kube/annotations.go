@@ -192,7 +192,7 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 			setting.Why = "not read, since " + a.insteadOf + " is there"
 		default:
 			inForce, why := a.take(value, o, &w, r)
-			setting.InForce, setting.Why = printable(inForce), printable(why)
+			setting.InForce, setting.Why = sync.Printable(inForce), sync.Printable(why)
 			if a.chooses {
 				setting.Scheduler = w.scheduler
 			}
@@ -207,7 +207,7 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(knownAnnotations(), name) {
 			restricts, why := unknown(name, r)
 			w.closed = w.closed || restricts
-			w.settings = append(w.settings, sync.Setting{Name: printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: printable(why)})
+			w.settings = append(w.settings, sync.Setting{Name: sync.Printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: sync.Printable(why)})
 		}
 	}
 	return w
@@ -280,7 +280,7 @@ func (w *wanted) inForce(key, text string, reasons []string) {
 			if s.Why != "" {
 				reasons = append([]string{s.Why}, reasons...)
 			}
-			w.settings[i].InForce, w.settings[i].Why = printable(text), printable(clip(strings.Join(reasons, "; "), maxWhy))
+			w.settings[i].InForce, w.settings[i].Why = sync.Printable(text), sync.Printable(clip(strings.Join(reasons, "; "), maxWhy))
 		}
 	}
 }

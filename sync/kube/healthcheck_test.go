@@ -22,7 +22,7 @@ func TestServiceWithAHealthCheckAloneIsDelivered(t *testing.T) {
 	s.setSynced()
 	expectUpdate(t, s, "service default/web\n  health check 32000 ready here=[]\n")
 	port = 0
-	s.setService(webService("web", 0))
+	s.setService(webService("web", 1)) // another one
 	expectUpdate(t, s, "service default/web\n")
 }
 

@@ -2,16 +2,20 @@ package kube
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
+// taintToBeDeleted is what the cluster autoscaler puts on a node that it is about to remove.
+const taintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
 // translateNode keeps the Node's addresses in the order of its status, and the networks of its pods. Host names among the
 // addresses are none.
 func translateNode(node *corev1.Node) (sync.Node, []sync.Problem) {
-	result := sync.Node{Name: node.Name}
+	result := sync.Node{Name: node.Name, Ineligible: ineligible(node)}
 	r := &report{object: "Node " + node.Name}
 	for _, a := range node.Status.Addresses {
 		var into *[]netip.Addr
@@ -32,6 +36,18 @@ func translateNode(node *corev1.Node) (sync.Node, []sync.Problem) {
 	}
 	result.PodCIDRs = podCIDRs(node, r)
 	return result, r.problems
+}
+
+// ineligible says why load balancers should send the node nothing new, by the rules of kube-proxy's /healthz (KEP-3836);
+// empty if they may.
+func ineligible(node *corev1.Node) string {
+	switch {
+	case !node.DeletionTimestamp.IsZero():
+		return "the Node is being deleted"
+	case slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == taintToBeDeleted }):
+		return "the cluster autoscaler is about to remove the node (taint " + taintToBeDeleted + ")"
+	}
+	return ""
 }
 
 // podCIDRs reads the networks of the node's pods, which the controller manager assigns if it is told to. podCIDR is the

@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -33,25 +30,7 @@ func (r *report) unsupported(format string, args ...any) {
 }
 
 func (r *report) add(reason sync.Reason, skipped bool, message string) {
-	r.problems = append(r.problems, sync.Problem{Object: r.object, Reason: reason, Message: printable(message), Skipped: skipped})
-}
-
-// printable writes what a terminal would take for a command, or would not show, as Go writes it: much of what is told to
-// people was written by others, and manifests are not checked by an API server.
-func printable(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) && utf8.ValidString(text) {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
+	r.problems = append(r.problems, sync.Problem{Object: r.object, Reason: reason, Message: sync.Printable(message), Skipped: skipped})
 }
 
 // sortProblems makes the order independent of the order of the objects that the problems come from.

@@ -18,6 +18,9 @@ func render(u sync.Update) string {
 		if len(n.PodCIDRs) > 0 {
 			fmt.Fprintf(&b, " pods=%v", n.PodCIDRs)
 		}
+		if n.Ineligible != "" {
+			fmt.Fprintf(&b, " ineligible: %s", n.Ineligible)
+		}
 		b.WriteByte('\n')
 	}
 	for _, s := range u.Services {

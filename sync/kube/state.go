@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	stdsync "sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -35,6 +36,7 @@ type State struct {
 	delivered map[sync.ServiceID]sync.Service
 
 	labels nodeLabels
+	log    changeLog
 
 	node         sync.Node
 	nodeProblems []sync.Problem
@@ -52,6 +54,7 @@ func newState(o Options, nodeMissing string) *State {
 	return &State{
 		options:     o,
 		labels:      labels,
+		log:         changeLog{started: time.Now(), triggers: sync.Triggers{}},
 		nodeMissing: nodeMissing,
 		translate:   Translate,
 		changed:     make(chan struct{}, 1),
@@ -84,6 +87,7 @@ func (s *State) Next() (sync.Update, bool) {
 		Problems:   s.sourceProblems(),
 		Incomplete: s.incomplete,
 	}
+	update.Triggers = s.log.take(update.Services)
 	if s.nodeDirty {
 		s.nodeDirty = false
 		node := s.node
@@ -158,7 +162,12 @@ func (s *State) change(f func()) {
 
 func (s *State) setService(svc *corev1.Service) {
 	id := serviceID(svc)
+	before := s.services[id]
 	s.services[id] = svc
+	if before != nil && sameService(before, svc) {
+		return
+	}
+	s.log.Services.Add()
 	if weighsByLabels(svc) {
 		s.wantLabels()
 	}
@@ -167,7 +176,11 @@ func (s *State) setService(svc *corev1.Service) {
 
 func (s *State) deleteService(name types.NamespacedName) {
 	id := sync.ServiceID{Namespace: name.Namespace, Name: name.Name}
+	if s.services[id] == nil {
+		return
+	}
 	delete(s.services, id)
+	s.log.Services.Add()
 	s.mark(id)
 }
 
@@ -181,11 +194,19 @@ func (s *State) setSlice(slice *discoveryv1.EndpointSlice) {
 	if owner.Name == "" {
 		return
 	}
+	before := s.slices[owner][name]
 	if s.slices[owner] == nil {
 		s.slices[owner] = map[types.NamespacedName]*discoveryv1.EndpointSlice{}
 	}
 	s.slices[owner][name] = slice
 	s.sliceOwner[name] = owner
+	if before != nil && sameSlice(before, slice) {
+		return
+	}
+	s.log.EndpointSlices.Add()
+	if s.synced {
+		s.log.trigger(owner, slice)
+	}
 	s.mark(owner)
 }
 
@@ -201,6 +222,7 @@ func (s *State) dropSlice(name types.NamespacedName, owner sync.ServiceID) {
 	if len(s.slices[owner]) == 0 {
 		delete(s.slices, owner)
 	}
+	s.log.EndpointSlices.Add()
 	s.mark(owner)
 }
 
@@ -265,6 +287,7 @@ func (s *State) notify() {
 	if !s.synced {
 		return
 	}
+	s.log.Queued = time.Now()
 	select {
 	case s.changed <- struct{}{}:
 	default:

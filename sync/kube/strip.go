@@ -65,6 +65,7 @@ func stripSlice(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	stripped.Labels = only(slice.Labels, func(key string) bool {
 		return key == discoveryv1.LabelServiceName || key == corev1.IsHeadlessService
 	})
+	stripped.Annotations = only(slice.Annotations, func(key string) bool { return key == corev1.EndpointsLastChangeTriggerTime })
 	for i, e := range slice.Endpoints {
 		kept := &stripped.Endpoints[i]
 		kept.Conditions, kept.NodeName, kept.Zone, kept.Hints = e.Conditions, e.NodeName, e.Zone, e.Hints
@@ -83,6 +84,12 @@ func stripNode(node *corev1.Node) *corev1.Node {
 		ObjectMeta: identity(node.ObjectMeta),
 		Spec:       corev1.NodeSpec{PodCIDR: node.Spec.PodCIDR, PodCIDRs: node.Spec.PodCIDRs},
 		Status:     corev1.NodeStatus{Addresses: node.Status.Addresses},
+	}
+	stripped.DeletionTimestamp = node.DeletionTimestamp
+	for _, t := range node.Spec.Taints {
+		if t.Key == taintToBeDeleted {
+			stripped.Spec.Taints = append(stripped.Spec.Taints, corev1.Taint{Key: t.Key})
+		}
 	}
 	stripped.Labels = only(node.Labels, func(key string) bool { return key == corev1.LabelTopologyZone })
 	return stripped

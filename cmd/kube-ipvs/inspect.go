@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	stdsync "sync"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/report"
+	"github.com/kube-ipvs/kube-ipvs/sync"
+	"github.com/kube-ipvs/kube-ipvs/traffic"
+)
+
+// inspector makes the documents of a running agent. It reads the kernel with handles of its own, which it opens when they are
+// needed for the first time, so that the reconcile loop waits for nobody who is curious.
+type inspector struct {
+	node, source string
+	overview     func(context.Context) (*sync.Overview, error)
+	openKernel   func() (ipvs.Handle, error)
+	openTable    func() (ruleReader, error)
+	// meter counts traffic; nil where the kernel does not tell.
+	meter *traffic.Meter
+
+	mu     stdsync.Mutex
+	kernel ipvs.Handle
+	table  ruleReader
+}
+
+// ruleReader is what an inspector wants of our nftables table.
+type ruleReader interface {
+	Read(ctx context.Context) (filter.State, error)
+}
+
+// errUnknownService is that of a Service of which the agent knows nothing.
+var errUnknownService = errors.New("no such Service opens a port on nodes")
+
+func (i *inspector) status(ctx context.Context) (report.Status, error) {
+	o, err := i.overview(ctx)
+	if err != nil {
+		return report.Status{}, err
+	}
+	return report.NewStatus(i.node, version, i.source, o), nil
+}
+
+func (i *inspector) explain(ctx context.Context, id sync.ServiceID) (report.Explanation, error) {
+	o, err := i.overview(ctx)
+	if err != nil {
+		return report.Explanation{}, err
+	}
+	e, known := report.Explain(i.node, o, id, i.look(ctx, report.KeysOf(o, id)))
+	if !known {
+		return report.Explanation{}, errUnknownService
+	}
+	return e, nil
+}
+
+func (i *inspector) explainAddress(ctx context.Context, at netip.AddrPort, protocols []frontend.Protocol) (report.AddressExplanation, error) {
+	o, err := i.overview(ctx)
+	if err != nil {
+		return report.AddressExplanation{}, err
+	}
+	return report.ExplainAddress(i.node, o, at, i.look(ctx, report.KeysAt(at)), protocols...), nil
+}
+
+// diff compares twice if it has to: what changes while the kernel is read differs for a moment, and is no difference.
+func (i *inspector) diff(ctx context.Context) (report.Difference, error) {
+	first, err := i.compare(ctx)
+	if err != nil || first.Same() {
+		return first, err
+	}
+	second, err := i.compare(ctx)
+	return second.Only(first), err
+}
+
+func (i *inspector) compare(ctx context.Context) (report.Difference, error) {
+	kernel, err := i.handle()
+	if err != nil {
+		return report.Difference{}, err
+	}
+	rules, rulesErr := i.rules(ctx)
+	table, err := kernel.List(ctx)
+	if err != nil {
+		return report.Difference{}, err
+	}
+	o, err := i.overview(ctx)
+	if err != nil {
+		return report.Difference{}, err
+	}
+	d := report.Diff(i.node, o, table, rules)
+	if rulesErr != nil {
+		d.NftablesUnknown = rulesErr.Error()
+	}
+	return d, nil
+}
+
+// sampleAge is how old the counters may be that people are shown.
+const sampleAge = time.Second
+
+// errNoCounters is why there is no traffic to be shown.
+var errNoCounters = errors.New("the kernel's counters cannot be read: the log of the agent's start says why")
+
+// traffic is what the kernel has counted, with the endpoints of one Service.
+func (i *inspector) traffic(ctx context.Context, endpointsOf sync.ServiceID) (report.Traffic, error) {
+	if i.meter == nil {
+		return report.Traffic{}, errNoCounters
+	}
+	var of []sync.ServiceID
+	var known []sync.PortView
+	if endpointsOf != (sync.ServiceID{}) {
+		of = append(of, endpointsOf)
+		o, err := i.overview(ctx)
+		if err != nil {
+			return report.Traffic{}, err
+		}
+		known, _, _ = o.ViewService(endpointsOf)
+	}
+	sample, err := i.meter.SampleOf(ctx, sampleAge, of...)
+	if err != nil {
+		return report.Traffic{}, err
+	}
+	return report.NewTraffic(i.node, sample, endpointsOf, known), nil
+}
+
+// look reads the kernel's entries under keys.
+func (i *inspector) look(ctx context.Context, keys []frontend.Key) report.Kernel {
+	kernel, err := i.handle()
+	if err != nil {
+		return report.Kernel{Err: err}
+	}
+	return report.ReadKernel(ctx, kernel, keys)
+}
+
+// handle is that of the kernel's table.
+func (i *inspector) handle() (ipvs.Handle, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.kernel == nil {
+		kernel, err := i.openKernel()
+		if err != nil {
+			return nil, err
+		}
+		i.kernel = kernel
+	}
+	return i.kernel, nil
+}
+
+// rules are those of our nftables table as it is.
+func (i *inspector) rules(ctx context.Context) (*filter.State, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.table == nil {
+		table, err := i.openTable()
+		if err != nil {
+			return nil, err
+		}
+		i.table = table
+	}
+	state, err := i.table.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &state, nil
+}
+
+// parseAddressPort reads ADDRESS:PORT, [ADDRESS]:PORT, and either with /tcp, /udp or /sctp behind it.
+func parseAddressPort(text string) (netip.AddrPort, []frontend.Protocol, error) {
+	text, word, narrowed := strings.Cut(text, "/")
+	var protocols []frontend.Protocol
+	if narrowed {
+		p, err := frontend.ParseProtocol(word)
+		if err != nil {
+			return netip.AddrPort{}, nil, err
+		}
+		protocols = append(protocols, p)
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Port() == 0 {
+		return netip.AddrPort{}, nil, fmt.Errorf("%q: write ADDRESS:PORT, [ADDRESS]:PORT for IPv6, for example 10.1.0.10:30080 or [fd01::10]:30080/udp", text)
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), at.Port()), protocols, nil
+}

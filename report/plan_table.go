@@ -1,0 +1,211 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
+)
+
+// Table says what is served where, what load balancers are answered, and what authors of Services chose. Wide adds whose
+// requests are masqueraded and the nodes of the real servers, and shortens nothing. Problems are not in it: who prints it
+// tells them apart from it.
+func (p Plan) Table(w io.Writer, wide bool) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Node %s\n", p.Node)
+	for _, a := range p.Addresses {
+		fmt.Fprintf(&b, "  serves on %s\n", a)
+	}
+	if len(p.Addresses) == 0 {
+		b.WriteString("  serves on no address\n")
+	}
+	for _, a := range p.NotServing {
+		fmt.Fprintf(&b, "  not on    %s: %s\n", a, a.Reason)
+	}
+	b.WriteByte('\n')
+	p.printPorts(&b, wide)
+	p.printChecks(&b)
+	p.printSettings(&b, wide)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// String is "ADDRESS (INTERFACE)".
+func (a PlanAddress) String() string {
+	if a.Interface == "" {
+		return a.Address
+	}
+	return fmt.Sprintf("%s (%s)", a.Address, a.Interface)
+}
+
+func (p Plan) printPorts(b *strings.Builder, wide bool) {
+	if len(p.ServicePorts) == 0 {
+		b.WriteString("No Service opens a node port.\n")
+		return
+	}
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	if wide {
+		fmt.Fprintln(t, "SERVICE\tPORT\tNODE PORT\tSCHEDULER\tPOLICY\tADDRESS\tMASQUERADE\tWEIGHT\tNODE\tREAL SERVERS")
+	} else {
+		fmt.Fprintln(t, "SERVICE\tPORT\tNODE PORT\tSCHEDULER\tPOLICY\tADDRESS\tREAL SERVERS")
+	}
+	for _, port := range p.ServicePorts {
+		port.print(t, wide)
+	}
+	_ = t.Flush() // into b
+}
+
+// print is one line for each real server, the columns before it only where they change.
+func (p PlanPort) print(t io.Writer, wide bool) {
+	service, none := p.Namespace+"/"+p.Service, "-"
+	if wide {
+		none = "-\t-\t-\t-"
+	}
+	if p.NodePort == 0 {
+		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t%s\tnot served: %s\n", service, none, p.NotServed)
+		return
+	}
+	name, extra := cmp.Or(p.PortName, fmt.Sprint(p.Port)), ""
+	if wide && p.PortName != "" {
+		name = fmt.Sprintf("%s (%d)", p.PortName, p.Port)
+	}
+	if p.Extra {
+		extra = " extra"
+	}
+	head := fmt.Sprintf("%s\t%s\t%d/%s%s\t%s\t%s", service, name, p.NodePort, strings.ToLower(p.Protocol), extra, p.Scheduler, p.Policy)
+	if p.NotServed != "" {
+		fmt.Fprintf(t, "%s\t%s\tnot served: %s\n", head, none, p.NotServed)
+		return
+	}
+	for _, f := range p.Frontends {
+		addr, masquerade := f.Address, f.Masquerade
+		if !f.Served {
+			masquerade = "-"
+		}
+		for _, l := range f.lines() {
+			if wide {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", head, addr, masquerade, cmp.Or(l.weight, "-"), cmp.Or(l.node, "-"), l.text+l.note)
+			} else {
+				fmt.Fprintf(t, "%s\t%s\t%s\n", head, addr, l)
+			}
+			head, addr, masquerade = "\t\t\t\t", "", ""
+		}
+	}
+}
+
+// planLine says one thing of a frontend: that it has a real server, or something about all of it.
+type planLine struct {
+	text, weight, node, note string
+	// weighted: the weight says something.
+	weighted bool
+}
+
+// String has the weight where that says something.
+func (l planLine) String() string {
+	if l.weighted {
+		return l.text + " weight " + l.weight + l.note
+	}
+	return l.text + l.note
+}
+
+func (f PlanFrontend) lines() []planLine {
+	var lines []planLine
+	say := func(text string) { lines = append(lines, planLine{text: text}) }
+	switch {
+	case f.Holder != "":
+		say("not served: Service " + f.Holder + " holds the port")
+	case !f.Served:
+		say("not served: " + f.Reason)
+	case len(f.RealServers) == 0:
+		say("none, connections are refused: " + f.Reason)
+	}
+	weighted := slices.ContainsFunc(f.Weights, func(w uint32) bool { return w != 1 })
+	for i, real := range f.RealServers {
+		l := planLine{text: real, weight: fmt.Sprint(f.Weights[i]), weighted: weighted}
+		if i < len(f.Nodes) {
+			l.node = f.Nodes[i]
+		}
+		lines = append(lines, l)
+	}
+	for _, addr := range f.Maintenance {
+		lines = append(lines, planLine{text: addr, weight: "0", weighted: true, note: " (maintenance)"})
+	}
+	if f.NoClients != "" {
+		say("nobody may connect: " + f.NoClients)
+	}
+	if f.Internal {
+		say("for this node and its pods; connections from elsewhere are dropped: " + f.Reason)
+	}
+	return lines
+}
+
+// printChecks says what load balancers are answered, where any asks.
+func (p Plan) printChecks(b *strings.Builder) {
+	if len(p.HealthChecks) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tHEALTH CHECK PORT\tADDRESS\tANSWER")
+	for _, c := range p.HealthChecks {
+		head := fmt.Sprintf("%s/%s\t%d", c.Namespace, c.Service, c.Port)
+		if len(c.Addresses) == 0 {
+			fmt.Fprintf(t, "%s\t-\tnone: %s\n", head, c.NotAnswered)
+		}
+		for _, a := range c.Addresses {
+			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Address, a.answer())
+			head = "\t"
+		}
+	}
+	_ = t.Flush() // into b
+}
+
+func (a PlanCheckAddress) answer() string {
+	switch {
+	case !a.Answered:
+		return "none: Service " + a.Holder + " holds the port"
+	case a.LocalEndpoints == 0:
+		return "503: no ready endpoint on this node"
+	case a.LocalEndpoints == 1:
+		return "200: 1 ready endpoint on this node"
+	}
+	return fmt.Sprintf("200: %d ready endpoints on this node", a.LocalEndpoints)
+}
+
+// printSettings says what authors of Services chose, and what of it is in force.
+func (p Plan) printSettings(b *strings.Builder, wide bool) {
+	if len(p.Settings) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "SERVICE\tSETTING\tWRITTEN\tIN FORCE")
+	before := ""
+	for _, s := range p.Settings {
+		service, written := s.Namespace+"/"+s.Service, shortened(s.Written)
+		if wide {
+			written = sync.Printable(s.Written)
+		}
+		if service == before {
+			service = ""
+		} else {
+			before = service
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", service, s.Name, written, s.inForce())
+	}
+	_ = t.Flush() // into b
+}
+
+func (s PlanSetting) inForce() string {
+	switch {
+	case s.Reason == "":
+		return s.InForce
+	case s.InForce == "":
+		return "not in force: " + s.Reason
+	}
+	return s.InForce + "; " + s.Reason
+}
