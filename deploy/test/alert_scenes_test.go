@@ -20,14 +20,20 @@ func scenesByAlert() map[string][]scene {
 		"KubeIPVSNotSyncing": {
 			{name: "passes fail from minute 10 on", series: []string{synced + "1767225600+60x10 1767226200x20"}, minutes: 30, pending: 16, fires: 18, labels: `{node="a"}`, says: "kube-ipvs diff"},
 			{name: "no pass has ended well since the start", series: []string{synced + "0x20"}, minutes: 20, pending: 0, fires: 2, labels: `{node="a"}`, says: "The agent on a runs"},
+			{name: "the Pod before a restart is remembered", series: []string{
+				`kube_ipvs_sync_last_success_timestamp_seconds{node="a",pod="kube-ipvs-x"} 1767225600x30`,
+				`kube_ipvs_sync_last_success_timestamp_seconds{node="a",pod="kube-ipvs-z"} 1767225600+60x30`,
+			}, minutes: 30, pending: never, fires: never},
 			{name: "a hiccup of four minutes", series: []string{synced + "1767225600+60x10 1767226200x4 1767226500+60x20"}, minutes: 35, pending: never, fires: never},
 			{name: "all is well", series: []string{synced + "1767225600+60x60"}, minutes: 60, pending: never, fires: never},
 		},
 		"KubeIPVSServesNoAddress": {
 			{name: "the last address goes", series: []string{`kube_ipvs_serving_addresses{node="a"} 2x9 0x30`}, minutes: 40, pending: 10, fires: 15, labels: `{node="a"}`, says: "kube-ipvs check"},
 			{name: "one address of two goes, and a start takes a minute", series: []string{`kube_ipvs_serving_addresses{node="a"} 0x1 2x9 1x30`}, minutes: 40, pending: 0, fires: never},
+			{name: "an agent that has just started is not the whole node", series: []string{`kube_ipvs_serving_addresses{node="a",pod="kube-ipvs-x"} 2x30`, `kube_ipvs_serving_addresses{node="a",pod="kube-ipvs-z"} 0x30`}, minutes: 30, pending: never, fires: never},
 		},
 		"KubeIPVSKernelRefuses": {
+			{name: "at each try, which become rare", series: []string{`kube_ipvs_kernel_operations_total{node="a",verb="add-real",result="refused"} 0x4 1x4 2x4 3x4 4x4 5x4 6x4`}, minutes: 30, pending: 5, fires: 20, labels: `{node="a"}`},
 			{name: "operations of IPVS", series: []string{
 				`kube_ipvs_kernel_operations_total{node="a",verb="add-real",result="refused"} 0x9 1+2x40`,
 				`kube_ipvs_nftables_transactions_total{node="a",result="failed"} 0x50`,
@@ -48,10 +54,11 @@ func scenesByAlert() map[string][]scene {
 		},
 		"KubeIPVSForeignVirtualServers": {
 			{name: "left behind", series: []string{`kube_ipvs_foreign_virtual_servers{node="a"} 7x90`}, minutes: 90, pending: 0, fires: 60, labels: `{node="a"}`, says: "7 of them"},
+			{name: "a single one", series: []string{`kube_ipvs_foreign_virtual_servers{node="a"} 1x90`}, minutes: 90, pending: 0, fires: 60, labels: `{node="a"}`},
 			{name: "adopted, and drained within the hour", series: []string{`kube_ipvs_foreign_virtual_servers{node="a"} 7x50 0x40`}, minutes: 90, pending: 0, fires: never},
 		},
 		"KubeIPVSPortConflict": {
-			{name: "two Services, on each node", series: []string{`kube_ipvs_problems{node="a",reason="conflict"} 0x9 1x30`, `kube_ipvs_problems{node="b",reason="conflict"} 0x9 1x30`}, minutes: 40, pending: 10, fires: 25, labels: `{reason="conflict"}`, says: "(conflict) on 2 nodes"},
+			{name: "two Services, on each node", series: []string{`kube_ipvs_problems{node="a",reason="conflict"} 0x9 1x30`, `kube_ipvs_problems{node="b",reason="conflict"} 0x9 2x30`}, minutes: 40, pending: 10, fires: 25, labels: `{reason="conflict"}`, says: "(conflict) on 2 nodes"},
 			{name: "a program of one node", series: []string{`kube_ipvs_problems{node="a",reason="port-in-use"} 3x30`, `kube_ipvs_problems{node="b",reason="port-in-use"} 0x30`}, minutes: 40, pending: 0, fires: 15, labels: `{reason="port-in-use"}`, says: "kube-ipvs ports"},
 			{name: "other problems, and a conflict of minutes", series: []string{`kube_ipvs_problems{node="a",reason="invalid"} 3x60`, `kube_ipvs_problems{node="a",reason="conflict"} 0x9 1x9 0x40`}, minutes: 60, pending: 10, fires: never},
 		},
@@ -63,6 +70,12 @@ func scenesByAlert() map[string][]scene {
 			{name: "every change takes half a minute to a whole", series: []string{
 				programming + `le="30"} 0x60`, programming + `le="60"} 0+10x60`, programming + `le="+Inf"} 0+10x60`,
 			}, minutes: 60, pending: 1, fires: 16, labels: `{node="a"}`, says: "take 59.7s to reach the kernel of a (p99)"},
+			{name: "every change, and there are few", series: []string{
+				programming + `le="30"} 0x60`, programming + `le="60"} 0x4 10x4 20x4 30x4 40x4 50x4 60x4 70x4`, programming + `le="+Inf"} 0x4 10x4 20x4 30x4 40x4 50x4 60x4 70x4`,
+			}, minutes: 40, pending: 5, fires: 20, labels: `{node="a"}`},
+			{name: "every change takes 25 seconds", series: []string{
+				programming + `le="20"} 0x60`, programming + `le="25"} 0+10x60`, programming + `le="30"} 0+10x60`, programming + `le="+Inf"} 0+10x60`,
+			}, minutes: 60, pending: never, fires: never},
 			{name: "one change of many", series: []string{
 				programming + `le="1"} 0+1000x60`, programming + `le="30"} 0+1000x60`, programming + `le="60"} 0+1001x60`, programming + `le="+Inf"} 0+1001x60`,
 			}, minutes: 60, pending: never, fires: never},
@@ -85,6 +98,7 @@ func scenesByAlert() map[string][]scene {
 		},
 		"KubeIPVSTrafficLeftOut": {
 			{name: "more than the limit", series: []string{`kube_ipvs_traffic_left_out{node="a",kind="services"} 0x60`, `kube_ipvs_traffic_left_out{node="a",kind="endpoints"} 0x9 1200x50`}, minutes: 60, pending: 10, fires: 40, labels: `{kind="endpoints", node="a"}`, says: "1200 endpoints on a have no traffic metrics"},
+			{name: "a single Service port", series: []string{`kube_ipvs_traffic_left_out{node="a",kind="services"} 1x60`}, minutes: 60, pending: 0, fires: 30, labels: `{kind="services", node="a"}`},
 			{name: "nothing is left out", series: []string{`kube_ipvs_traffic_left_out{node="a",kind="services"} 0x60`}, minutes: 60, pending: never, fires: never},
 		},
 	}
