@@ -72,7 +72,7 @@ servers on the node addresses that you choose, with the scheduler that the Servi
 	}
 	root.SetVersionTemplate("kube-ipvs {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRun(), newPlan(), newPorts(), newCheck(), newCleanup(), newVersion())
+	root.AddCommand(newRun(), newPlan(), newPorts(), newTop(), newCheck(), newCleanup(), newVersion())
 	return root
 }
 
