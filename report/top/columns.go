@@ -49,7 +49,7 @@ func groups() [][]column {
 			port: func(p *Port) string { return short(float64(p.Inactive)) }, endpoint: func(e *Endpoint) string { return short(float64(e.Inactive)) },
 		}},
 		{{
-			title: "CONNECTIONS", width: 11,
+			title: "CONN TOTAL", width: 10,
 			port: func(p *Port) string { return short(float64(p.Connections)) },
 			endpoint: func(e *Endpoint) string {
 				if !e.Counted {
@@ -66,7 +66,7 @@ const stateTitle = "ENDPOINTS"
 
 // order is how columns stand from left to right.
 func order() []string {
-	return []string{"NODEPORT", "CONN/S", "CONNECTIONS", "ACTIVE", "INACTIVE", "IN B/S", "OUT B/S", "IN PKT/S", "OUT PKT/S", stateTitle}
+	return []string{"NODEPORT", "CONN/S", "CONN TOTAL", "ACTIVE", "INACTIVE", "IN B/S", "OUT B/S", "IN PKT/S", "OUT PKT/S", stateTitle}
 }
 
 // choose are the columns of a choice of groups, in their order.
@@ -148,12 +148,12 @@ func (c *column) pad(text string, width int) string {
 func name(p *Port) string {
 	protocol := "/" + strings.ToLower(p.Protocol)
 	if p.Service == "" {
-		return plain(p.PortTraffic.Port + protocol)
+		return plain(p.Port + protocol)
 	}
 	if p.Protocol == "TCP" {
 		protocol = ""
 	}
-	return plain(p.Namespace + "/" + p.Service + ":" + p.PortTraffic.Port + protocol)
+	return plain(p.Namespace + "/" + p.Service + ":" + p.Port + protocol)
 }
 
 // endpointName is an endpoint's line in the column of names: its address, its state if that has no column, and as much of whose

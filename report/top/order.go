@@ -46,7 +46,7 @@ func (s Sort) words() string {
 
 // arranged are the ports that a filter lets through, sorted, and their endpoints sorted likewise.
 func arranged(ports []Port, by Sort, filter string) []Port {
-	var rows []Port
+	rows := []Port{} // and not null in JSON
 	for _, p := range ports {
 		if p.matches(filter) {
 			p.List = slices.Clone(p.List)

@@ -32,7 +32,7 @@ func (d Document) Table(w io.Writer, wide bool) error {
 // what says of what the rows are.
 func (d *Document) what() string {
 	if d.FromKernel {
-		return "no agent: " + counted(d.Total.Ports, "virtual server", "virtual servers") + " of the kernel"
+		return "no agent: " + counted(d.Total.Ports, "virtual server", "virtual servers")
 	}
 	return counted(d.Total.Ports, "Service port", "Service ports")
 }

@@ -78,13 +78,13 @@ func join(width int, between string, parts []part) string {
 }
 
 func (m *model) header() []part {
-	parts := []part{{"kube-ipvs top", 5}, {plain(m.now.Node), 1}, {m.clock(m.now.Time), 3}}
+	parts := []part{{"kube-ipvs top", 5}, {plain(m.now.Node), 2}, {m.clock(m.now.Time), 3}}
 	if m.paused {
 		parts = append(parts, part{"PAUSED", 0})
 	}
 	what := part{m.shown.what(), 4}
 	if m.shown.FromKernel {
-		what.rank = 2
+		what.rank = 1
 	}
 	return append(parts, what, part{"every " + m.o.Interval.String(), 7}, part{"by " + m.o.Sort.words(), 6})
 }
@@ -111,7 +111,7 @@ func (m *model) message() string {
 	case m.o.Filter != "":
 		text = "filter: " + plain(m.o.Filter) + " (esc clears it)"
 	}
-	if len(text)+gap+len(where) > m.width && text != "" {
+	if len(text)+gap+len(where) > m.width {
 		return style.Render(cut(text, m.width))
 	}
 	return style.Render(text) + right(where, m.width-len(text))
@@ -128,7 +128,7 @@ func (m *model) titles(columns []column, width int) string {
 		}
 		return m.styles.heading.Render(text)
 	}
-	text := strings.Repeat(" ", margin) + title(left(cut(first, width), width), m.o.Sort == ByName)
+	text := strings.Repeat(" ", min(margin, m.width)) + title(left(cut(first, width), width), m.o.Sort == ByName)
 	for _, c := range columns {
 		text += strings.Repeat(" ", gap) + title(c.pad(c.title, c.width), c.sort != "" && c.sort == m.o.Sort)
 	}
