@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,8 +25,9 @@ type topOptions struct {
 	view         top.Options
 	sort, output string
 	once         bool
-	// socket is that of the agent.
+	// socket is that of the agent, kernel opens what is asked without one.
 	socket string
+	kernel func(ipvs.Options) (ipvs.StatsReader, error)
 }
 
 // minTopInterval: IPVS brings its counters up to date every two seconds (net/netfilter/ipvs/ip_vs_est.c). Looks that are closer
@@ -32,7 +35,7 @@ type topOptions struct {
 const minTopInterval = 2 * time.Second
 
 func newTop() *cobra.Command {
-	o := &topOptions{}
+	o := &topOptions{kernel: ipvs.OpenStats}
 	shown := newGroup("View")
 	shown.flags.DurationVar(&o.view.Interval, "interval", 2*time.Second, "`time` between two looks, over which the rates are taken")
 	shown.flags.StringVar(&o.sort, "sort", string(top.ByConnections), "`order`: connections (new ones per second), active, bytes (per second) or name")
@@ -100,7 +103,18 @@ func (o *topOptions) validate() (format report.Format, err error) {
 	if o.view.Limit < 0 {
 		errs = append(errs, fmt.Errorf("--number: %d is not a number of Service ports", o.view.Limit))
 	}
+	o.view.Endpoints = askedFor(o.view.Endpoints)
 	return format, errors.Join(errs...)
+}
+
+// askedFor takes names as the view shows them too: default/web:http and 10.1.0.10:30080/tcp.
+func askedFor(endpoints string) string {
+	before, _, slash := strings.Cut(endpoints, "/")
+	if _, err := netip.ParseAddrPort(before); err == nil || !slash {
+		return before
+	}
+	service, _, _ := strings.Cut(endpoints, ":")
+	return service
 }
 
 // from is the agent if one is there, even if it is not well: its error says more than a table without Services. Without one it
@@ -112,7 +126,7 @@ func (o *topOptions) from(ctx context.Context) (source top.Source, finish func()
 	if someoneListens(ctx, o.socket) {
 		return agent, func() {}, nil
 	}
-	reader, err := ipvs.OpenStats(ipvs.Options{})
+	reader, err := o.kernel(ipvs.Options{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("no agent answers in this network namespace, and the kernel cannot be asked instead: %w", err)
 	}
