@@ -51,14 +51,14 @@ func busyAgent(t *testing.T) (socket string) {
 
 func TestTopPrintsOnceWhereThereIsNoTerminal(t *testing.T) {
 	for name, args := range map[string][]string{
-		"plain":     nil,
-		"once":      {"--once", "-n", "1"},
-		"wide":      {"-o", "wide", "--sort", "name", "--endpoints", "default/web:http"},
-		"json":      {"-o", "json", "--filter", "udp"},
-		"yaml":      {"-o", "yaml", "--endpoints", "default/web", "--number", "1"},
-		"misspelt":  {"--endpoints", "default/wbe"},
-		"help":      {"--help"},
-		"argument":  {"extra", "--once"},
+		"plain":    nil,
+		"once":     {"--once", "-n", "1"},
+		"wide":     {"-o", "wide", "--sort", "name", "--endpoints", "default/web:http"},
+		"json":     {"-o", "json", "--filter", "udp"},
+		"yaml":     {"-o", "yaml", "--endpoints", "default/web", "--number", "1"},
+		"misspelt": {"--endpoints", "default/wbe"},
+		"help":     {"--help"},
+		"argument": {"extra", "--once"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,7 +164,9 @@ func TestTopNamesBothWaysWhenNoneAnswers(t *testing.T) {
 // An agent that cannot answer is no reason to show a table without Services.
 func TestTopDoesNotPassOverAnAgentThatFails(t *testing.T) {
 	socket := ownSocket(t)
-	answering(t, socket, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "the loop stands still", http.StatusServiceUnavailable) }))
+	answering(t, socket, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the loop stands still", http.StatusServiceUnavailable)
+	}))
 	_, stderr, code := kubeIPVS(t, "", "top", "--once", "--agent-socket", socket)
 	if code != 1 || !strings.Contains(stderr, "the loop stands still") {
 		t.Errorf("exit code %d, error %q", code, stderr)

@@ -122,7 +122,7 @@ func (m *model) take(a answer) tea.Cmd {
 // record makes rates of a new document. Two that are much closer than an interval, or the same one again, would make rates of next to nothing:
 // then the earlier one stays that with which the new one is compared.
 func (m *model) record(t report.Traffic) {
-	if t.Time.Sub(m.now.Time) >= m.o.Interval/2 || t.Time.Before(m.now.Time) {
+	if t.Time.Sub(m.now.Time) >= m.o.Interval/2 {
 		was := m.now
 		m.earlier = &was
 	}
