@@ -71,7 +71,7 @@ servers on the node addresses that you choose, with the scheduler that the Servi
 	}
 	root.SetVersionTemplate("kube-ipvs {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true // ours has the shells that are tested
-	root.AddCommand(newRun(), newStatus(), newExplain(), newDiff(), newPorts(), newPlan(), newCheck(), newCleanup(), newLogLevel(), newCompletion(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newExplain(), newDiff(), newTop(), newPorts(), newPlan(), newCheck(), newCleanup(), newLogLevel(), newCompletion(), newVersion())
 	return root
 }
 

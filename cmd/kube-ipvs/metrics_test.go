@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
+	"github.com/kube-ipvs/kube-ipvs/traffic"
 )
 
 // exported is everything that an agent exports which has nothing to do.
@@ -80,7 +81,7 @@ type documentedMetric struct {
 // docs/metrics.md is what the agent exports. UPDATE_GOLDEN=1 writes it.
 func TestMetricsAreDocumentedFromWhatIsExported(t *testing.T) {
 	const path = "../../docs/metrics.md"
-	want := metricsPage(gathered(t, exported(t)))
+	want := metricsPage(gathered(t, exported(t)), trafficMetrics())
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -116,6 +117,15 @@ func gathered(t *testing.T, registry prometheus.Gatherer) []documentedMetric {
 	return all
 }
 
+// trafficMetrics are those of --traffic-metrics=endpoints.
+func trafficMetrics() []documentedMetric {
+	var all []documentedMetric
+	for _, d := range traffic.Descriptions() {
+		all = append(all, documentedMetric{Name: d.Name, Type: d.Type, Help: d.Help, Labels: d.Labels})
+	}
+	return all
+}
+
 func metricsPage(lists ...[]documentedMetric) string {
 	var b strings.Builder
 	b.WriteString(`# Metrics
@@ -131,6 +141,9 @@ func metricsPage(lists ...[]documentedMetric) string {
   as a status, is none.
 - ` + "`network_programming`" + ` counts only Services that this node serves, and ends when all of their virtual servers are as they should be: while the kernel
   refuses one of them it goes on. At most 32 changes of a Service wait so. The control plane knows when a pod became ready to the second only.
+- ` + "`kube_ipvs_service_*`" + ` are left out with ` + "`--traffic-metrics=none`, and `kube_ipvs_endpoint_*`" + ` are there with ` + "`--traffic-metrics=endpoints`" + ` only. They count
+  while somebody scrapes, and go on where the kernel's counters are after a restart of the agent. ` + "`--traffic-metrics-limit`" + ` bounds how many Service ports and
+  endpoints have them.
 - ` + "`/livez`" + ` is 503 only if the reconcile loop is stuck; kube-proxy's also when its rules are late.
 
 | metric | type | labels | meaning | kube-proxy's |

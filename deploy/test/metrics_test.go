@@ -15,7 +15,7 @@ import (
 )
 
 // metricsTable is a table in Markdown of what the agent exports, with columns name, type and labels.
-const metricsTable = "testdata/metrics.md"
+const metricsTable = "../../docs/metrics.md"
 
 // metric is what a query has to know of a metric.
 type metric struct {
