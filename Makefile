@@ -13,7 +13,7 @@ SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler guest host e2e e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
+.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
 
 build: ## the agent, static
@@ -24,6 +24,10 @@ unit: $(if $(shell command -v gcc),,compiler) ## without root, kernel or network
 	cd e2e/suite && $(GO) test -race ./...
 compiler: ## the race detector needs gcc, which is installed where it is missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends gcc libc6-dev
+page: $(if $(shell command -v chromium-headless-shell chromium),,browser) ## the status page in a browser without a screen; its pictures are in out/page
+	$(OWN_TMP) cd e2e/page && TMPDIR=$$GOTMPDIR $(GO) test -count=1 ./...
+browser: ## Chromium and letters for it, which are installed where they are missing
+	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends chromium-headless-shell fonts-dejavu-core
 guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system
 	$(MAKE) rootfs ARCHS=amd64 && $(OWN_TMP) $(LAB) test -timeout 30m -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
@@ -48,6 +52,7 @@ lint: $(LINT)
 	$(LINT) run
 	cd deploy/test && $(LINT) run
 	cd e2e/suite && $(LINT) run
+	cd e2e/page && $(LINT) run
 fmt: $(LINT)
 	$(LINT) fmt
 pictures: ## those of the docs, from docs/pictures/*.dot: needs graphviz

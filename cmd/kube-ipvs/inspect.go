@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	stdsync "sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/report"
+	"github.com/kube-ipvs/kube-ipvs/report/page"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 	"github.com/kube-ipvs/kube-ipvs/traffic"
 )
@@ -99,8 +101,9 @@ func (i *inspector) compare(ctx context.Context) (report.Difference, error) {
 	return d, nil
 }
 
-// sampleAge is how old the counters may be that people are shown.
-const sampleAge = time.Second
+// sampleAge is how old the counters may be that people are shown: whoever works out rates wants two readings, and the kernel
+// brings its counters up to date every two seconds.
+const sampleAge = 200 * time.Millisecond
 
 // errNoCounters is why there is no traffic to be shown.
 var errNoCounters = errors.New("the kernel's counters cannot be read: the log of the agent's start says why")
@@ -125,6 +128,17 @@ func (i *inspector) traffic(ctx context.Context, endpointsOf sync.ServiceID) (re
 		return report.Traffic{}, err
 	}
 	return report.NewTraffic(i.node, sample, endpointsOf, known), nil
+}
+
+// page shows the same in a browser.
+func (i *inspector) page() http.Handler {
+	return page.Handler(i.status, func(ctx context.Context, namespace, name string) (report.Explanation, bool, error) {
+		e, err := i.explain(ctx, sync.ServiceID{Namespace: namespace, Name: name})
+		if errors.Is(err, errUnknownService) {
+			return e, false, nil
+		}
+		return e, err == nil, err
+	})
 }
 
 // look reads the kernel's entries under keys.
