@@ -41,6 +41,12 @@ func BenchmarkStats2700x2x10(b *testing.B) {
 		b.ReportMetric(float64(reads.Proc)/5, "use-proc-reads")
 		tell(b, "reals-of-one-ms", repeat(b, 20, reals))
 		benchmarkWrites(b, h, r, table)
+		if err := ipvs.ForgetProcOf(r); err != nil {
+			b.Fatal(err)
+		}
+		*reads = ipvs.Reads{}
+		tell(b, "use-without-proc-ms", repeat(b, 5, readUse(r, len(table))))
+		b.ReportMetric(float64(reads.Answers)/5, "use-without-proc-answers")
 	}
 	b.ReportMetric(0, "ns/op")
 }
