@@ -14,8 +14,8 @@ import (
 // statsReader reads everything through a socket and a file of its own. The counters are decoded here because moby/ipvs
 // reads those of 32 bits, and with 4,000 packets a second such a count begins at zero again after twelve days.
 //
-// Measured on Linux 6.1 under emulation, 5,400 virtual servers with 10 real servers each: Virtuals takes 0.2 s and 55
-// system calls, Use XXX s and 960, Reals of one virtual server 0.2 ms.
+// Measured on Linux 6.1 under emulation, 5,400 virtual servers with 10 real servers each: Virtuals takes 0.28 s and 55
+// system calls, Use 2.4 s and 960 (5.9 s and 16,000 without /proc), Reals of one virtual server 0.26 ms.
 type statsReader struct {
 	session
 	virtuals int // how many the last dump had: the next map is made for as many
