@@ -12,9 +12,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
+	"github.com/kube-ipvs/kube-ipvs/traffic"
 )
 
-// metricsTable is a table in Markdown of what the agent exports, with columns name, type and labels.
+// metricsTable is a table in Markdown of what the agent exports, with columns metric, type and labels. A test of the agent
+// writes it.
 const metricsTable = "../../docs/metrics.md"
 
 // metric is what a query has to know of a metric.
@@ -32,14 +34,20 @@ func metrics(t *testing.T) map[string]metric {
 		t.Fatal(err)
 	}
 	all := parseMetrics(t, string(text))
+	for _, d := range traffic.Descriptions() {
+		m := metric{kind: d.Type, labels: map[string][]string{}}
+		for _, label := range d.Labels {
+			m.labels[label] = valuesOf(d.Name, label)
+		}
+		all[d.Name] = m
+	}
 	for name, exported := range gathered(t) {
 		m, there := all[name]
 		if !there || m.kind != exported.kind {
 			t.Errorf("%s has %s as a %q, the agent exports a %s", metricsTable, name, m.kind, exported.kind)
+			continue
 		}
-		for label, values := range exported.labels {
-			m.labels[label] = values
-		}
+		maps.Copy(m.labels, exported.labels)
 	}
 	for name, kind := range map[string]string{
 		"up": "gauge", "go_goroutines": "gauge", "process_cpu_seconds_total": "counter",
@@ -47,14 +55,20 @@ func metrics(t *testing.T) map[string]metric {
 	} {
 		all[name] = metric{kind: kind}
 	}
-	for label, values := range map[string][]string{"direction": {"in", "out"}} { // those that the contract names
-		for name := range all {
-			if _, there := all[name].labels[label]; there {
-				all[name].labels[label] = values
-			}
-		}
-	}
 	return all
+}
+
+// valuesOf are those that a label of traffic's may have, nil if any: they are no part of its descriptions.
+func valuesOf(name, label string) []string {
+	switch {
+	case label == "direction":
+		return []string{"in", "out"}
+	case label == "kind" && strings.HasSuffix(name, "_left_out"):
+		return []string{"services", "endpoints"}
+	case label == "kind":
+		return []string{"virtuals", "reals", "use"}
+	}
+	return nil
 }
 
 func parseMetrics(t *testing.T, text string) map[string]metric {
@@ -76,7 +90,7 @@ func parseMetrics(t *testing.T, text string) map[string]metric {
 			}
 			continue
 		}
-		name, kind := cells[column["name"]], cells[column["type"]]
+		name, kind := cells[column["metric"]], cells[column["type"]]
 		if !slices.Contains([]string{"counter", "gauge", "histogram"}, kind) {
 			continue
 		}
