@@ -72,16 +72,10 @@ func (c brokenCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.NewInvalidMetric(c.Desc, errors.New("no kernel here"))
 }
 
-// documentedMetric is a row of docs/metrics.md.
-type documentedMetric struct {
-	Name, Type, Help string
-	Labels           []string
-}
-
 // docs/metrics.md is what the agent exports. UPDATE_GOLDEN=1 writes it.
 func TestMetricsAreDocumentedFromWhatIsExported(t *testing.T) {
 	const path = "../../docs/metrics.md"
-	want := metricsPage(gathered(t, exported(t)), trafficMetrics())
+	want := metricsPage(gathered(t, exported(t)), traffic.Descriptions())
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -97,18 +91,18 @@ func TestMetricsAreDocumentedFromWhatIsExported(t *testing.T) {
 }
 
 // gathered are the metrics of a registry, without those that every Go program exports.
-func gathered(t *testing.T, registry prometheus.Gatherer) []documentedMetric {
+func gathered(t *testing.T, registry prometheus.Gatherer) []traffic.Description {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []documentedMetric
+	var all []traffic.Description
 	for _, f := range families {
 		if strings.HasPrefix(f.GetName(), "go_") || strings.HasPrefix(f.GetName(), "process_") {
 			continue
 		}
-		m := documentedMetric{Name: f.GetName(), Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}
+		m := traffic.Description{Name: f.GetName(), Type: strings.ToLower(f.GetType().String()), Help: f.GetHelp()}
 		for _, l := range f.GetMetric()[0].GetLabel() {
 			m.Labels = append(m.Labels, l.GetName())
 		}
@@ -117,16 +111,7 @@ func gathered(t *testing.T, registry prometheus.Gatherer) []documentedMetric {
 	return all
 }
 
-// trafficMetrics are those of --traffic-metrics=endpoints.
-func trafficMetrics() []documentedMetric {
-	var all []documentedMetric
-	for _, d := range traffic.Descriptions() {
-		all = append(all, documentedMetric{Name: d.Name, Type: d.Type, Help: d.Help, Labels: d.Labels})
-	}
-	return all
-}
-
-func metricsPage(lists ...[]documentedMetric) string {
+func metricsPage(lists ...[]traffic.Description) string {
 	var b strings.Builder
 	b.WriteString(`# Metrics
 
@@ -146,11 +131,14 @@ func metricsPage(lists ...[]documentedMetric) string {
   endpoints have them.
 - ` + "`/livez`" + ` is 503 only if the reconcile loop is stuck; kube-proxy's also when its rules are late.
 
+` + "`kube_ipvs_service_*`, `kube_ipvs_endpoint_*` and `kube_ipvs_traffic_left_out`" + ` are there as far as ` + "`--traffic-metrics`" + ` (none, services, endpoints) asks for them, for as
+many Service ports and endpoints as ` + "`--traffic-metrics-limit`" + ` lets through. The kernel is read for them when somebody scrapes.
+
 | metric | type | labels | meaning | kube-proxy's |
 |---|---|---|---|---|
 `)
 	all := slices.Concat(lists...)
-	slices.SortFunc(all, func(a, b documentedMetric) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b traffic.Description) int { return strings.Compare(a.Name, b.Name) })
 	for _, m := range all {
 		labels, theirs := make([]string, len(m.Labels)), ""
 		for i, l := range m.Labels {

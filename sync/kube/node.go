@@ -2,9 +2,11 @@ package kube
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -67,4 +69,40 @@ func podCIDRs(node *corev1.Node, r *report) []netip.Prefix {
 		list = append(list, p.Masked())
 	}
 	return list
+}
+
+// setNode takes the Node of the agent and ignores every other.
+func (s *State) setNode(node *corev1.Node) {
+	if node.Name != s.options.NodeName {
+		return
+	}
+	s.setZone(node.Labels[corev1.LabelTopologyZone])
+	translated, problems := translateNode(node)
+	if s.nodePresent && reflect.DeepEqual(translated, s.node) && slices.Equal(problems, s.nodeProblems) {
+		return // A heartbeat: the node's status is written every few minutes.
+	}
+	s.nodeDirty = s.nodeDirty || !s.nodeKnown || !reflect.DeepEqual(translated, s.node)
+	s.node, s.nodeProblems = translated, problems
+	s.nodeKnown, s.nodePresent = true, true
+	s.notify()
+}
+
+// setZone concerns every Service: whose endpoints have hints is not known without a look.
+func (s *State) setZone(zone string) {
+	if zone == s.options.Zone {
+		return
+	}
+	s.options.Zone = zone
+	for id := range s.services {
+		s.mark(id)
+	}
+}
+
+// deleteNode keeps the last value: the node runs us, so it is still there whatever became of its object.
+func (s *State) deleteNode(name types.NamespacedName) {
+	if name.Name != s.options.NodeName || !s.nodePresent {
+		return
+	}
+	s.nodePresent, s.nodeProblems = false, nil
+	s.notify()
 }

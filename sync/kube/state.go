@@ -226,42 +226,6 @@ func (s *State) dropSlice(name types.NamespacedName, owner sync.ServiceID) {
 	s.mark(owner)
 }
 
-// setNode takes the Node of the agent and ignores every other.
-func (s *State) setNode(node *corev1.Node) {
-	if node.Name != s.options.NodeName {
-		return
-	}
-	s.setZone(node.Labels[corev1.LabelTopologyZone])
-	translated, problems := translateNode(node)
-	if s.nodePresent && reflect.DeepEqual(translated, s.node) && slices.Equal(problems, s.nodeProblems) {
-		return // A heartbeat: the node's status is written every few minutes.
-	}
-	s.nodeDirty = s.nodeDirty || !s.nodeKnown || !reflect.DeepEqual(translated, s.node)
-	s.node, s.nodeProblems = translated, problems
-	s.nodeKnown, s.nodePresent = true, true
-	s.notify()
-}
-
-// setZone concerns every Service: whose endpoints have hints is not known without a look.
-func (s *State) setZone(zone string) {
-	if zone == s.options.Zone {
-		return
-	}
-	s.options.Zone = zone
-	for id := range s.services {
-		s.mark(id)
-	}
-}
-
-// deleteNode keeps the last value: the node runs us, so it is still there whatever became of its object.
-func (s *State) deleteNode(name types.NamespacedName) {
-	if name.Name != s.options.NodeName || !s.nodePresent {
-		return
-	}
-	s.nodePresent, s.nodeProblems = false, nil
-	s.notify()
-}
-
 // setInput says what is wrong with the source as a whole, and whether part of it was never readable.
 func (s *State) setInput(problems []sync.Problem, incomplete bool) {
 	if incomplete == s.incomplete && slices.Equal(problems, s.problems) {
