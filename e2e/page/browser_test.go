@@ -29,6 +29,9 @@ import (
 // browserTimeout bounds one test: on a small machine that is busy a page takes seconds.
 const browserTimeout = 3 * time.Minute
 
+// stepTimeout bounds what is waited for on a page.
+const stepTimeout = 30 * time.Second
+
 // serve serves the pages of one node with one Service that is explained.
 func serve(t *testing.T, s report.Status, e report.Explanation) string {
 	t.Helper()
@@ -163,7 +166,9 @@ func (b *tab) judge(address string) {
 
 func (b *tab) run(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b, steps...); err != nil {
+	ctx, cancel := context.WithTimeout(b, stepTimeout)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatal(err)
 	}
 }

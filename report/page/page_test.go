@@ -8,8 +8,10 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -199,6 +201,25 @@ func TestALoopThatDoesNotAnswerIsAPageThatSaysSo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Also behind a proxy that puts a prefix in front, which no link begins with.
+func TestTheWayHomeIsRelative(t *testing.T) {
+	h := node(pagetest.Quiet(1), pagetest.Explained())
+	for _, path := range []string{"/elsewhere", "/statusz/", "/statusz/a", "/statusz/a/b", "/statusz/a%2Fb/c", "/statusz/dns/resolver", "/statusz/a/b/c"} {
+		home := regexp.MustCompile(`<p class="crumbs"><a href="([^"]*)"`).FindStringSubmatch(body(t, ask(h, "GET", path)))
+		if home == nil {
+			t.Errorf("%s has no way home", path)
+			continue
+		}
+		to, err := url.Parse("http://node/proxy" + path)
+		if err == nil {
+			to, err = to.Parse(home[1])
+		}
+		if err != nil || to.EscapedPath() != "/proxy/statusz" {
+			t.Errorf("%s: %s leads to %v: %v", path, home[1], to, err)
+		}
+	}
 }
 
 func TestAnErrorOfTheLoopIsShownAsText(t *testing.T) {

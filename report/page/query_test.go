@@ -98,9 +98,10 @@ func TestPagesTogetherHaveEveryServiceOnce(t *testing.T) {
 			}
 			all = append(all, got...)
 		}
+		shown := len(all)
 		slices.Sort(all)
-		if all = slices.Compact(all); len(all) != c.services {
-			t.Errorf("%d pages of %q have %d Services, not %d", c.pages, c.query, len(all), c.services)
+		if all = slices.Compact(all); len(all) != c.services || shown != c.services {
+			t.Errorf("%d pages of %q show %d Services, %d different ones, not %d", c.pages, c.query, shown, len(all), c.services)
 		}
 		text := body(t, ask(node(pagetest.Flood(450), pagetest.Explained()), "GET", "/statusz?"+c.query))
 		last := fmt.Sprintf(`page=%d`, c.pages)
