@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/report"
 )
@@ -19,11 +20,13 @@ func TestTheOperatorIsAnswered(t *testing.T) {
 	r := newRig(t)
 	r.addForeign(t)
 	r.serve(t, web(), r.both()...)
-	r.start(t, bothNetworks, neverAudited)
+	r.start(t, bothNetworks, neverAudited, "--traffic-metrics=endpoints")
 	r.served(t)
 	t.Run("status says what is served and what is not ours", r.testStatus)
 	t.Run("explain counts the connections of each endpoint", r.testExplain)
 	t.Run("explain says of an address why nothing of ours is there", r.testExplainAddress)
+	t.Run("traffic is counted for metrics, top and the page", r.testTraffic)
+	t.Run("the log level changes while the agent runs", r.testLogLevel)
 	t.Run("diff names what somebody else took away, as long as it is away", r.testDiff)
 	r.kill(t)
 	t.Run("without an agent the kernel is asked", r.testWithoutAgent)
@@ -91,6 +94,52 @@ func (r *rig) testExplainAddress(t *testing.T) {
 	says(t, r.asks(t, 2, "explain", "address", "10.1.0.10:31999"), "a virtual server that is not ours", "10.244.1.250:80", "What to do")
 	says(t, r.asks(t, 2, "explain", "address", "10.1.0.10:30555"), "no Service claims the port on this address")
 	says(t, r.asks(t, 2, "explain", "address", "10.9.9.9:30080"), "the node has no such address")
+}
+
+// The kernel brings its counters up to date every two seconds.
+func (r *rig) testTraffic(t *testing.T) {
+	const connections = `kube_ipvs_service_connections_total{namespace="default",port="30080",protocol="TCP",service="web"}`
+	before := r.metric(t, connections)
+	for range 6 {
+		if tally := topo.Count(t.Context(), r.Client, topo.TCP, at(r.Node1.A4), 1); len(tally.Failures) > 0 {
+			t.Fatalf("%+v", tally)
+		}
+	}
+	eventually(t, "the connections are counted, and for each endpoint", func() error {
+		all, err := r.agent.Metrics(t.Context())
+		if err != nil {
+			return err
+		}
+		ofEndpoints := 0.0
+		for name, value := range all {
+			if strings.HasPrefix(name, "kube_ipvs_endpoint_connections_total{") {
+				ofEndpoints += value
+			}
+		}
+		if all[connections] != before+6 || ofEndpoints != before+6 {
+			return fmt.Errorf("%v connections, %v of endpoints, want %v", all[connections], ofEndpoints, before+6)
+		}
+		return nil
+	})
+	says(t, r.asks(t, 0, "top", "--once", "--endpoints", "default/web"), "default/web", dst(r.web1, r.Node1.A4).String())
+	page, err := r.agent.Page(t.Context(), "/statusz/default/web")
+	must(t, err)
+	says(t, string(page), "<h1", "default/web", dst(r.web2, r.Node1.B6).String())
+}
+
+func (r *rig) testLogLevel(t *testing.T) {
+	says(t, r.asks(t, 0, "log-level"), "0")
+	r.asks(t, 0, "log-level", "4")
+	must(t, r.Endpoints(web(), r.both()[:1]))
+	eventually(t, "the log shows each operation", func() error {
+		if !strings.Contains(r.agent.Log(), `"Done" operation=`) {
+			return errors.New("it shows none")
+		}
+		return nil
+	})
+	r.asks(t, 0, "log-level", "0")
+	must(t, r.Endpoints(web(), r.both()))
+	eventually(t, "both endpoints are there again", func() error { return r.hasReals(t, 2) })
 }
 
 func (r *rig) testDiff(t *testing.T) {

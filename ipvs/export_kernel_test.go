@@ -139,6 +139,14 @@ func GiveUpReading(r StatsReader) { r.(*statsReader).dropSocket() }
 // Reads are how often the kernel was asked for bytes.
 type Reads struct{ Answers, Messages, Proc int }
 
+// ForgetProcOf makes r read as on a kernel without /proc/net/ip_vs.
+func ForgetProcOf(r StatsReader) error {
+	s := r.(*statsReader)
+	err := s.proc.Close()
+	s.proc = nil
+	return err
+}
+
 // CountReads lets r count from now on.
 func CountReads(r StatsReader) *Reads {
 	s, n := r.(*statsReader), &Reads{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -150,6 +151,9 @@ func parseProcVirtual(line []byte) (key frontend.Key, ours bool, err error) {
 	}
 	return frontend.Key{Addr: addr.Addr(), Protocol: protocol, Port: addr.Port()}, true, nil
 }
+
+// inProc reports whether parseProc keeps virtual servers of a protocol.
+func inProc(p frontend.Protocol) bool { return slices.Contains(frontend.Protocols(), p) }
 
 // parseProcReal reads what follows the arrow in a line like "  -> 0AF40102:1F90      Masq    1      0          0", up to the
 // weight.

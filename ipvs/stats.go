@@ -45,7 +45,8 @@ type StatsReader interface {
 	// Reals reads the real servers of one virtual server exactly: one dump. Empty, and no error, if there is none.
 	Reals(ctx context.Context, key frontend.Key) (map[netip.AddrPort]RealStats, error)
 	// Use reads the weights and connections of all real servers of TCP, UDP and SCTP: one pass through /proc/net/ip_vs, which
-	// the kernel hands out in pieces of 4 KiB. It is no snapshot either. fs.ErrNotExist where the kernel has no such file.
+	// the kernel hands out in pieces of 4 KiB, one dump of the virtual servers, and one of the real servers of each virtual
+	// server that the file left out. It is no snapshot either.
 	Use(ctx context.Context) (map[frontend.Key]map[netip.AddrPort]RealUse, error)
 	// Close ends the reader and its socket. Calls after it fail.
 	Close() error

@@ -33,12 +33,20 @@ func BenchmarkStats2700x2x10(b *testing.B) {
 		}
 		reads := ipvs.CountReads(r)
 		tell(b, "virtuals-ms", repeat(b, 5, readVirtuals(r, len(table))))
+		b.ReportMetric(float64(reads.Answers)/5, "virtuals-answers")
+		b.ReportMetric(float64(reads.Messages)/5, "virtuals-messages")
+		*reads = ipvs.Reads{}
 		tell(b, "use-ms", repeat(b, 5, readUse(r, len(table))))
-		b.ReportMetric(float64(reads.Answers)/5, "netlink-answers")
-		b.ReportMetric(float64(reads.Messages)/5, "netlink-messages")
-		b.ReportMetric(float64(reads.Proc)/5, "proc-reads")
+		b.ReportMetric(float64(reads.Answers)/5, "use-answers")
+		b.ReportMetric(float64(reads.Proc)/5, "use-proc-reads")
 		tell(b, "reals-of-one-ms", repeat(b, 20, reals))
 		benchmarkWrites(b, h, r, table)
+		if err := ipvs.ForgetProcOf(r); err != nil {
+			b.Fatal(err)
+		}
+		*reads = ipvs.Reads{}
+		tell(b, "use-without-proc-ms", repeat(b, 5, readUse(r, len(table))))
+		b.ReportMetric(float64(reads.Answers)/5, "use-without-proc-answers")
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -171,3 +171,32 @@ func TestCountersStandStillWhileEstimationIsOff(t *testing.T) {
 		}
 	}
 }
+
+// In /proc/net/ip_vs virtual servers are missing, however long nobody writes, when another namespace has some too: of
+// these 1,000 there are 923. Without the file there are none.
+func TestUseIsWholeBesideTheVirtualServersOfAnotherNamespaceAndWithoutProc(t *testing.T) {
+	var h, other ipvs.Handle
+	var r ipvs.StatsReader
+	inFreshNamespace(t, func() { h, r = open(t, ipvs.Options{}), openStats(t) })
+	inFreshNamespace(t, func() { other = open(t, ipvs.Options{}) })
+	want := services(1000, 2, "10.1.0.10")
+	program(t, h, want)
+	program(t, other, services(100, 1, "10.2.0.10"))
+	awaitVirtuals(t, r, want)
+	for _, forget := range []bool{false, true} {
+		if forget {
+			if err := ipvs.ForgetProcOf(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		uses, err := r.Use(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, e := range want {
+			if len(uses[key]) != len(e.Reals) || len(uses) != len(want) {
+				t.Fatalf("%s has %d real servers, and there are %d virtual servers, want 2 and 1000", key, len(uses[key]), len(uses))
+			}
+		}
+	}
+}

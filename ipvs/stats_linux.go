@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -13,8 +14,8 @@ import (
 // statsReader reads everything through a socket and a file of its own. The counters are decoded here because moby/ipvs
 // reads those of 32 bits, and with 4,000 packets a second such a count begins at zero again after twelve days.
 //
-// Measured on Linux 6.1 under emulation, 5,400 virtual servers with 10 real servers each: Virtuals takes 0.2 s and 55
-// system calls, Use 1.5 s and 900, Reals of one virtual server 0.2 ms.
+// Measured on Linux 6.1 under emulation, 5,400 virtual servers with 10 real servers each: Virtuals takes 0.28 s and 55
+// system calls, Use 2.4 s and 960 (5.9 s and 16,000 without /proc), Reals of one virtual server 0.26 ms.
 type statsReader struct {
 	session
 	virtuals int // how many the last dump had: the next map is made for as many
@@ -77,13 +78,43 @@ func (r *statsReader) Use(ctx context.Context) (map[frontend.Key]map[netip.AddrP
 		return nil, fmt.Errorf("ipvs: read connections: %w", err)
 	}
 	defer r.end()
-	var table procTable[RealUse]
+	table, err := r.use(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ipvs: read connections: %w", err)
+	}
+	return table, nil
+}
+
+// use reads /proc/net/ip_vs, which has everything as long as no other network namespace has virtual servers. The kernel
+// hands it out in pieces, and in each it skips as many virtual servers of this namespace as it has passed over of others
+// (Linux 6.1). So they are dumped too, and those that the file left out are read one by one; all of them, where there is
+// no such file.
+func (r *statsReader) use(ctx context.Context) (procTable[RealUse], error) {
+	table := procTable[RealUse]{}
 	err := r.readProc(func(f io.Reader) (err error) {
 		table, err = parseProc(whileAlive{ctx, f}, procUse)
 		return err
 	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var missing []frontend.Key
+	err = r.writer.dumpVirtualStats(ctx, func(key frontend.Key, _ Counters) {
+		if _, told := table[key]; !told && inProc(key.Protocol) {
+			missing = append(missing, key)
+		}
+	})
+	for _, key := range missing {
+		if err != nil {
+			break
+		}
+		reals := map[netip.AddrPort]RealUse{}
+		table[key] = reals
+		err = r.writer.dumpReals(ctx, key, func(d dest) { reals[d.key] = RealUse{Weight: d.real.Weight, Connections: d.conns} })
+	}
 	if err != nil {
-		return nil, fmt.Errorf("ipvs: read connections: %w", err)
+		r.dropSocket()
+		return nil, err
 	}
 	return table, nil
 }

@@ -23,6 +23,8 @@ type Options struct {
 	// asks only those that have counted something since they were last asked, so it follows the traffic, and those that are
 	// left over come first in the next one.
 	MaxReads int
+	// OnlyAsked leaves the real servers unread but for those of Services that somebody asks for (SampleOf).
+	OnlyAsked bool
 }
 
 // Meter counts the traffic of Service ports. Its methods may be called from several goroutines.
@@ -51,6 +53,9 @@ type Reads struct {
 func NewMeter(reader ipvs.StatsReader, serving func() map[frontend.Key]sync.Served, o Options) *Meter {
 	if o.MaxReads <= 0 {
 		o.MaxReads = DefaultMaxReads
+	}
+	if o.OnlyAsked {
+		o.MaxReads = 0
 	}
 	return &Meter{
 		reader: reader, serving: serving, maxReads: o.MaxReads,

@@ -145,3 +145,20 @@ func TestAKernelThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 		}
 	})
 }
+
+func TestRealServersAreReadForThoseWhoAskIfForNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, m, key, ref := one(Options{OnlyAsked: true})
+		k.connect(key, endpoint(1), 3)
+		s := sampleNow(t, m)
+		wantCounted(t, "the port", s.Ports[ref].Counters, 3)
+		if n := m.Reads().Reals; n != 0 {
+			t.Errorf("%d readings of real servers for nobody", n)
+		}
+		s, err := m.SampleOf(t.Context(), 0, ref.Service)
+		if err != nil || m.Reads().Reals != 1 {
+			t.Errorf("asked for, they were read %d times, %v", m.Reads().Reals, err)
+		}
+		wantCounted(t, "the endpoint", s.Ports[ref].Endpoints[endpoint(1)].Counters, 3)
+	})
+}

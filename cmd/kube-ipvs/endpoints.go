@@ -81,13 +81,13 @@ func (o *options) gatherer(registry *prometheus.Registry, meter *traffic.Meter, 
 }
 
 // newMeter counts traffic; nil where the kernel's counters cannot be read, without which all else goes on.
-func newMeter(serving *sync.Reconciler, log logr.Logger) (meter *traffic.Meter, finish func()) {
+func (o *options) newMeter(serving *sync.Reconciler, log logr.Logger) (meter *traffic.Meter, finish func()) {
 	reader, err := ipvs.OpenStats(ipvs.Options{})
 	if err != nil {
 		log.Error(err, "Traffic is not counted: the kernel's counters cannot be read")
 		return nil, func() {}
 	}
-	return traffic.NewMeter(reader, serving.Serving, traffic.Options{}), func() { _ = reader.Close() }
+	return traffic.NewMeter(reader, serving.Serving, traffic.Options{OnlyAsked: o.trafficMetrics != string(traffic.Endpoints)}), func() { _ = reader.Close() }
 }
 
 // trafficDetails are the values of --traffic-metrics.

@@ -95,7 +95,7 @@ func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings)
 		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
 	inspector := o.inspector(node, from, reconciler)
-	meter, finish := newMeter(reconciler, log)
+	meter, finish := o.newMeter(reconciler, log)
 	defer finish()
 	inspector.meter = meter
 	endpoints, err := o.endpoints(ctx, around, inspector, reconciler)

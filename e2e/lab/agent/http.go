@@ -49,6 +49,11 @@ func (a *Agent) Metrics(ctx context.Context) (map[string]float64, error) {
 	return values, nil
 }
 
+// Page reads a page of the metrics address.
+func (a *Agent) Page(ctx context.Context, path string) ([]byte, error) {
+	return get(ctx, a.host, metricsAddress, path)
+}
+
 // Operations counts what the process has written to the kernel since its start: operations on the IPVS table and
 // transactions of nftables.
 func (a *Agent) Operations(ctx context.Context) (int, error) {
