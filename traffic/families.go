@@ -110,12 +110,12 @@ func endpointFamilies() []family[endpointRow] {
 
 // metrics makes a family of rows, nil if none has a metric. Its metrics lie in few pieces of memory: there may be hundreds of
 // thousands of them.
-func (f family[R]) metrics(rows []R, labelsOf func(*R) labels) *dto.MetricFamily {
+func (f family[R]) metrics(spare slabs, rows []R, labelsOf func(*R) labels) *dto.MetricFamily {
 	n := len(rows)
 	if f.value == nil {
 		n *= 2
 	}
-	s := newSlab(f.kind, n)
+	s := spare.of(f.name, f.kind, n)
 	for i := range rows {
 		r := &rows[i]
 		if f.without != nil && f.without(r) {

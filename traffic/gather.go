@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	stdsync "sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,8 @@ type Gatherer struct {
 	meter   *Meter
 	o       GathererOptions
 	failing atomic.Bool
+	// spare are slabs of scrapes that are done.
+	spare stdsync.Pool
 }
 
 // NewGatherer is a Gatherer of rest and of what meter counts. rest must have no family that Descriptions has.
@@ -73,18 +76,22 @@ func NewGatherer(rest prometheus.Gatherer, meter *Meter, o GathererOptions) *Gat
 }
 
 // Gather is that of prometheus.TransactionalGatherer. A kernel that cannot be read, or does not answer, takes the metrics of
-// traffic away after a while and nothing else.
+// traffic away after a while and nothing else. The families are not to be used any more once done was called.
 func (g *Gatherer) Gather() (families []*dto.MetricFamily, done func(), err error) {
 	families, err = g.rest.Gather()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	families = append(slices.Clone(families), g.traffic(ctx)...)
+	spare, ok := g.spare.Get().(slabs)
+	if !ok {
+		spare = slabs{}
+	}
+	families = append(slices.Clone(families), g.traffic(ctx, spare)...)
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
-	return families, func() {}, err
+	return families, stdsync.OnceFunc(func() { g.spare.Put(spare) }), err
 }
 
 // traffic are the families of traffic that have metrics.
-func (g *Gatherer) traffic(ctx context.Context) []*dto.MetricFamily {
+func (g *Gatherer) traffic(ctx context.Context, spare slabs) []*dto.MetricFamily {
 	l := newLabeler()
 	if g.o.Detail == None {
 		return l.readings(g.meter.Reads())
@@ -100,10 +107,10 @@ func (g *Gatherer) traffic(ctx context.Context) []*dto.MetricFamily {
 	l.endpoints(endpoints)
 	families = append(families, l.leftOut(out))
 	for _, f := range portFamilies() {
-		families = append(families, f.metrics(ports, func(r *portRow) labels { return r.labels }))
+		families = append(families, f.metrics(spare, ports, func(r *portRow) labels { return r.labels }))
 	}
 	for _, f := range endpointFamilies() {
-		families = append(families, f.metrics(endpoints, func(r *endpointRow) labels { return r.labels }))
+		families = append(families, f.metrics(spare, endpoints, func(r *endpointRow) labels { return r.labels }))
 	}
 	return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return f == nil })
 }

@@ -132,6 +132,35 @@ func TestAnEndpointThatWasNotReadOnEachNodePortHasNoCounters(t *testing.T) {
 	}
 }
 
+func TestAScrapeIsNotWrittenToUntilItIsDone(t *testing.T) {
+	k := shop()
+	g := gatherer(k, GathererOptions{Detail: Endpoints})
+	line := func(families []*dto.MetricFamily) (value string) {
+		const name = `kube_ipvs_service_connections_total{namespace="default",port="http",protocol="TCP",service="web"} `
+		_, rest, _ := strings.Cut(text(t, families), name)
+		value, _, _ = strings.Cut(rest, "\n")
+		return value
+	}
+	first, done, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.connect(virtualServer(1, 30080), endpoint(1), 10)
+	if second := line(gather(t, g)); second != "17" || line(first) != "7" {
+		t.Errorf("the second scrape has %s, the first one %s after it; want 17 and 7", second, line(first))
+	}
+	done()
+	done()
+	k.remove(virtualServer(1, 30080))
+	k.remove(virtualServer(1, 30081))
+	for range 3 {
+		families := gather(t, g)
+		if got := labelValues(families, "kube_ipvs_endpoint_bytes_total", "service"); line(families) != "" || !slices.Equal(got, []string{"dns", "dns"}) {
+			t.Errorf("with one Service less: %v", got)
+		}
+	}
+}
+
 func TestTheHandlerServesTheRestAndTraffic(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for _, name := range []string{"aa_first", "kube_ipvs_problems", "zz_last"} {

@@ -63,7 +63,8 @@ func NewMeter(reader ipvs.StatsReader, serving func() map[frontend.Key]sync.Serv
 	}
 }
 
-// Sample is what was counted, maxAge ago at the earliest: 0 reads the kernel now. Callers at the same time share one reading.
+// Sample is what was counted, maxAge ago at the earliest: 0 reads the kernel now, which brings its counters up to date every two
+// seconds. Callers at the same time share one reading.
 // If the kernel cannot be read, or ctx ends first, the newest sample that there is (the zero Sample if none) comes with the
 // error.
 func (m *Meter) Sample(ctx context.Context, maxAge time.Duration) (Sample, error) {

@@ -14,6 +14,19 @@ type slab struct {
 	all      []*dto.Metric
 }
 
+// slabs are those of a scrape by family. The next scrape has them again: they are most of what it takes.
+type slabs map[string]*slab
+
+// of is an empty slab for a family of n metrics at most. One that is much too large is let go.
+func (s slabs) of(name string, kind dto.MetricType, n int) *slab {
+	if old := s[name]; old != nil && n <= len(old.metrics) && n >= len(old.metrics)/4 {
+		old.all = old.all[:0]
+		return old
+	}
+	s[name] = newSlab(kind, n)
+	return s[name]
+}
+
 func newSlab(kind dto.MetricType, n int) *slab {
 	s := &slab{kind: kind, metrics: make([]dto.Metric, n), values: make([]float64, n), all: make([]*dto.Metric, 0, n)}
 	if kind == dto.MetricType_COUNTER {
