@@ -155,8 +155,10 @@ func (r *rig) testWithoutAgent(t *testing.T) {
 	says(t, r.asks(t, 0, "explain", "address", at(r.Node1.A4).String()), "ours, and served by the kernel", dst(r.web1, r.Node1.A4).String())
 	says(t, r.asks(t, 1, "explain", "service", "default/web"), "no agent answers", "--manifests")
 	says(t, r.asks(t, 1, "diff"), "no agent answers", "--kubeconfig")
-	flags := []string{"diff", "--manifests", r.Dir, "--node-name", "node1", bothNetworks, "--node-addresses",
-		fmt.Sprintf("neta=%s/24,neta=%s/64,netb=%s/24,netb=%s/64", r.Node1.A4, r.Node1.A6, r.Node1.B4, r.Node1.B6)}
+	flags := []string{
+		"diff", "--manifests", r.Dir, "--node-name", "node1", bothNetworks, "--node-addresses",
+		fmt.Sprintf("neta=%s/24,neta=%s/64,netb=%s/24,netb=%s/64", r.Node1.A4, r.Node1.A6, r.Node1.B4, r.Node1.B6),
+	}
 	says(t, r.asks(t, 2, flags...), "1 virtual server of 4 not as it should be", "add-real "+dst(r.web2, r.Node1.A4).String())
 	r.start(t, bothNetworks)
 	eventually(t, "the agent puts back what is missing", func() error {

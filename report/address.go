@@ -85,7 +85,7 @@ func explainKey(node string, o *sync.Overview, key frontend.Key, k Kernel) (Expl
 	entry, there := k.Entries[key]
 	e.InKernel = there
 	if there {
-		e.VirtualServer = entry.VirtualServer.String()
+		e.VirtualServer = virtualText(entry)
 	}
 	claimants := o.Claimants(key)
 	for _, c := range claimants {
@@ -114,7 +114,7 @@ func (e *ExplainedAddress) takeHolder(node string, o *sync.Overview, key fronten
 		return
 	}
 	if holder.Kind == allocator.HealthCheck {
-		e.State, e.Reason = Served, "the health check port of Service "+holder.ID.String()
+		e.State, e.Reason = Served, "the health check port of Service "+holder.String()
 		service.Ports = []ExplainedPort{}
 		e.Service = &service
 		return

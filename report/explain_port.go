@@ -49,10 +49,10 @@ func (p *ExplainedPort) lookAtKernel(k Kernel) {
 			f.Reason = strings.TrimPrefix(f.Reason+"; the kernel does not have it yet", "; ")
 		}
 	}
-	switch {
-	case missing == 0:
+	switch missing {
+	case 0:
 		return
-	case missing == served:
+	case served:
 		p.State = NotServed
 	default:
 		p.State = Partly
@@ -72,7 +72,7 @@ func explainFrontend(o *sync.Overview, v sync.FrontendView, k Kernel) ExplainedF
 		f.Rivals = append(f.Rivals, r.Service.String())
 	}
 	if want, wanted := o.Want(v.Key); wanted && v.Served {
-		f.Wanted = want.Entry.VirtualServer.String()
+		f.Wanted = virtualText(want.Entry)
 	}
 	if k.Err != nil {
 		return f
@@ -80,7 +80,7 @@ func explainFrontend(o *sync.Overview, v sync.FrontendView, k Kernel) ExplainedF
 	entry, there := k.Entries[v.Key]
 	f.InKernel = there
 	if there {
-		f.VirtualServer = entry.VirtualServer.String()
+		f.VirtualServer = virtualText(entry)
 	}
 	if o.Ours(v.Key) {
 		for _, op := range ipvs.Diff(o.Next(k.Entries, []frontend.Key{v.Key})) {

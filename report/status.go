@@ -35,6 +35,8 @@ type Health struct {
 	Alive bool `json:"alive"`
 	// Reason says why not; empty if it is both.
 	Reason string `json:"reason,omitempty"`
+	// Ineligible says why load balancers should leave the node alone: it is about to go. Empty if it is not.
+	Ineligible string `json:"ineligible,omitempty"`
 	// Synced is when everything was last as it should be, FailingSince when that ended.
 	Synced       *time.Time `json:"synced,omitempty"`
 	FailingSince *time.Time `json:"failingSince,omitempty"`
@@ -138,7 +140,7 @@ func NewStatus(node, version, source string, o *sync.Overview) Status {
 }
 
 func newHealth(o *sync.Overview) Health {
-	h := Health{Ready: o.Health.Ready, Alive: o.Health.Alive, Reason: o.Health.Reason, Synced: instant(o.Status.Synced), FailingSince: instant(o.Status.FailingSince)}
+	h := Health{Ready: o.Health.Ready, Alive: o.Health.Alive, Reason: o.Health.Reason, Ineligible: o.Health.Ineligible, Synced: instant(o.Status.Synced), FailingSince: instant(o.Status.FailingSince)}
 	if o.Status.Err != nil {
 		h.Error = o.Status.Err.Error()
 	}

@@ -59,6 +59,9 @@ func (h Health) sentence(s Status) string {
 	if h.Reason != "" {
 		word += "\n  because " + h.Reason
 	}
+	if h.Ineligible != "" {
+		word += "\n  load balancers are told to leave this node alone: " + h.Ineligible
+	}
 	return word
 }
 

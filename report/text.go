@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -18,6 +19,12 @@ func protocolText(p frontend.Protocol) string { return strings.ToUpper(p.String(
 // keyText is a frontend as people write it: 10.1.0.10:30080/tcp.
 func keyText(key frontend.Key) string {
 	return netip.AddrPortFrom(key.Addr, key.Port).String() + "/" + key.Protocol.String()
+}
+
+// virtualText is the configuration of a virtual server.
+func virtualText(e ipvs.Entry) string {
+	v := e.VirtualServer
+	return v.String()
 }
 
 // plural is a number with its noun.

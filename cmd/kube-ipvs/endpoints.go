@@ -67,8 +67,9 @@ func (o *options) validateTrafficMetrics() []error {
 	return errs
 }
 
-// scrapeAge is how old the counters in metrics may be: two servers that scrape at the same time make one reading.
-const scrapeAge = time.Second
+// scrapeAge is how old the counters in metrics may be: the kernel brings its own up to date every two seconds, and two servers
+// that scrape at the same time make one reading.
+const scrapeAge = 2 * time.Second
 
 // gatherer has all metrics.
 func (o *options) gatherer(registry *prometheus.Registry, meter *traffic.Meter, log logr.Logger) prometheus.TransactionalGatherer {

@@ -126,9 +126,6 @@ func metricsPage(lists ...[]traffic.Description) string {
   as a status, is none.
 - ` + "`network_programming`" + ` counts only Services that this node serves, and ends when all of their virtual servers are as they should be: while the kernel
   refuses one of them it goes on. At most 32 changes of a Service wait so. The control plane knows when a pod became ready to the second only.
-- ` + "`kube_ipvs_service_*`" + ` are left out with ` + "`--traffic-metrics=none`, and `kube_ipvs_endpoint_*`" + ` are there with ` + "`--traffic-metrics=endpoints`" + ` only. They count
-  while somebody scrapes, and go on where the kernel's counters are after a restart of the agent. ` + "`--traffic-metrics-limit`" + ` bounds how many Service ports and
-  endpoints have them.
 - ` + "`/livez`" + ` is 503 only if the reconcile loop is stuck; kube-proxy's also when its rules are late.
 
 ` + "`kube_ipvs_service_*`, `kube_ipvs_endpoint_*` and `kube_ipvs_traffic_left_out`" + ` are there as far as ` + "`--traffic-metrics`" + ` (none, services, endpoints) asks for them, for as
