@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,8 +171,10 @@ func newAddresses(o *sync.Overview) []Address {
 		}
 		addresses = append(addresses, a)
 	}
+	seen := map[netip.Addr]bool{} // a network plugin may give one address to the interface of each pod
 	for _, r := range o.Rejected {
-		if !r.OfServices() && !plumbing(r.Address) { // of which there may be thousands, beside kube-proxy in IPVS mode
+		if !r.OfServices() && !plumbing(r.Address) && !seen[r.Addr] { // of which there may be thousands, beside kube-proxy in IPVS mode
+			seen[r.Addr] = true
 			addresses = append(addresses, Address{Address: r.Addr.String(), Interface: r.Interface, Reason: r.Reason})
 		}
 	}

@@ -54,7 +54,7 @@ func NewKernelOverview(rules filter.Rules, all []nodeaddr.Address, d Defaults) *
 }
 
 // Overview copies what the loop knows, between two passes. It takes about a millisecond of the loop's time for a thousand
-// Services.
+// Services (BenchmarkStateCopied).
 func (r *Reconciler) Overview(ctx context.Context) (*Overview, error) {
 	var o *Overview
 	var primary []netip.Addr

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -207,4 +208,50 @@ func suggested(t *testing.T, body []byte) int {
 		t.Fatal(err)
 	}
 	return len(answer.Suggest)
+}
+
+// The name of an abstract socket is anybody's who comes first: what somebody else answers there is not the agent's.
+func TestNobodyElseAnswersForTheAgent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Log("run as root, it is shown for another user too")
+	}
+	for uid, want := range map[uint32]string{uint32(os.Geteuid()): "", 65534: "is held by user 65534, who is neither root nor you"} {
+		if uid == 65534 && os.Geteuid() != 0 {
+			continue
+		}
+		t.Run(fmt.Sprint(uid), func(t *testing.T) {
+			socket := ownSocket(t)
+			pretend(t, socket, uid)
+			err := askAgent(t.Context(), socket, "/status", new(report.Status))
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("error %v, want %q", err, want)
+			}
+		})
+	}
+}
+
+// pretend answers as another user: who listens is whoever a thread was when it began to.
+func pretend(t *testing.T, socket string, uid uint32) {
+	t.Helper()
+	listening := make(chan int)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread is of no use to others any more
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
+			t.Errorf("become user %d: %v", uid, errno)
+		}
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err = errors.Join(err, unix.Bind(fd, &unix.SockaddrUnix{Name: socket}), unix.Listen(fd, 1)); err != nil {
+			t.Error(err)
+		}
+		listening <- fd
+	}()
+	file := os.NewFile(uintptr(<-listening), socket)
+	l, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Close()
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) })}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
 }
