@@ -82,7 +82,7 @@ func TestAnInterruptedCIEndsItsStage(t *testing.T) {
 	})
 }
 
-func TestStagesOfCIEndWithinAnHour(t *testing.T) {
+func TestStagesOfCIEndWithinAnHourAndAHalf(t *testing.T) {
 	script, err := os.ReadFile("../../.ci/run")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestStagesOfCIEndWithinAnHour(t *testing.T) {
 		}
 		sum += budget
 	}
-	if sum > 55*time.Minute || len(stages) < 4 {
+	if sum > 85*time.Minute || len(stages) < 4 {
 		t.Errorf("%d stages may take %v", len(stages), sum)
 	}
 }
