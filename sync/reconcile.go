@@ -232,57 +232,6 @@ func (r *Reconciler) known(ctx context.Context, keys []frontend.Key, p *passRepo
 // errUnread is why a frontend waits whose kernel state is not known; what kept it from being read is told when it does.
 var errUnread = errors.New("its state in the kernel cannot be read")
 
-// tables are the kernel's part under keys and what should stand there next, draining included.
-func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs.Table) {
-	have, next = r.have.table.Only(keys), make(ipvs.Table, len(keys))
-	for _, key := range keys {
-		present, exists := have[key]
-		var want *Frontend
-		if f, wanted := r.state.Want(key); wanted {
-			want = &f
-		}
-		delete(r.orphans, key)
-		if !exists && want == nil {
-			delete(r.leaving, key)
-			delete(r.rising, key)
-			continue
-		}
-		entry, leaving, up := follow(now, r.drainTimeout(key), key, present, want, r.leaving[key], r.rising[key])
-		delete(r.leaving, key)
-		delete(r.rising, key)
-		if len(leaving) > 0 {
-			r.leaving[key] = leaving
-		}
-		if len(up.since) > 0 {
-			r.rising[key] = up
-		}
-		if entry != nil {
-			next[key] = *entry
-		}
-	}
-	return have, next
-}
-
-// follow is the entry that should follow a frontend's present one in the kernel, nil if none should, with the real servers
-// that leave and those whose weight rises. It is pure.
-func follow(now time.Time, timeout time.Duration, key frontend.Key, present ipvs.Entry, want *Frontend, leaving departures, up rising) (*ipvs.Entry, departures, rising) {
-	entry, leaving := drain(now, timeout, key, present, want, leaving)
-	if want == nil || entry == nil || want.SlowStart == 0 {
-		return entry, leaving, rising{}
-	}
-	return entry, leaving, ramp(now, want.SlowStart, present, entry, up)
-}
-
-// drainTimeout is how long the departing real servers of a frontend may take. On an address that the node has given up no
-// packet comes in, so nothing can end there; and the virtual server would keep the node itself from whoever has it now.
-func (r *Reconciler) drainTimeout(key frontend.Key) time.Duration {
-	_, inGrace := r.grace[key.Addr]
-	if inGrace || slices.Contains(r.local, key.Addr) {
-		return r.DrainTimeout
-	}
-	return 0
-}
-
 // refusedOps are the keys of operations that failed and have to wait. A scheduler that the kernel does not have is
 // remembered and no failure, since the node's default takes its place; that the default itself is missing is one.
 func (r *Reconciler) refusedOps(result ipvs.Result, p *passReport) keySet {
