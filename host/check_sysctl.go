@@ -79,3 +79,17 @@ func CheckForwarding(sysctls fs.FS, ipv4, ipv6 bool, writable func(name string) 
 	}
 	return append(items, i)
 }
+
+// CheckCounting reports on the kernel's counting of traffic, if that is switched off: then counters stand still, and nothing
+// else is the worse for it. A kernel without the setting counts.
+func CheckCounting(sysctls fs.FS) []Item {
+	const name = "net.ipv4.vs.run_estimation"
+	found, err := fs.ReadFile(sysctls, sysctlFile(name))
+	if err != nil || normalise(string(found)) != "0" {
+		return nil
+	}
+	return []Item{{
+		Name: name, Status: Warn, Detail: "0: the kernel does not count traffic, so metrics of it and kube-ipvs top stand still",
+		Mend: "on the node: sysctl -w " + name + "=1",
+	}}
+}

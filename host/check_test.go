@@ -194,3 +194,14 @@ func TestWritableSaysWhyNot(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCheckCounting(t *testing.T) {
+	const file = "net/ipv4/vs/run_estimation"
+	for value, want := range map[string][]expect{
+		"1\n": nil,
+		"0\n": {{Warn, "stand still", "sysctl -w net.ipv4.vs.run_estimation=1"}},
+	} {
+		wantItems(t, CheckCounting(fstest.MapFS{file: {Data: []byte(value)}}), want...)
+	}
+	wantItems(t, CheckCounting(fstest.MapFS{}))
+}

@@ -71,6 +71,7 @@ func (o *options) check(ctx context.Context, stdin io.Reader) []host.Item {
 	}
 	sysctls := host.Sysctls{StateDir: o.stateDir}
 	items = append(items, host.CheckSysctls(sysctls.FS(), host.WantedSysctls(host.KernelRelease()), sysctls.Writable)...)
+	items = append(items, host.CheckCounting(sysctls.FS())...)
 
 	node, sourceItem := o.checkSource(ctx, stdin)
 	serving, own, addressItem := o.checkAddresses(ctx, node)
