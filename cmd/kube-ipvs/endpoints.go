@@ -41,7 +41,7 @@ func (o *options) endpoints(ctx context.Context, s surroundings, i *inspector, r
 		health.close()
 		return nil, err
 	}
-	questions := socketHandler(i, r.Ask)
+	questions := socketHandler(i)
 	questions.Handle(levelPath, levelHandler(s.logs))
 	local, err := listenLocally(ctx, socketName, questions)
 	if err != nil {

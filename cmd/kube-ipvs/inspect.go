@@ -29,12 +29,12 @@ type inspector struct {
 	// meter counts traffic; nil where the kernel does not tell.
 	meter *traffic.Meter
 
-	mu     stdsync.Mutex
+	mu     stdsync.Mutex // held while one is opened, and not while one is used
 	kernel ipvs.Handle
 	table  ruleReader
 }
 
-// ruleReader is what an inspector wants of our nftables table.
+// ruleReader is what an inspector wants of our nftables table. It may be read by several at once.
 type ruleReader interface {
 	Read(ctx context.Context) (filter.State, error)
 }
@@ -48,6 +48,14 @@ func (i *inspector) status(ctx context.Context) (report.Status, error) {
 		return report.Status{}, err
 	}
 	return report.NewStatus(i.node, version, i.source, o), nil
+}
+
+func (i *inspector) ports(ctx context.Context, suggest int) (report.Ports, error) {
+	o, err := i.overview(ctx)
+	if err != nil {
+		return report.Ports{}, err
+	}
+	return report.NewPorts(i.node, o.ViewPorts(), suggest), nil
 }
 
 func (i *inspector) explain(ctx context.Context, id sync.ServiceID) (report.Explanation, error) {
@@ -166,6 +174,19 @@ func (i *inspector) handle() (ipvs.Handle, error) {
 
 // rules are those of our nftables table as it is.
 func (i *inspector) rules(ctx context.Context) (*filter.State, error) {
+	table, err := i.ruleTable()
+	if err != nil {
+		return nil, err
+	}
+	state, err := table.Read(ctx) // which takes its time: whoever wants the other handle does not wait for it
+	if err != nil {
+		return nil, err
+	}
+	return &state, nil
+}
+
+// ruleTable is our nftables table.
+func (i *inspector) ruleTable() (ruleReader, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.table == nil {
@@ -175,11 +196,7 @@ func (i *inspector) rules(ctx context.Context) (*filter.State, error) {
 		}
 		i.table = table
 	}
-	state, err := i.table.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &state, nil
+	return i.table, nil
 }
 
 // parseAddressPort reads ADDRESS:PORT, [ADDRESS]:PORT, and either with /tcp, /udp or /sctp behind it.

@@ -149,7 +149,8 @@ func someoneListens(ctx context.Context, socket string) bool {
 // trafficFromAgent asks the agent for its counters, and for those of the endpoints of a Service.
 func trafficFromAgent(ctx context.Context, socket, endpointsOf string) (report.Traffic, error) {
 	var t report.Traffic
-	return t, askAgent(ctx, socket, "/traffic?endpoints="+url.QueryEscape(endpointsOf), &t)
+	err := askAgent(ctx, socket, "/traffic?endpoints="+url.QueryEscape(endpointsOf), &t)
+	return t, err
 }
 
 // interactive reports whether there is a person at a terminal that can show a view. A serial console does not know its size.
