@@ -110,7 +110,10 @@ func (o *topOptions) validate() (format report.Format, err error) {
 // askedFor takes names as the view shows them too: default/web:http and 10.1.0.10:30080/tcp.
 func askedFor(endpoints string) string {
 	before, _, slash := strings.Cut(endpoints, "/")
-	if _, err := netip.ParseAddrPort(before); err == nil || !slash {
+	if at, err := netip.ParseAddrPort(before); err == nil {
+		return at.String() // IPv6 has many spellings, and virtual servers one
+	}
+	if !slash {
 		return before
 	}
 	service, _, _ := strings.Cut(endpoints, ":")
