@@ -24,6 +24,7 @@ import (
 type inspector struct {
 	node, source string
 	overview     func(context.Context) (*sync.Overview, error)
+	health       func(time.Time) sync.Health // known while the loop does not answer; nil without an agent
 	openKernel   func() (ipvs.Handle, error)
 	openTable    func() (ruleReader, error)
 	// meter counts traffic; nil where the kernel does not tell.
@@ -42,8 +43,26 @@ type ruleReader interface {
 // errUnknownService is that of a Service of which the agent knows nothing.
 var errUnknownService = errors.New("no such Service opens a port on nodes")
 
-func (i *inspector) status(ctx context.Context) (report.Status, error) {
+// seeWithin is how long the loop has to answer. It does so between two passes, and not before its input was read once; who asks
+// waits longer, so that he hears why it does not.
+const seeWithin = askTimeout / 3
+
+// see is the overview, or why there is none: who looks for what is wrong must not be left with a deadline.
+func (i *inspector) see(ctx context.Context) (*sync.Overview, error) {
+	ctx, cancel := context.WithTimeout(ctx, seeWithin)
+	defer cancel()
 	o, err := i.overview(ctx)
+	if err == nil || i.health == nil {
+		return o, err
+	}
+	if why := i.health(time.Now()).Reason; why != "" {
+		return nil, fmt.Errorf("the agent is not ready: %s (%w)", why, err)
+	}
+	return nil, fmt.Errorf("the agent is in the middle of a pass, ask again: %w", err)
+}
+
+func (i *inspector) status(ctx context.Context) (report.Status, error) {
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Status{}, err
 	}
@@ -51,7 +70,7 @@ func (i *inspector) status(ctx context.Context) (report.Status, error) {
 }
 
 func (i *inspector) ports(ctx context.Context, suggest int) (report.Ports, error) {
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Ports{}, err
 	}
@@ -59,7 +78,7 @@ func (i *inspector) ports(ctx context.Context, suggest int) (report.Ports, error
 }
 
 func (i *inspector) explain(ctx context.Context, id sync.ServiceID) (report.Explanation, error) {
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Explanation{}, err
 	}
@@ -71,7 +90,7 @@ func (i *inspector) explain(ctx context.Context, id sync.ServiceID) (report.Expl
 }
 
 func (i *inspector) explainAddress(ctx context.Context, at netip.AddrPort, protocols []frontend.Protocol) (report.AddressExplanation, error) {
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.AddressExplanation{}, err
 	}
@@ -98,7 +117,7 @@ func (i *inspector) compare(ctx context.Context) (report.Difference, error) {
 	if err != nil {
 		return report.Difference{}, err
 	}
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Difference{}, err
 	}
@@ -125,7 +144,7 @@ func (i *inspector) traffic(ctx context.Context, endpointsOf sync.ServiceID) (re
 	var known []sync.PortView
 	if endpointsOf != (sync.ServiceID{}) {
 		of = append(of, endpointsOf)
-		o, err := i.overview(ctx)
+		o, err := i.see(ctx)
 		if err != nil {
 			return report.Traffic{}, err
 		}

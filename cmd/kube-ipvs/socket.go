@@ -51,7 +51,7 @@ func socketHandler(i *inspector) *http.ServeMux {
 	}))
 	mux.HandleFunc("GET /services", answered(func(request *http.Request) (any, error) {
 		names := []string{}
-		o, err := i.overview(request.Context())
+		o, err := i.see(request.Context())
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -187,6 +188,27 @@ func TestAQuestionEndsWithItsContext(t *testing.T) {
 	err := askAgent(ctx, socket, "/ports", new(report.Ports))
 	if want := "try again"; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v does not say %q", err, want)
+	}
+}
+
+// An agent whose API server cannot be reached after a start knows no Services, and knows that.
+func TestALoopThatDoesNotAnswerIsToldWithTheReason(t *testing.T) {
+	for reason, want := range map[string]string{
+		"waiting for Services": "the agent is not ready: waiting for Services", "": "the agent is in the middle of a pass, ask again",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			i := &inspector{
+				overview: func(ctx context.Context) (*sync.Overview, error) { <-ctx.Done(); return nil, ctx.Err() },
+				health:   func(time.Time) sync.Health { return sync.Health{Reason: reason} },
+			}
+			for _, path := range []string{"/status", "/ports", "/services", "/explain/service/a/b", "/explain/address?address=10.1.0.10:1"} {
+				begin := time.Now()
+				r := get(t, socketHandler(i), path)
+				if took := time.Since(begin); r.Code != http.StatusServiceUnavailable || !strings.Contains(r.Body.String(), want) || took >= askTimeout {
+					t.Errorf("%s is answered %d %q after %s, want %q", path, r.Code, r.Body, took, want)
+				}
+			}
+		})
 	}
 }
 
