@@ -114,7 +114,10 @@ func (e *ExplainedAddress) takeHolder(node string, o *sync.Overview, key fronten
 		return
 	}
 	if holder.Kind == allocator.HealthCheck {
-		e.State, e.Reason = Served, "the health check port of Service "+holder.String()
+		e.Reason = "the health check port of Service " + holder.String()
+		if service.HealthCheck.answers(key.Addr.String()) {
+			e.State = Served
+		}
 		service.Ports = []ExplainedPort{}
 		e.Service = &service
 		return
