@@ -114,7 +114,10 @@ func (e *ExplainedAddress) takeHolder(node string, o *sync.Overview, key fronten
 		return
 	}
 	if holder.Kind == allocator.HealthCheck {
-		e.State, e.Reason = Served, "the health check port of Service "+holder.String()
+		e.Reason = "the health check port of Service " + holder.String()
+		if service.HealthCheck.answers(key.Addr.String()) {
+			e.State = Served
+		}
 		service.Ports = []ExplainedPort{}
 		e.Service = &service
 		return
@@ -172,7 +175,10 @@ func (e *AddressExplanation) conclude(o *sync.Overview, at netip.AddrPort) {
 	switch {
 	case e.Summary != "":
 		if e.State != Served {
-			e.Advice = "kube-ipvs explain service says what becomes of the whole Service; its problems below say what to do."
+			e.Advice = "kube-ipvs explain service says what becomes of the whole Service."
+			if slices.ContainsFunc(e.Protocols, func(p ExplainedAddress) bool { return p.Service != nil && len(p.Service.Problems) > 0 }) {
+				e.Advice = "Its problems are below, each with what to do. " + e.Advice
+			}
 		}
 	case len(e.Protocols) > 0:
 		e.State, e.Summary = e.Protocols[0].State, e.Protocols[0].Reason

@@ -45,10 +45,15 @@ func (d Difference) Same() bool { return len(d.Frontends)+len(d.Nftables) == 0 }
 
 // Only leaves those differences that another comparison found as well.
 func (d Difference) Only(o Difference) Difference {
-	d.Frontends = slices.DeleteFunc(d.Frontends, func(f FrontendDiff) bool {
-		return !slices.ContainsFunc(o.Frontends, func(g FrontendDiff) bool { return g.Frontend == f.Frontend })
-	})
-	d.Nftables = slices.DeleteFunc(d.Nftables, func(line string) bool { return !slices.Contains(o.Nftables, line) })
+	other := map[string]bool{} // frontends, and lines about nftables, which begin otherwise
+	for _, f := range o.Frontends {
+		other[f.Frontend] = true
+	}
+	for _, line := range o.Nftables {
+		other[line] = true
+	}
+	d.Frontends = slices.DeleteFunc(d.Frontends, func(f FrontendDiff) bool { return !other[f.Frontend] })
+	d.Nftables = slices.DeleteFunc(d.Nftables, func(line string) bool { return !other[line] })
 	return d
 }
 
@@ -61,18 +66,19 @@ func Diff(node string, o *sync.Overview, kernel ipvs.Table, table *filter.State)
 	for _, key := range keys {
 		d.Draining += len(o.Departing(key))
 		plan := ipvs.Diff(have.Only([]frontend.Key{key}), next.Only([]frontend.Key{key}))
-		if len(plan) == 0 {
+		_, stuck := o.Stuck(key)
+		if len(plan) == 0 && stuck == nil {
 			continue
 		}
-		f := FrontendDiff{Frontend: keyText(key)}
+		f := FrontendDiff{Frontend: keyText(key), Operations: []string{}}
 		if want, wanted := o.Want(key); wanted {
 			f.Service = want.Service.String()
 		}
 		for _, op := range plan {
 			f.Operations = append(f.Operations, withoutKey(op))
 		}
-		if _, err := o.Stuck(key); err != nil {
-			f.Waiting = err.Error()
+		if stuck != nil { // without operations it is nftables that is otherwise than it should be
+			f.Waiting = stuck.Error()
 		}
 		d.Frontends = append(d.Frontends, f)
 	}

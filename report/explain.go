@@ -106,8 +106,9 @@ type HealthCheck struct {
 
 // HealthCheckAnswer is the answer on one address.
 type HealthCheckAnswer struct {
-	Address string `json:"address"`
-	Answer  string `json:"answer"`
+	Address  string `json:"address"`
+	Answered bool   `json:"answered"`
+	Answer   string `json:"answer"`
 }
 
 // ExplainedSetting is a choice of the Service's author beyond what Kubernetes knows.

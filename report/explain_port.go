@@ -166,14 +166,21 @@ func departed(o *sync.Overview, v sync.PortView, k Kernel) []ExplainedEndpoint {
 func newHealthCheck(v sync.CheckView) *HealthCheck {
 	c := &HealthCheck{Port: v.Port, Addresses: []HealthCheckAnswer{}, Reason: v.NotAnswered}
 	for _, a := range v.Addresses {
-		c.Addresses = append(c.Addresses, HealthCheckAnswer{Address: a.Addr.String(), Answer: checkAnswer(a)})
+		c.Addresses = append(c.Addresses, HealthCheckAnswer{Address: a.Addr.String(), Answered: a.Answered, Answer: checkAnswer(a)})
 	}
 	return c
+}
+
+// answers reports whether load balancers hear anything on an address.
+func (h *HealthCheck) answers(address string) bool {
+	return h != nil && slices.ContainsFunc(h.Addresses, func(a HealthCheckAnswer) bool { return a.Address == address && a.Answered })
 }
 
 // checkAnswer is what a load balancer hears on an address.
 func checkAnswer(a sync.CheckAddressView) string {
 	switch {
+	case a.Silent != "":
+		return "none: " + a.Silent
 	case !a.Answered:
 		return "none: Service " + a.Holder.String() + " holds the port"
 	case a.LocalEndpoints == 0:

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // Format is how a document is written (-o).
@@ -58,8 +60,22 @@ func Write(w io.Writer, f Format, document Tabler) error {
 		if err := document.Table(&b, f == Wide); err != nil {
 			return err
 		}
-		_, err := io.WriteString(w, b.String())
+		_, err := io.WriteString(w, printableLines(b.String()))
 		return err
 	}
 	return fmt.Errorf("unknown format %q", f)
+}
+
+// printableLines makes text printable that has lines. It looks at finished tables, so that no cell can be forgotten: names in
+// manifests are checked by nobody.
+func printableLines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		text, ended := strings.CutSuffix(line, "\n")
+		b.WriteString(sync.Printable(text))
+		if ended {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }

@@ -53,8 +53,8 @@ func NewKernelOverview(rules filter.Rules, all []nodeaddr.Address, d Defaults) *
 	return &Overview{State: NewState(d), Time: time.Now(), KernelOnly: true, All: all, Rules: rules}
 }
 
-// Overview copies what the loop knows, between two passes. It takes about a millisecond of the loop's time for a thousand
-// Services (BenchmarkStateCopied).
+// Overview copies what the loop knows, between two passes. It takes some milliseconds of the loop's time for thousands of
+// Services on two addresses.
 func (r *Reconciler) Overview(ctx context.Context) (*Overview, error) {
 	var o *Overview
 	var primary []netip.Addr
@@ -103,6 +103,24 @@ func (o *Overview) Departing(key frontend.Key) map[netip.AddrPort]time.Time {
 func (o *Overview) Stuck(key frontend.Key) (again time.Time, err error) {
 	b := o.retry[key]
 	return b.at, b.err
+}
+
+// Problems are all that there are: those of the state, and those of frontends that fail.
+func (o *Overview) Problems() []Problem {
+	return append(o.State.Problems(), stuck(o.State, o.retry)...)
+}
+
+// ProblemsOf are those of one Service.
+func (o *Overview) ProblemsOf(id ServiceID) []Problem {
+	problems := slices.Clone(o.problems[id])
+	var failing []Problem
+	for _, key := range o.keys[id] {
+		if b, fails := o.retry[key]; fails {
+			failing = append(failing, b.problem("Service "+id.String(), key))
+		}
+	}
+	slices.SortFunc(failing, compareProblems)
+	return append(problems, failing...)
 }
 
 // Ours reports whether a frontend is ours: because it is wanted, or by our nftables table.
@@ -172,9 +190,6 @@ func (s *State) ViewService(id ServiceID) (ports []PortView, check *CheckView, k
 func (s *State) ServiceIDs() []ServiceID {
 	return slices.SortedFunc(maps.Keys(s.services), ServiceID.Compare)
 }
-
-// ProblemsOf are those of one Service.
-func (s *State) ProblemsOf(id ServiceID) []Problem { return slices.Clone(s.problems[id]) }
 
 // Sources says who may connect to a Service; nil is everybody.
 func (s *State) Sources(id ServiceID) *filter.Sources { return s.services[id].Sources }

@@ -135,6 +135,12 @@ func TestTheOverviewSaysWhatTheKernelRefuses(t *testing.T) {
 		if err == nil || !again.After(time.Now()) {
 			t.Errorf("it is stuck with %v until %s", err, again)
 		}
+		o := g.overview()
+		for which, problems := range map[string][]Problem{"all": o.Problems(), "those of the Service": o.ProblemsOf(ServiceID{Namespace: "default", Name: "web"}), "those of the status": o.Status.Problems} {
+			if len(problems) != 1 || problems[0].Object != "Service default/web" || problems[0].Reason != KernelRefused {
+				t.Errorf("%s are %v", which, problems)
+			}
+		}
 	})
 }
 

@@ -122,7 +122,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	s.NoLocal = r.state.NoLocal()
 	s.Foreign = slices.Clone(r.foreign)
 	fresh, solved := r.board.note(r.state)
-	r.board.stuck = r.stuck()
+	r.board.stuck = stuck(r.state, r.retry)
 	r.board.counters.count(now.Sub(start), p)
 	after := *s
 	r.board.mu.Unlock()
@@ -145,20 +145,24 @@ func (r *Reconciler) nothingWorks() bool {
 }
 
 // stuck are the problems of the frontends that fail, sorted.
-func (r *Reconciler) stuck() []Problem {
-	problems := make([]Problem, 0, len(r.retry))
-	for key, b := range r.retry {
+func stuck(s *State, retry map[frontend.Key]backoff) []Problem {
+	problems := make([]Problem, 0, len(retry))
+	for key, b := range retry {
 		object := "frontend " + key.String()
-		if f, wanted := r.state.Want(key); wanted {
+		if f, wanted := s.Want(key); wanted {
 			object = "Service " + f.Service.String()
 		}
-		problems = append(problems, Problem{
-			Object: object, Reason: KernelRefused,
-			Message: fmt.Sprintf("%s is not as it should be and will be tried again: %v", key, b.err),
-		})
+		problems = append(problems, b.problem(object, key))
 	}
 	slices.SortFunc(problems, compareProblems)
 	return problems
+}
+
+func (b backoff) problem(object string, key frontend.Key) Problem {
+	return Problem{
+		Object: object, Reason: KernelRefused,
+		Message: fmt.Sprintf("%s is not as it should be and will be tried again: %v", key, b.err),
+	}
 }
 
 // logChanges says what became a problem, or served, since the last pass.

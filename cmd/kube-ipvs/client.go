@@ -51,6 +51,8 @@ func callAgent(ctx context.Context, socket, method, path string, document, answe
 		return errNoAgent
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return errors.New("the agent hung up: it answers root alone")
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the agent is there and has not answered in time: it may be in a long pass, so try again; its log and /livez say whether it is stuck (%w)", err)
 	case err != nil:
 		return fmt.Errorf("ask the agent: %w", err)
 	}

@@ -30,8 +30,9 @@ func (o *options) endpoints(ctx context.Context, s surroundings, i *inspector, r
 	}
 	mux := metricsHandler(o.gatherer(registry, i.meter, s.logs.logger))
 	debugHandlers(mux, s.flags, o.profiling)
-	mux.Handle("/statusz", i.page())
-	mux.Handle("/statusz/", i.page())
+	page := i.page()
+	mux.Handle("/statusz", page)
+	mux.Handle("/statusz/", page)
 	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health, probes))
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func (o *options) endpoints(ctx context.Context, s surroundings, i *inspector, r
 		health.close()
 		return nil, err
 	}
-	questions := socketHandler(i, r.Ask)
+	questions := socketHandler(i)
 	questions.Handle(levelPath, levelHandler(s.logs))
 	local, err := listenLocally(ctx, socketName, questions)
 	if err != nil {

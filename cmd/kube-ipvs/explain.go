@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -56,13 +57,18 @@ the Service is served, 2 if it is not, or not entirely, or if it has problems.`,
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			var names []string
-			_ = askAgent(cmd.Context(), o.socket, "/services", &names) // without an agent there is nothing to offer
+			ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+			defer cancel()
+			_ = askAgent(ctx, o.socket, "/services", &names) // without an agent there is nothing to offer
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	addGroups(cmd, o.planningGroups()...)
 	return cmd
 }
+
+// completeWithin is how long somebody waits who pressed the tab key.
+const completeWithin = 2 * time.Second
 
 func newExplainAddress() *cobra.Command {
 	o := &viewOptions{}

@@ -24,17 +24,18 @@ import (
 type inspector struct {
 	node, source string
 	overview     func(context.Context) (*sync.Overview, error)
+	health       func(time.Time) sync.Health // known while the loop does not answer; nil without an agent
 	openKernel   func() (ipvs.Handle, error)
 	openTable    func() (ruleReader, error)
 	// meter counts traffic; nil where the kernel does not tell.
 	meter *traffic.Meter
 
-	mu     stdsync.Mutex
+	mu     stdsync.Mutex // held while one is opened, and not while one is used
 	kernel ipvs.Handle
 	table  ruleReader
 }
 
-// ruleReader is what an inspector wants of our nftables table.
+// ruleReader is what an inspector wants of our nftables table. It may be read by several at once.
 type ruleReader interface {
 	Read(ctx context.Context) (filter.State, error)
 }
@@ -42,16 +43,42 @@ type ruleReader interface {
 // errUnknownService is that of a Service of which the agent knows nothing.
 var errUnknownService = errors.New("no such Service opens a port on nodes")
 
-func (i *inspector) status(ctx context.Context) (report.Status, error) {
+// seeWithin is how long the loop has to answer. It does so between two passes, and not before its input was read once; who asks
+// waits longer, so that he hears why it does not.
+const seeWithin = askTimeout / 3
+
+// see is the overview, or why there is none: who looks for what is wrong must not be left with a deadline.
+func (i *inspector) see(ctx context.Context) (*sync.Overview, error) {
+	ctx, cancel := context.WithTimeout(ctx, seeWithin)
+	defer cancel()
 	o, err := i.overview(ctx)
+	if err == nil || i.health == nil {
+		return o, err
+	}
+	if why := i.health(time.Now()).Reason; why != "" {
+		return nil, fmt.Errorf("the agent is not ready: %s (%w)", why, err)
+	}
+	return nil, fmt.Errorf("the agent is in the middle of a pass, ask again: %w", err)
+}
+
+func (i *inspector) status(ctx context.Context) (report.Status, error) {
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Status{}, err
 	}
 	return report.NewStatus(i.node, version, i.source, o), nil
 }
 
+func (i *inspector) ports(ctx context.Context, suggest int) (report.Ports, error) {
+	o, err := i.see(ctx)
+	if err != nil {
+		return report.Ports{}, err
+	}
+	return report.NewPorts(i.node, o.ViewPorts(), suggest), nil
+}
+
 func (i *inspector) explain(ctx context.Context, id sync.ServiceID) (report.Explanation, error) {
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Explanation{}, err
 	}
@@ -63,7 +90,7 @@ func (i *inspector) explain(ctx context.Context, id sync.ServiceID) (report.Expl
 }
 
 func (i *inspector) explainAddress(ctx context.Context, at netip.AddrPort, protocols []frontend.Protocol) (report.AddressExplanation, error) {
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.AddressExplanation{}, err
 	}
@@ -90,7 +117,7 @@ func (i *inspector) compare(ctx context.Context) (report.Difference, error) {
 	if err != nil {
 		return report.Difference{}, err
 	}
-	o, err := i.overview(ctx)
+	o, err := i.see(ctx)
 	if err != nil {
 		return report.Difference{}, err
 	}
@@ -117,7 +144,7 @@ func (i *inspector) traffic(ctx context.Context, endpointsOf sync.ServiceID) (re
 	var known []sync.PortView
 	if endpointsOf != (sync.ServiceID{}) {
 		of = append(of, endpointsOf)
-		o, err := i.overview(ctx)
+		o, err := i.see(ctx)
 		if err != nil {
 			return report.Traffic{}, err
 		}
@@ -166,6 +193,19 @@ func (i *inspector) handle() (ipvs.Handle, error) {
 
 // rules are those of our nftables table as it is.
 func (i *inspector) rules(ctx context.Context) (*filter.State, error) {
+	table, err := i.ruleTable()
+	if err != nil {
+		return nil, err
+	}
+	state, err := table.Read(ctx) // which takes its time: whoever wants the other handle does not wait for it
+	if err != nil {
+		return nil, err
+	}
+	return &state, nil
+}
+
+// ruleTable is our nftables table.
+func (i *inspector) ruleTable() (ruleReader, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.table == nil {
@@ -175,11 +215,7 @@ func (i *inspector) rules(ctx context.Context) (*filter.State, error) {
 		}
 		i.table = table
 	}
-	state, err := i.table.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &state, nil
+	return i.table, nil
 }
 
 // parseAddressPort reads ADDRESS:PORT, [ADDRESS]:PORT, and either with /tcp, /udp or /sctp behind it.

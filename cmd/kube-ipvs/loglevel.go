@@ -89,5 +89,6 @@ func setLogLevel(ctx context.Context, socket, text string) (report.LogLevel, err
 		return report.LogLevel{}, fmt.Errorf("%q is no log level: write a number from 0 to %d", text, maxLevel)
 	}
 	var answer report.LogLevel
-	return answer, callAgent(ctx, socket, http.MethodPut, levelPath, report.LogLevel{Level: level}, &answer)
+	err = callAgent(ctx, socket, http.MethodPut, levelPath, report.LogLevel{Level: level}, &answer)
+	return answer, err
 }

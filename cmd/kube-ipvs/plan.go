@@ -86,7 +86,7 @@ func (o *planOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr i
 	}
 	skipped := false
 	for _, problem := range p.problems {
-		fmt.Fprintln(stderr, problem)
+		fmt.Fprintln(stderr, sync.Printable(problem.String()))
 		skipped = skipped || problem.Skipped
 	}
 	if err := o.print(stdout, stderr, p); err != nil {
@@ -112,7 +112,7 @@ func printNotInSave(w io.Writer, s *sync.State) {
 	for _, v := range s.View() {
 		served := slices.ContainsFunc(v.Frontends, func(f sync.FrontendView) bool { return f.Served && f.Restricted })
 		if served && v.Service != before {
-			fmt.Fprintf(w, "Service %s: its source ranges are not in a table for ipvsadm, which lets everybody connect\n", v.Service)
+			fmt.Fprintf(w, "Service %s: its source ranges are not in a table for ipvsadm, which lets everybody connect\n", sync.Printable(v.Service.String()))
 			before = v.Service
 		}
 	}

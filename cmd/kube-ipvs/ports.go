@@ -93,7 +93,7 @@ func (o *portsOptions) run(ctx context.Context, stdin io.Reader, stdout, stderr 
 		switch {
 		case problem.Reason == sync.Conflict, problem.Reason == sync.PortInUse: // which the table says
 		case problem.Skipped, of != "Service" && of != "EndpointSlice": // a port, or all of them, may be missing
-			fmt.Fprintln(stderr, problem)
+			fmt.Fprintln(stderr, sync.Printable(problem.String()))
 			skipped = skipped || problem.Skipped
 		}
 	}

@@ -39,7 +39,7 @@ func (l *listener) serve(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	server := &http.Server{Handler: l.handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: l.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -22,15 +21,11 @@ const socketName = "@kube-ipvs/agent"
 const maxSuggestions = 65535
 
 // socketHandler answers questions about the state of an agent, as JSON. Nothing of what is served can be changed by it.
-func socketHandler(i *inspector, ask func(context.Context, func(*sync.State)) error) *http.ServeMux {
+func socketHandler(i *inspector) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ports", answered(func(request *http.Request) (any, error) {
 		suggest, _ := strconv.Atoi(request.FormValue("suggest"))
-		var answer report.Ports
-		err := ask(request.Context(), func(s *sync.State) {
-			answer = report.NewPorts(i.node, s.ViewPorts(), min(max(suggest, 0), maxSuggestions))
-		})
-		return answer, err
+		return i.ports(request.Context(), min(max(suggest, 0), maxSuggestions))
 	}))
 	mux.HandleFunc("GET /status", answered(func(request *http.Request) (any, error) { return i.status(request.Context()) }))
 	mux.HandleFunc("GET /diff", answered(func(request *http.Request) (any, error) { return i.diff(request.Context()) }))
@@ -56,7 +51,7 @@ func socketHandler(i *inspector, ask func(context.Context, func(*sync.State)) er
 	}))
 	mux.HandleFunc("GET /services", answered(func(request *http.Request) (any, error) {
 		names := []string{}
-		o, err := i.overview(request.Context())
+		o, err := i.see(request.Context())
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -74,11 +75,9 @@ func asNode1() *inspector {
 	}}
 }
 
-func askState(_ context.Context, f func(*sync.State)) error { f(state()); return nil }
-
 func TestPortsAsksTheAgentWhereNoSourceIsGiven(t *testing.T) {
 	socket := ownSocket(t)
-	answering(t, socket, socketHandler(asNode1(), askState))
+	answering(t, socket, socketHandler(asNode1()))
 	want := `Node node1
   static  band 30000-30085: 1 of 86 ports taken (1.1 %)
   dynamic band 30086-32767: 0 of 2682 ports taken (0.0 %)
@@ -99,14 +98,14 @@ PORT        KIND        BAND     SERVICE       ADDRESSES   ALSO THERE
 func TestTheAgentsSocketIsForRootAndItsOwnUserAlone(t *testing.T) {
 	if os.Geteuid() != 0 {
 		socket := ownSocket(t)
-		answering(t, socket, socketHandler(asNode1(), askState))
+		answering(t, socket, socketHandler(asNode1()))
 		if err := askAgent(t.Context(), socket, "/ports", new(report.Ports)); err != nil {
 			t.Errorf("its own user: %v", err)
 		}
 		return // nobody else can be played
 	}
 	socket := ownSocket(t)
-	answering(t, socket, socketHandler(asNode1(), askState))
+	answering(t, socket, socketHandler(asNode1()))
 	for uid, want := range map[uint32]bool{0: true, 65534: false} {
 		if got := heard(t, socket, uid); got != want {
 			t.Errorf("user %d is answered: %v, want %v", uid, got, want)
@@ -148,8 +147,8 @@ func TestWithoutAnAgentPortsSaysWhatDoesWithoutOne(t *testing.T) {
 
 func TestWhatTheAgentCannotAnswerIsToldAsItSaysIt(t *testing.T) {
 	socket := ownSocket(t)
-	handler := socketHandler(asNode1(), func(context.Context, func(*sync.State)) error { return errors.New("it has not read anything yet") })
-	answering(t, socket, handler)
+	i := &inspector{overview: func(context.Context) (*sync.Overview, error) { return nil, errors.New("it has not read anything yet") }}
+	answering(t, socket, socketHandler(i))
 	_, stderr, code := kubeIPVS(t, "", "ports", "--agent-socket", socket)
 	if want := "503 Service Unavailable: it has not read anything yet"; code != 1 || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
@@ -187,13 +186,35 @@ func TestAQuestionEndsWithItsContext(t *testing.T) {
 	answering(t, socket, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := askAgent(ctx, socket, "/ports", new(report.Ports)); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v", err)
+	err := askAgent(ctx, socket, "/ports", new(report.Ports))
+	if want := "try again"; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v does not say %q", err, want)
+	}
+}
+
+// An agent whose API server cannot be reached after a start knows no Services, and knows that.
+func TestALoopThatDoesNotAnswerIsToldWithTheReason(t *testing.T) {
+	for reason, want := range map[string]string{
+		"waiting for Services": "the agent is not ready: waiting for Services", "": "the agent is in the middle of a pass, ask again",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			i := &inspector{
+				overview: func(ctx context.Context) (*sync.Overview, error) { <-ctx.Done(); return nil, ctx.Err() },
+				health:   func(time.Time) sync.Health { return sync.Health{Reason: reason} },
+			}
+			for _, path := range []string{"/status", "/ports", "/services", "/explain/service/a/b", "/explain/address?address=10.1.0.10:1"} {
+				begin := time.Now()
+				r := get(t, socketHandler(i), path)
+				if took := time.Since(begin); r.Code != http.StatusServiceUnavailable || !strings.Contains(r.Body.String(), want) || took >= askTimeout {
+					t.Errorf("%s is answered %d %q after %s, want %q", path, r.Code, r.Body, took, want)
+				}
+			}
+		})
 	}
 }
 
 func TestOddQuestionsGetAnAnswer(t *testing.T) {
-	h := socketHandler(asNode1(), askState)
+	h := socketHandler(asNode1())
 	for path, want := range map[string]int{"/ports": 0, "/ports?suggest=x": 0, "/ports?suggest=-1": 0, "/ports?suggest=2": 2, "/ports?suggest=99999999": 85} {
 		if r := get(t, h, path); r.Code != 200 || suggested(t, r.Body.Bytes()) != want {
 			t.Errorf("%s: %d %s, want %d suggestions", path, r.Code, r.Body, want)

@@ -110,7 +110,10 @@ func (o *topOptions) validate() (format report.Format, err error) {
 // askedFor takes names as the view shows them too: default/web:http and 10.1.0.10:30080/tcp.
 func askedFor(endpoints string) string {
 	before, _, slash := strings.Cut(endpoints, "/")
-	if _, err := netip.ParseAddrPort(before); err == nil || !slash {
+	if at, err := netip.ParseAddrPort(before); err == nil {
+		return at.String() // IPv6 has many spellings, and virtual servers one
+	}
+	if !slash {
 		return before
 	}
 	service, _, _ := strings.Cut(endpoints, ":")
@@ -149,7 +152,8 @@ func someoneListens(ctx context.Context, socket string) bool {
 // trafficFromAgent asks the agent for its counters, and for those of the endpoints of a Service.
 func trafficFromAgent(ctx context.Context, socket, endpointsOf string) (report.Traffic, error) {
 	var t report.Traffic
-	return t, askAgent(ctx, socket, "/traffic?endpoints="+url.QueryEscape(endpointsOf), &t)
+	err := askAgent(ctx, socket, "/traffic?endpoints="+url.QueryEscape(endpointsOf), &t)
+	return t, err
 }
 
 // interactive reports whether there is a person at a terminal that can show a view. A serial console does not know its size.

@@ -87,7 +87,7 @@ func TestTopSaysWhatIsWrongWithItsCommandLine(t *testing.T) {
 func TestEndpointsMayBeAskedForByTheNameThatIsShown(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "default/web": "default/web", "default/web:http": "default/web", "default/web:dns/udp": "default/web",
-		"10.1.0.10:30080": "10.1.0.10:30080", "10.1.0.10:30080/tcp": "10.1.0.10:30080", "[fd01::10]:30080/udp": "[fd01::10]:30080", "web": "web",
+		"10.1.0.10:30080": "10.1.0.10:30080", "10.1.0.10:30080/tcp": "10.1.0.10:30080", "[fd01::10]:30080/udp": "[fd01::10]:30080", "[FD01:0::10]:30080": "[fd01::10]:30080", "web": "web",
 	} {
 		if got := askedFor(text); got != want {
 			t.Errorf("%q asks for %q, want %q", text, got, want)

@@ -100,7 +100,7 @@ func TestWhatTheAgentIsAskedIsAnswered(t *testing.T) {
 				c.prepare(t, kernel, table)
 			}
 			socket := ownSocket(t)
-			answering(t, socket, socketHandler(i, nil))
+			answering(t, socket, socketHandler(i))
 			stdout, stderr, code := kubeIPVS(t, "", append(strings.Fields(c.args), "--agent-socket", socket)...)
 			got := "$ kube-ipvs " + c.args + "\n" + stdout + "--- stderr\n" + stderr + "--- exit code " + string(rune('0'+code)) + "\n"
 			compareGolden(t, filepath.Join("testdata/view", c.name+".golden"), got)
@@ -141,7 +141,7 @@ func mustDo(t *testing.T, k *ipvsfake.Kernel, ops ...ipvs.Op) {
 func TestJSONAndYAMLSayTheSame(t *testing.T) {
 	i, _, _ := shop(t)
 	socket := ownSocket(t)
-	answering(t, socket, socketHandler(i, nil))
+	answering(t, socket, socketHandler(i))
 	asJSON, _, _ := kubeIPVS(t, "", "explain", "service", "shop/web", "-o", "json", "--agent-socket", socket)
 	asYAML, _, _ := kubeIPVS(t, "", "explain", "service", "shop/web", "-o", "yaml", "--agent-socket", socket)
 	converted, err := yaml.YAMLToJSON([]byte(asYAML))
@@ -195,7 +195,7 @@ func TestViewsSayWhatIsWrongWithTheirCommandLines(t *testing.T) {
 func TestServicesOfTheAgentAreOfferedToTheShell(t *testing.T) {
 	i, _, _ := shop(t)
 	socket := ownSocket(t)
-	answering(t, socket, socketHandler(i, nil))
+	answering(t, socket, socketHandler(i))
 	stdout, _, code := kubeIPVS(t, "", "__complete", "explain", "service", "--agent-socket", socket, "")
 	if code != 0 || !strings.Contains(stdout, "shop/late\nshop/web\n") {
 		t.Errorf("offered is %q, exit code %d", stdout, code)

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -22,6 +23,10 @@ const answerWithin = 10 * time.Second
 //go:embed html
 var files embed.FS
 
+// atOnce is how many documents are made at a time. Each takes tens of megabytes where there are thousands of Services, and
+// everybody on the node may ask.
+const atOnce = 2
+
 // StatusFunc makes the document of the node. It fails if the loop does not answer while ctx lasts.
 type StatusFunc func(context.Context) (report.Status, error)
 
@@ -35,7 +40,7 @@ func Handler(status StatusFunc, explain ExplainFunc) http.Handler {
 	if err != nil {
 		panic(err) // it is part of the binary
 	}
-	h := &handler{status: status, explain: explain, templates: template.Must(template.New("").Funcs(template.FuncMap{
+	h := &handler{turn: make(chan struct{}, atOnce), status: status, explain: explain, templates: template.Must(template.New("").Funcs(template.FuncMap{
 		"style":  func() template.CSS { return template.CSS(style) },
 		"path":   path,
 		"number": number[int],
@@ -85,15 +90,46 @@ func guarded(next http.Handler, policy string) http.Handler {
 }
 
 type handler struct {
+	turn      chan struct{} // has something for each document that is being made
 	status    StatusFunc
 	explain   ExplainFunc
 	templates *template.Template
 }
 
+// begin waits until it is this request's turn; end has to be called after a nil error.
+func (h *handler) begin(ctx context.Context) error {
+	select {
+	case h.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("others ask too: %w", ctx.Err())
+	}
+}
+
+func (h *handler) end() { <-h.turn }
+
+// statusInTurn is status, when it is this request's turn.
+func (h *handler) statusInTurn(ctx context.Context) (report.Status, error) {
+	if err := h.begin(ctx); err != nil {
+		return report.Status{}, err
+	}
+	defer h.end()
+	return h.status(ctx)
+}
+
+// explainInTurn is explain, when it is this request's turn.
+func (h *handler) explainInTurn(ctx context.Context, namespace, name string) (report.Explanation, bool, error) {
+	if err := h.begin(ctx); err != nil {
+		return report.Explanation{}, false, err
+	}
+	defer h.end()
+	return h.explain(ctx, namespace, name)
+}
+
 func (h *handler) overview(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 	defer cancel()
-	status, err := h.status(ctx)
+	status, err := h.statusInTurn(ctx)
 	switch {
 	case err != nil:
 		h.unanswered(w, r, err)
@@ -108,7 +144,7 @@ func (h *handler) service(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 	defer cancel()
 	namespace, name := r.PathValue("namespace"), r.PathValue("name")
-	explanation, known, err := h.explain(ctx, namespace, name)
+	explanation, known, err := h.explainInTurn(ctx, namespace, name)
 	switch {
 	case err != nil:
 		h.unanswered(w, r, err)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,6 +205,37 @@ func TestALoopThatDoesNotAnswerIsAPageThatSaysSo(t *testing.T) {
 }
 
 // Also behind a proxy that puts a prefix in front, which no link begins with.
+func TestFewDocumentsAreMadeAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var making, answered atomic.Int64
+		slow := func() {
+			if n := making.Add(1); n > 2 {
+				t.Errorf("%d documents are made at a time", n)
+			}
+			time.Sleep(4 * time.Second)
+			making.Add(-1)
+		}
+		h := page.Handler(
+			func(context.Context) (report.Status, error) { slow(); return report.Status{}, nil },
+			func(context.Context, string, string) (report.Explanation, bool, error) {
+				slow()
+				return report.Explanation{}, true, nil
+			})
+		for i := range 20 {
+			go func() {
+				if r := ask(h, http.MethodGet, []string{"/statusz", "/statusz/shop/web"}[i%2]); r.StatusCode == http.StatusOK {
+					answered.Add(1)
+				}
+			}()
+		}
+		time.Sleep(time.Minute)
+		// Three rounds of two begin within the ten seconds that a request waits.
+		if n := answered.Load(); n != 6 {
+			t.Errorf("%d of 20 requests got a document, want 6", n)
+		}
+	})
+}
+
 func TestTheWayHomeIsRelative(t *testing.T) {
 	h := node(pagetest.Quiet(1), pagetest.Explained())
 	for _, path := range []string{"/elsewhere", "/statusz/", "/statusz/a", "/statusz/a/b", "/statusz/a%2Fb/c", "/statusz/dns/resolver", "/statusz/a/b/c"} {

@@ -69,12 +69,16 @@ func (r *Rates) connections() float64 {
 	return r.Connections
 }
 
-// key is what a Service port, or a virtual server, is known by from one document to the next.
+// key is what a Service port, or a virtual server, is known by from one document to the next. One with extra ports has a row
+// for each of its ports on the node.
 type key struct {
 	namespace, service, port, protocol string
+	nodePort                           uint16
 }
 
-func keyOf(p *report.PortTraffic) key { return key{p.Namespace, p.Service, p.Port, p.Protocol} }
+func keyOf(p *report.PortTraffic) key {
+	return key{p.Namespace, p.Service, p.Port, p.Protocol, p.NodePort}
+}
 
 // asked is what a Source is asked for to get the endpoints: NAMESPACE/NAME, or ADDRESS:PORT of a virtual server without a Service.
 func (k key) asked() string {

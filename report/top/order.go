@@ -62,7 +62,7 @@ func arranged(ports []Port, by Sort, filter string) []Port {
 func (s Sort) ports(a, b Port) int {
 	return cmp.Or(
 		s.busier(a.Rates, b.Rates, a.Active, b.Active),
-		cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), comparePorts(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), comparePorts(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.NodePort, b.NodePort),
 	)
 }
 

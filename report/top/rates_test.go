@@ -92,3 +92,16 @@ func TestTotalsAreThoseOfAllPorts(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// Beside its node port a Service port may have extra ports, under the same name.
+func TestEachPortOnTheNodeHasItsOwnRates(t *testing.T) {
+	at := func(nodePort uint16, connections uint64) report.PortTraffic {
+		return report.PortTraffic{Namespace: "default", Service: "web", Port: "http", Protocol: "TCP", NodePort: nodePort, Counters: report.Counters{Connections: connections}}
+	}
+	earlier := report.Traffic{Time: start, Ports: []report.PortTraffic{at(30080, 1000), at(443, 10)}}
+	now := report.Traffic{Time: start.Add(time.Second), Ports: []report.PortTraffic{at(30080, 1002), at(443, 13)}}
+	d := Compare(&earlier, now)
+	if a, b := d.Ports[0].Rates.Connections, d.Ports[1].Rates.Connections; a != 2 || b != 3 {
+		t.Errorf("%v and %v connections per second, want 2 and 3", a, b)
+	}
+}
