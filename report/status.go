@@ -21,6 +21,8 @@ type Status struct {
 	Addresses []Address       `json:"addresses"`
 	Totals    Totals          `json:"totals"`
 	Services  []ServiceStatus `json:"services"`
+	// Incomplete says why there are no Services and addresses here, although there may be some; empty if there are all.
+	Incomplete string `json:"incomplete,omitempty"`
 	// Foreign are virtual servers on node ports of this node that are not ours, as ADDRESS:PORT/protocol.
 	Foreign  []string  `json:"foreign"`
 	Problems []Problem `json:"problems"`
@@ -214,5 +216,5 @@ func newTotals(s Status, o *sync.Overview) Totals {
 
 // Well reports that the agent is ready, that everything is served, and that nobody has to do anything.
 func (s Status) Well() bool {
-	return s.Health.Ready && s.Totals.Served == s.Totals.Services && len(s.Problems) == 0
+	return s.Health.Ready && s.Incomplete == "" && s.Totals.Served == s.Totals.Services && len(s.Problems) == 0
 }

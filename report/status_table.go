@@ -14,10 +14,15 @@ func (s Status) Table(w io.Writer, wide bool) error {
 	fmt.Fprintf(w, "kube-ipvs %s on node %s: %s\n", s.Version, s.Node, s.Health.sentence(s))
 	c := newColumns(w)
 	c.row("  source", s.Source)
-	s.addressRows(c, wide)
 	t := s.Totals
-	c.row("  services", fmt.Sprintf("%d of %d served: %s, %s, %d of them draining", t.Served, t.Services,
-		plural(t.VirtualServers, "virtual server"), plural(t.RealServers, "real server"), t.Draining))
+	kernel := fmt.Sprintf("%s, %s, %d of them draining", plural(t.VirtualServers, "virtual server"), plural(t.RealServers, "real server"), t.Draining)
+	if s.Incomplete == "" {
+		s.addressRows(c, wide)
+		c.row("  services", fmt.Sprintf("%d of %d served: %s", t.Served, t.Services, kernel))
+	} else {
+		c.row("  services", "not known: "+s.Incomplete)
+		c.row("  served", kernel)
+	}
 	c.row("  kernel", fmt.Sprintf("%s done, %d refused, %s repaired that others made",
 		plural(int(t.Operations), "operation"), t.Refused, plural(int(t.DriftRepaired), "difference")))
 	c.row("  loop", fmt.Sprintf("%s, %d failed, %.1fs of work", plural(int(t.Passes), "pass"), t.FailedPasses, t.BusySeconds))

@@ -78,6 +78,14 @@ func (r *Reconciler) Overview(ctx context.Context) (*Overview, error) {
 	return o, nil
 }
 
+// Glance is what there is to know without the loop's help: how it is, and what it has counted. The State is empty. It never
+// waits, so it is there when the loop is stuck, or has nothing to go by yet.
+func (r *Reconciler) Glance() *Overview {
+	o := &Overview{State: NewState(r.Defaults), Time: time.Now()}
+	o.Status, o.Counters, o.Health = r.Status(), r.Counters(), r.Health(o.Time)
+	return o
+}
+
 // copied is the state with maps of its own. What is in them is shared: it is replaced, never written to.
 func (s *State) copied() *State {
 	c := *s

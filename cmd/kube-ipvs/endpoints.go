@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -30,14 +34,14 @@ func (o *options) endpoints(ctx context.Context, s surroundings, i *inspector, r
 	}
 	mux := metricsHandler(o.gatherer(registry, i.meter, s.logs.logger))
 	debugHandlers(mux, s.flags, o.profiling)
-	page := i.page()
-	mux.Handle("/statusz", page)
-	mux.Handle("/statusz/", page)
+	shown := i.page()
+	mux.Handle("/statusz", shown)
+	mux.Handle("/statusz/", shown)
 	health, err := listen(ctx, "--healthz-bind-address", o.healthz, healthHandler(r.Health, probes))
 	if err != nil {
 		return nil, err
 	}
-	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, mux)
+	measures, err := listen(ctx, "--metrics-bind-address", o.metrics, namedByAddress(mux))
 	if err != nil {
 		health.close()
 		return nil, err
@@ -95,4 +99,22 @@ func (o *options) newMeter(serving *sync.Reconciler, log logr.Logger) (meter *tr
 // trafficDetails are the values of --traffic-metrics.
 func trafficDetails() []string {
 	return []string{string(traffic.None), string(traffic.Services), string(traffic.Endpoints)}
+}
+
+// namedByAddress refuses requests to loopback that call it by another name than localhost or an address: a page somewhere else
+// has made its own name mean this machine (DNS rebinding), to read with the help of a browser here what it cannot reach.
+func namedByAddress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		local, _ := request.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		name := request.Host
+		if host, _, err := net.SplitHostPort(name); err == nil {
+			name = host
+		}
+		_, err := netip.ParseAddr(strings.Trim(name, "[]"))
+		if local != nil && local.IP.IsLoopback() && err != nil && name != "localhost" {
+			http.Error(w, "on loopback this is called 127.0.0.1 or localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, request)
+	})
 }

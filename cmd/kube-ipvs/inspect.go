@@ -24,9 +24,11 @@ import (
 type inspector struct {
 	node, source string
 	overview     func(context.Context) (*sync.Overview, error)
-	health       func(time.Time) sync.Health // known while the loop does not answer; nil without an agent
-	openKernel   func() (ipvs.Handle, error)
-	openTable    func() (ruleReader, error)
+	// glance is what there is of an overview without the loop; nil if there is none.
+	glance     func() *sync.Overview
+	health     func(time.Time) sync.Health // known while the loop does not answer; nil without an agent
+	openKernel func() (ipvs.Handle, error)
+	openTable  func() (ruleReader, error)
 	// meter counts traffic; nil where the kernel does not tell.
 	meter *traffic.Meter
 
@@ -61,8 +63,14 @@ func (i *inspector) see(ctx context.Context) (*sync.Overview, error) {
 	return nil, fmt.Errorf("the agent is in the middle of a pass, ask again: %w", err)
 }
 
+// status is there also while the loop answers nobody: then it says why, and has no Services.
 func (i *inspector) status(ctx context.Context) (report.Status, error) {
 	o, err := i.see(ctx)
+	if err != nil && i.glance != nil {
+		s := report.NewStatus(i.node, version, i.source, i.glance())
+		s.Incomplete = err.Error()
+		return s, nil
+	}
 	if err != nil {
 		return report.Status{}, err
 	}

@@ -132,7 +132,7 @@ func (o *options) source(node string, stdin io.Reader, log logr.Logger) (sync.So
 // inspector answers people about a reconciler.
 func (o *options) inspector(node, source string, r *sync.Reconciler) *inspector {
 	return &inspector{
-		node: node, source: source, overview: r.Overview, health: r.Health,
+		node: node, source: source, overview: r.Overview, glance: r.Glance, health: r.Health,
 		openKernel: func() (ipvs.Handle, error) { return ipvs.Open(ipvs.Options{}) },
 		openTable:  func() (ruleReader, error) { return filter.Open(o.filterOptions()) },
 	}

@@ -20,6 +20,9 @@ const socketName = "@kube-ipvs/agent"
 // maxSuggestions bounds one answer.
 const maxSuggestions = 65535
 
+// errBadQuestion is that of a question that nobody could answer.
+var errBadQuestion = errors.New("bad question")
+
 // socketHandler answers questions about the state of an agent, as JSON. Nothing of what is served can be changed by it.
 func socketHandler(i *inspector) *http.ServeMux {
 	mux := http.NewServeMux()
@@ -34,7 +37,7 @@ func socketHandler(i *inspector) *http.ServeMux {
 		if text := request.FormValue("endpoints"); text != "" {
 			var err error
 			if of, err = parseService(text); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%w: %w", errBadQuestion, err)
 			}
 		}
 		return i.traffic(request.Context(), of)
@@ -45,7 +48,7 @@ func socketHandler(i *inspector) *http.ServeMux {
 	mux.HandleFunc("GET /explain/address", answered(func(request *http.Request) (any, error) {
 		at, protocols, err := parseAddressPort(request.FormValue("address"))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errBadQuestion, err)
 		}
 		return i.explainAddress(request.Context(), at, protocols)
 	}))
@@ -70,6 +73,8 @@ func answered(question func(*http.Request) (any, error)) http.HandlerFunc {
 		switch {
 		case errors.Is(err, errUnknownService):
 			http.Error(w, err.Error(), http.StatusNotFound)
+		case errors.Is(err, errBadQuestion):
+			http.Error(w, err.Error(), http.StatusBadRequest)
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		default:

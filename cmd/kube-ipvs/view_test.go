@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -224,5 +226,45 @@ func TestWhatDiffersForAMomentIsNoDifference(t *testing.T) {
 	}
 	if d, err := i.diff(t.Context()); err != nil || !d.Same() || asked != 2 {
 		t.Errorf("%+v, %v after %d looks", d, err, asked)
+	}
+}
+
+// Who looks for what is wrong must be told it even if the loop has no time for him.
+func TestStatusIsThereWhileTheLoopAnswersNobody(t *testing.T) {
+	i, _, _ := shop(t)
+	i.overview = func(ctx context.Context) (*sync.Overview, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	i.health = func(time.Time) sync.Health {
+		return sync.Health{Reason: "the pass that began at noon has not ended"}
+	}
+	i.glance = func() *sync.Overview {
+		o := sync.NewOverview(sync.NewState(sync.Defaults{}), nil, nil)
+		o.Time = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+		o.Health = i.health(o.Time)
+		o.Status = sync.Status{Frontends: 4, RealServers: 8}
+		return o
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	s, err := i.status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := s.Table(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	compareGolden(t, "testdata/view/status_stuck.golden", b.String())
+	if s.Well() {
+		t.Error("all is well")
+	}
+	again, end := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer end()
+	r := httptest.NewRecorder()
+	i.page().ServeHTTP(r, httptest.NewRequestWithContext(again, http.MethodGet, "/statusz", http.NoBody))
+	if r.Code != 200 || !strings.Contains(r.Body.String(), "has not ended") || !strings.Contains(r.Body.String(), "not known now") {
+		t.Errorf("the page: %d\n%s", r.Code, r.Body)
 	}
 }
