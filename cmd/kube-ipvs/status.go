@@ -23,7 +23,7 @@ func newStatus() *cobra.Command {
 not served and why, problems and what to do about each. -o wide has a line for every Service port.
 
 Where no agent answers, it shows what the kernel goes on serving by itself. The exit code is 0 if all is well, 2 if the agent
-is not ready, something is not served, or there are problems, and 1 if nothing can be found out.`,
+is not ready, a Service is served on no address, or there are problems, and 1 if nothing can be found out.`,
 		Example: `  kube-ipvs status
   kube-ipvs status -o wide
   kube-ipvs status -o json | jq '.problems[].object'
