@@ -108,10 +108,13 @@ func TestANodeThatIsAboutToGoSaysSoToLoadBalancersAloneAndServesOn(t *testing.T)
 // healthy waits until load balancers have this answer of a node, which those who look after the agent never notice.
 func healthy(c *suite.Case, n suite.Node, want int) {
 	c.Helper()
-	at := n.Chosen[slices.IndexFunc(n.Chosen, netip.Addr.Is4)]
+	i := slices.IndexFunc(n.Chosen, netip.Addr.Is4) // the default --healthz-bind-address
+	if i < 0 {
+		c.Fatalf("%s has no IPv4 address", n.Name)
+	}
 	ask := func(path string) (status int, eligible *bool, body string) {
 		c.Helper()
-		r, err := c.Get(c.Context(), suite.Get{From: suite.Outside, URL: fmt.Sprintf("http://%s:10356%s", at, path)})
+		r, err := c.Get(c.Context(), suite.Get{From: suite.Outside, URL: fmt.Sprintf("http://%s:10356%s", n.Chosen[i], path)})
 		c.Must(err)
 		var answer struct{ NodeEligible *bool }
 		c.Must(json.Unmarshal([]byte(r.Body), &answer))

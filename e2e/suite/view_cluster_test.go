@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kube-ipvs/kube-ipvs/e2e/suite"
 )
 
@@ -55,27 +57,7 @@ func TestAnOperatorOnANodeSeesAServiceAndWhyEachEndpointIsUsed(t *testing.T) {
 		pods := c.PodOnEach("web")
 		c.ServedBy(suite.Some(c.Frontends(web, node.Name)), pods...)
 
-		var status statusView
-		show(c, shell, node, &status, "status")
-		if !status.Agent || status.Node != node.Name || !status.Health.Ready || !strings.HasPrefix(status.Source, "API server https://") {
-			c.Errorf("agent: %v, node %q, source %q, health %+v", status.Agent, status.Node, status.Source, status.Health)
-		}
-		i := slices.IndexFunc(status.Services, func(s serviceView) bool { return s.Namespace == c.Namespace && s.Name == web.Name })
-		if i < 0 {
-			c.Fatalf("there is no %s/%s among %+v", c.Namespace, web.Name, status.Services)
-		}
-		if s := status.Services[i]; s.State != "served" || len(s.Ports) != len(web.Spec.Ports) {
-			c.Errorf("%+v", s)
-		}
-		for _, p := range status.Services[i].Ports {
-			if err := servedOn(p.Addresses, node); err != nil {
-				c.Errorf("status of port %s: %v", p.Port, err)
-			}
-			if p.NodePort != suite.NodePort(web, p.Port) {
-				c.Errorf("status of port %s: node port %d", p.Port, p.NodePort)
-			}
-		}
-
+		statusTells(c, shell, node, web)
 		var why explanation
 		show(c, shell, node, &why, "explain", "service", c.Namespace+"/"+web.Name)
 		if why.Node != node.Name || why.State != "served" || why.KernelUnknown != "" || len(why.Ports) != len(web.Spec.Ports) {
@@ -93,11 +75,40 @@ func TestAnOperatorOnANodeSeesAServiceAndWhyEachEndpointIsUsed(t *testing.T) {
 	})
 }
 
-// show runs a command of ours on a node, where nothing is wrong: it would end with another exit code than 0.
+// statusTells requires that a node's agent is well, reads the API server, and serves a Service everywhere.
+func statusTells(c *suite.Case, shell suite.Shell, node suite.Node, web *corev1.Service) {
+	c.Helper()
+	var status statusView
+	show(c, shell, node, &status, "status")
+	if !status.Agent || status.Node != node.Name || !status.Health.Ready || !strings.HasPrefix(status.Source, "API server https://") {
+		c.Errorf("agent: %v, node %q, source %q, health %+v", status.Agent, status.Node, status.Source, status.Health)
+	}
+	i := slices.IndexFunc(status.Services, func(s serviceView) bool { return s.Namespace == c.Namespace && s.Name == web.Name })
+	if i < 0 {
+		c.Fatalf("there is no %s/%s among %+v", c.Namespace, web.Name, status.Services)
+	}
+	if s := status.Services[i]; s.State != "served" || len(s.Ports) != len(web.Spec.Ports) {
+		c.Errorf("%+v", s)
+	}
+	for _, p := range status.Services[i].Ports {
+		if err := servedOn(p.Addresses, node); err != nil {
+			c.Errorf("status of port %s: %v", p.Port, err)
+		}
+		if p.NodePort != suite.NodePort(web, p.Port) {
+			c.Errorf("status of port %s: node port %d", p.Port, p.NodePort)
+		}
+	}
+}
+
+// show runs a command of ours on a node, where nothing is wrong: it ends with exit code 0. That may take a moment, until the
+// node has heard of the end of the case before.
 func show(c *suite.Case, shell suite.Shell, node suite.Node, document any, args ...string) {
 	c.Helper()
-	out, err := shell.Run(c.Context(), node.Name, "", slices.Concat([]string{"kube-ipvs"}, args, []string{"-o", "json"})...)
-	c.Must(err)
+	var out string
+	c.Eventually(args[0], func() (err error) {
+		out, err = shell.Run(c.Context(), node.Name, "", slices.Concat([]string{"kube-ipvs"}, args, []string{"-o", "json"})...)
+		return err
+	})
 	if err := json.Unmarshal([]byte(out), document); err != nil {
 		c.Fatalf("%v: %v\n%s", args, err, out)
 	}
