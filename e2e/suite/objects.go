@@ -2,11 +2,13 @@ package suite
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 )
 
@@ -142,4 +144,32 @@ func (c *Case) PodsOf(service string) []string {
 		names = append(names, p.Name)
 	}
 	return names
+}
+
+// Taint taints a node until what is returned is called, or the case ends. No Pod has to leave.
+func (c *Case) Taint(node, key string) (untaint func()) {
+	c.Helper()
+	c.Must(c.changeTaints(node, func(taints []corev1.Taint) []corev1.Taint {
+		return append(taints, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule})
+	}))
+	return c.Afterwards(func() error {
+		return c.changeTaints(node, func(taints []corev1.Taint) []corev1.Taint {
+			return slices.DeleteFunc(taints, func(t corev1.Taint) bool { return t.Key == key })
+		})
+	})
+}
+
+func (c *Case) changeTaints(node string, change func([]corev1.Taint) []corev1.Taint) error {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		n := &corev1.Node{}
+		if err := c.objects.Get(c.ctx, node, "", n); err != nil {
+			return err
+		}
+		n.Spec.Taints = change(n.Spec.Taints)
+		return c.objects.Update(c.ctx, n)
+	})
+	if err != nil {
+		return fmt.Errorf("change taints of %s: %w", node, err)
+	}
+	return nil
 }

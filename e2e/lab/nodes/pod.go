@@ -31,6 +31,9 @@ type worker struct {
 	server  server
 	at      *topo.Host
 	started metav1.Time
+
+	ready   bool        // as it was reported last
+	readied metav1.Time // when that began; zero before the first report
 }
 
 // server is a topo.Pod or a topo.HostServer.
@@ -175,13 +178,16 @@ func preStop(pod *corev1.Pod) time.Duration {
 	return longest
 }
 
-// report patches the Pod's status.
+// report patches the Pod's status. The time of its readiness is that of the change: the endpoint slice controller takes a
+// newer one for a change of endpoints, and has it in the annotation from which network programming latency is measured.
 func (w *worker) report(ctx context.Context, addresses []corev1.PodIP, ready bool) {
+	if w.readied.IsZero() || ready != w.ready {
+		w.ready, w.readied = ready, metav1.Now()
+	}
 	is := corev1.ConditionFalse
 	if ready {
 		is = corev1.ConditionTrue
 	}
-	now := metav1.Now()
 	status := corev1.PodStatus{
 		Phase: corev1.PodRunning, StartTime: &w.started,
 		HostIP: w.node.A4.String(), HostIPs: []corev1.HostIP{{IP: w.node.A4.String()}, {IP: w.node.A6.String()}},
@@ -189,8 +195,8 @@ func (w *worker) report(ctx context.Context, addresses []corev1.PodIP, ready boo
 		Conditions: []corev1.PodCondition{
 			{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: w.started},
 			{Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: w.started},
-			{Type: corev1.ContainersReady, Status: is, LastTransitionTime: now},
-			{Type: corev1.PodReady, Status: is, LastTransitionTime: now},
+			{Type: corev1.ContainersReady, Status: is, LastTransitionTime: w.readied},
+			{Type: corev1.PodReady, Status: is, LastTransitionTime: w.readied},
 		},
 	}
 	// The UID keeps it from a Pod of the same name that came after this one.

@@ -145,6 +145,34 @@ func TestAReportIsOfThisPodOnlyAndSaysWhetherItIsReady(t *testing.T) {
 	}
 }
 
+func TestReadinessHasTheTimeOfItsChangeInEveryReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(pod("shop", "web", Node1))
+		w := &worker{kubelet: newKubelet(client, nil), key: "shop/web", uid: "shop/web", node: &topo.Host{Name: Node1}, started: metav1.Now()}
+		began := time.Now()
+		for i, r := range []struct {
+			ready bool
+			since time.Duration
+		}{{false, 0}, {false, 0}, {true, 4 * time.Second}, {true, 4 * time.Second}, {false, 8 * time.Second}} {
+			w.report(t.Context(), []corev1.PodIP{{IP: "10.244.1.2"}}, r.ready)
+			p, err := client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range p.Status.Conditions {
+				want := r.since
+				if c.Type == corev1.PodScheduled || c.Type == corev1.PodInitialized {
+					want = 0
+				}
+				if got := c.LastTransitionTime.Sub(began); got != want {
+					t.Errorf("report %d: %s has changed after %v, want %v", i+1, c.Type, got, want)
+				}
+			}
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
 func TestARequestIsRepeatedUntilItIsDoneOrPointless(t *testing.T) {
 	pods := schema.GroupResource{Resource: "pods"}
 	away := errors.New("connection refused")
