@@ -39,6 +39,9 @@ func TestAnAddressIsToldByItsTrueReason(t *testing.T) {
 		other.Endpoints = []sync.Endpoint{{Addr: netip.MustParseAddrPort("10.244.1.1:8443"), Ready: true, Serving: true}}
 		svc.Ports = append(svc.Ports, other)
 	}
+	nobody := func(svc *sync.Service) {
+		svc.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("fd00::/8")}, nil)
+	}
 	all := []nodeaddr.Address{{Addr: onA, Interface: "eth0"}, {Addr: onB, Interface: "eth1"}}
 	for _, c := range []struct {
 		name      string
@@ -62,6 +65,17 @@ func TestAnAddressIsToldByItsTrueReason(t *testing.T) {
 		{
 			name: "a Service with one protocol that refuses and one that does not", overview: overview(node(unready, beside)), at: "10.1.0.10:30080", kernel: has(tcp, udp),
 			state: Served, summary: "Service shop/web, ", shown: "TCP UDP",
+		},
+		{
+			name: "a Service with one protocol that does not refuse and one that does", overview: overview(node(beside, func(svc *sync.Service) {
+				svc.Ports[1].Endpoints = nil
+				svc.HealthCheckNodePort = 32000
+			})), at: "10.1.0.10:30080", kernel: has(tcp, udp),
+			state: Served, summary: "Service shop/web, ", shown: "TCP UDP",
+		},
+		{
+			name: "a Service that lets nobody in", overview: overview(node(nobody)), at: "10.1.0.10:30080", kernel: has(tcp),
+			state: Partly, summary: "Service shop/web, ", advice: "kube-ipvs explain service", shown: "TCP",
 		},
 		{
 			name: "the same asked for one protocol", overview: overview(node(unready, beside)), at: "10.1.0.10:30080", kernel: has(tcp, udp), protocols: []frontend.Protocol{frontend.TCP},
@@ -117,8 +131,8 @@ func TestAnAddressIsToldByItsTrueReason(t *testing.T) {
 			var shown []string
 			for _, p := range e.Protocols {
 				shown = append(shown, p.Protocol)
-				if s := p.Service; s != nil && len(s.Ports) > 0 && p.State != s.State {
-					t.Errorf("%s is %q, and its Service %q", p.Protocol, p.State, s.State)
+				if s := p.Service; s != nil && len(s.Ports) > 0 && (p.State != s.State || p.State != s.Ports[0].State) {
+					t.Errorf("%s is %q, its Service %q, its port %q", p.Protocol, p.State, s.State, s.Ports[0].State)
 				}
 				if s := p.Service; s != nil && len(s.Ports) > 0 && (len(s.Ports) != 1 || len(s.Ports[0].Frontends) != 1 || s.HealthCheck != nil) {
 					t.Errorf("%s is told of more than was asked for: %+v", p.Protocol, s)
