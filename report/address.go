@@ -62,7 +62,7 @@ func ExplainAddress(node string, o *sync.Overview, at netip.AddrPort, k Kernel, 
 	if k.Err != nil {
 		e.KernelUnknown = k.Err.Error()
 	}
-	for _, a := range newAddresses(o) {
+	for _, a := range newAddresses(o, true) {
 		if a.Address == at.Addr().String() {
 			e.NodeAddress = &a
 		}
@@ -75,7 +75,10 @@ func ExplainAddress(node string, o *sync.Overview, at netip.AddrPort, k Kernel, 
 			e.Protocols = append(e.Protocols, p)
 		}
 	}
-	e.conclude(o, at)
+	if len(protocols) == 0 {
+		protocols = frontend.Protocols()
+	}
+	e.conclude(o, at, protocols)
 	return e
 }
 
@@ -114,11 +117,9 @@ func (e *ExplainedAddress) takeHolder(node string, o *sync.Overview, key fronten
 		return
 	}
 	if holder.Kind == allocator.HealthCheck {
-		e.Reason = "the health check port of Service " + holder.String()
-		if service.HealthCheck.answers(key.Addr.String()) {
-			e.State = Served
-		}
+		e.State, e.Reason = service.HealthCheck.at(key.Addr.String())
 		service.Ports = []ExplainedPort{}
+		service.State, service.Summary = e.State, e.Reason
 		e.Service = &service
 		return
 	}
@@ -130,18 +131,19 @@ func (e *ExplainedAddress) takeHolder(node string, o *sync.Overview, key fronten
 		p := &service.Ports[i]
 		p.Frontends = slices.DeleteFunc(p.Frontends, func(f ExplainedFrontend) bool { return f.Address != key.Addr.String() })
 		for _, f := range p.Frontends {
-			e.State, e.Reason = frontendState(o, key, f), f.Reason
+			e.State, e.Reason = frontendState(o, key, f, k), f.Reason
 		}
 		p.State, p.Reason = e.State, e.Reason
 	}
-	service.State, service.Summary = e.State, service.summary()
+	service.State = e.State
+	service.Summary = service.summary()
 	e.Service = &service
 }
 
-func frontendState(o *sync.Overview, key frontend.Key, f ExplainedFrontend) State {
+func frontendState(o *sync.Overview, key frontend.Key, f ExplainedFrontend, k Kernel) State {
 	want, wanted := o.Want(key)
 	switch {
-	case !f.Served || !wanted:
+	case !f.Served, !wanted, k.Err == nil && !f.InKernel:
 		return NotServed
 	case !want.Entry.Serves():
 		return NoEndpoints
@@ -165,7 +167,8 @@ func kernelEndpoints(entry ipvs.Entry, connections map[netip.AddrPort]ipvs.Conne
 }
 
 // conclude says in one sentence what answers, and what to do if that is nothing.
-func (e *AddressExplanation) conclude(o *sync.Overview, at netip.AddrPort) {
+func (e *AddressExplanation) conclude(o *sync.Overview, at netip.AddrPort, protocols []frontend.Protocol) {
+	others := o.ServicesOn(at.Port(), protocols...)
 	for _, p := range e.Protocols {
 		if p.Service != nil && (e.State == NotServed || p.State == Served) {
 			e.State = p.State
@@ -194,11 +197,19 @@ func (e *AddressExplanation) conclude(o *sync.Overview, at netip.AddrPort) {
 	case !e.NodeAddress.Serves:
 		e.Summary = "the address does not serve: " + e.NodeAddress.Reason
 		e.Advice = "Choose it with --nodeport-addresses if it should."
-	case len(o.ServicesOn(at.Port())) > 0:
-		e.Summary = fmt.Sprintf("Service %s has the port, and not on this address", o.ServicesOn(at.Port())[0])
+	case len(others) > 0:
+		e.Summary = fmt.Sprintf("Service %s has the port, and not on this address", others[0])
 		e.Advice = "kube-ipvs explain service says why it is not served here."
 	default:
-		e.Summary = "no Service claims the port on this address"
+		e.Summary = "no Service claims the port on this address" + forProtocols(protocols)
 		e.Advice = "If one should: kubectl get services -A shows the node ports. The Service may be of another type, or labelled service.kubernetes.io/service-proxy-name."
 	}
+}
+
+// forProtocols says which protocol was asked for, if not all were.
+func forProtocols(protocols []frontend.Protocol) string {
+	if len(protocols) == 1 {
+		return " for " + protocolText(protocols[0])
+	}
+	return ""
 }

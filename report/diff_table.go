@@ -15,6 +15,8 @@ func (d Difference) Table(w io.Writer, wide bool) error {
 		draining = fmt.Sprintf(" (%s drain)", plural(d.Draining, "real server"))
 	}
 	switch {
+	case d.Same() && d.NftablesUnknown != "":
+		fmt.Fprintf(w, "Node %s: %s as it should be%s\n", d.Node, plural(d.Compared, "virtual server"), draining)
 	case d.Same():
 		fmt.Fprintf(w, "Node %s: the kernel is as it should be, %s%s\n", d.Node, plural(d.Compared, "virtual server"), draining)
 	case len(d.Frontends) == 0:

@@ -5,93 +5,111 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
-	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
-	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
-	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-// given is a source of Services.
-type given struct {
-	changed  chan struct{}
-	services []sync.Service
+// Each part of our nftables table that is otherwise than it should be has a line, which says how.
+func TestEveryDifferenceOfTheNftablesTableIsTold(t *testing.T) {
+	key, other := frontend.NewKey(onA, frontend.TCP, 30080), frontend.NewKey(onB, frontend.TCP, 30080)
+	office := filter.NewSources([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, nil)
+	lab := filter.NewSources([]netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, nil)
+	rules := func() filter.Rules {
+		return filter.Rules{
+			Owned: filter.NewSet(key, other), Masquerade: map[frontend.Key]filter.Masquerade{key: filter.MasqueradeAll},
+			Internal: filter.NewSet(key), Sources: map[frontend.Key]*filter.Sources{key: office}, Pods: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*filter.State)
+		want   []string
+	}{
+		{"nothing", func(*filter.State) {}, nil},
+		{"all of it", func(s *filter.State) { *s = filter.State{} }, []string{"the table is missing: no client is masqueraded, and no source range holds"}},
+		{"damage", func(s *filter.State) { s.Intact = false }, []string{"the table is damaged: a set, chain or rule is missing or another"}},
+		{"what cannot be read", func(s *filter.State) { s.Stray = []string{"x"} }, []string{"not readable: x"}},
+		{"a frontend less", func(s *filter.State) { s.Rules.Owned = filter.NewSet(key) }, []string{"owned: 10.2.0.10:30080/tcp is missing"}},
+		{"a frontend more", func(s *filter.State) { s.Rules.Internal = filter.NewSet(key, other) }, []string{"internal: 10.2.0.10:30080/tcp is there and should not be"}},
+		{"no frontend inside", func(s *filter.State) { s.Rules.Internal = nil }, []string{"internal: 10.1.0.10:30080/tcp is missing"}},
+		{"no masquerade", func(s *filter.State) { s.Rules.Masquerade = nil }, []string{"masquerade: 10.1.0.10:30080/tcp is missing all"}},
+		{
+			"another masquerade", func(s *filter.State) {
+				s.Rules.Masquerade = map[frontend.Key]filter.Masquerade{key: filter.MasqueradePods}
+			},
+			[]string{"masquerade: 10.1.0.10:30080/tcp is pods instead of all"},
+		},
+		{
+			"other clients", func(s *filter.State) { s.Rules.Sources = map[frontend.Key]*filter.Sources{key: lab} },
+			[]string{"sources: 10.1.0.10:30080/tcp is " + lab.String() + " instead of " + office.String()},
+		},
+		{"all clients", func(s *filter.State) { s.Rules.Sources = nil }, []string{"sources: 10.1.0.10:30080/tcp is missing " + office.String()}},
+		{"other pods", func(s *filter.State) { s.Rules.Pods = nil }, []string{"pods: [10.244.1.0/24] is wanted, [] is there"}},
+	} {
+		found := filter.State{Present: true, Intact: true, Rules: rules()}
+		c.change(&found)
+		if diff := cmp.Diff(c.want, rulesDiff(rules(), found)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
 }
 
-func (s *given) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-func (s *given) Changed() <-chan struct{}      { return s.changed }
-func (s *given) Changes() sync.Changes         { return sync.Changes{} }
-func (s *given) Next() (sync.Update, bool)     { return sync.Update{Services: s.services}, true }
-
-// have are the addresses of a node.
-type have []nodeaddr.Address
-
-func (have) Changed() <-chan struct{}                { return nil }
-func (a have) Addresses() ([]nodeaddr.Address, bool) { return a, true }
-
-// A restriction that is not in force is no matter of IPVS, and nothing differs there.
-func TestWhatNftablesRefusesIsADifference(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		spec, err := nodeaddr.ParseSpec([]string{"all"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		svc := sync.Service{ID: shopWeb, Families: sync.IPv4, Ports: []sync.ServicePort{{
-			Name: "http", Port: 80, NodePort: 30080, Protocol: frontend.TCP,
-			Endpoints: []sync.Endpoint{{Addr: netip.MustParseAddrPort("10.244.1.1:8080"), Ready: true, Serving: true}},
-		}}}
-		source := &given{changed: make(chan struct{}, 1), services: []sync.Service{svc}}
-		kernel, nft := ipvsfake.New(), filtertest.New()
-		table := filter.New(nft, filter.Options{})
-		r := sync.New(logr.Discard(), sync.Config{
-			Source: source, Addresses: have{{Addr: onA, Interface: "eth0"}}, Kernel: kernel, Filter: table, PodsByInterface: true,
-			NodePortAddresses: spec, Defaults: sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll},
-			SyncPeriod: time.Hour, DrainTimeout: time.Minute, AddressGrace: time.Minute,
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- r.Run(ctx) }()
-		defer func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}()
-		compare := func() Difference {
-			synctest.Wait()
-			o, err := r.Overview(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			found, err := table.Read(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return Diff("node1", o, kernel.Table(), &found)
-		}
-		if d := compare(); !d.Same() || d.Compared != 1 {
-			t.Fatalf("before there is anything to refuse: %+v", d)
-		}
-		nft.SetFault(func(string) error { return errors.New("no memory") })
-		svc.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, nil)
-		source.services = []sync.Service{svc}
-		source.changed <- struct{}{}
-		if d := compare(); d.Same() || len(d.Frontends) != 1 || d.Frontends[0].Waiting == "" || d.Frontends[0].Operations == nil {
-			t.Errorf("everybody may connect although the author narrowed it, and the difference is %+v", d)
-		}
-	})
-}
-
-func TestOnlyLeavesWhatDiffersTwice(t *testing.T) {
+func TestOnlyWhatDiffersTwiceIsADifference(t *testing.T) {
 	first := Difference{Frontends: []FrontendDiff{{Frontend: "a"}, {Frontend: "b"}}, Nftables: []string{"x", "y"}}
 	second := Difference{Frontends: []FrontendDiff{{Frontend: "b"}, {Frontend: "c"}}, Nftables: []string{"y", "z"}}
-	if d := second.Only(first); len(d.Frontends) != 1 || d.Frontends[0].Frontend != "b" || len(d.Nftables) != 1 || d.Nftables[0] != "y" {
-		t.Errorf("it is %+v", d)
+	want := Difference{Frontends: []FrontendDiff{{Frontend: "b"}}, Nftables: []string{"y"}}
+	if diff := cmp.Diff(want, second.Only(first)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if (Difference{Nftables: []string{"x"}}).Same() || (Difference{Frontends: []FrontendDiff{{}}}).Same() || !(Difference{}).Same() {
+		t.Error("a difference in one of the two is a difference")
+	}
+}
+
+// Beside kube-proxy in IPVS mode a node has the addresses of all Services: what stands on those is nobody's business here.
+func TestVirtualServersOnAddressesOfServicesAreNotForeign(t *testing.T) {
+	o := overview(node())
+	ofServices := netip.MustParseAddr("10.96.0.10")
+	o.All = append(o.All, nodeaddr.Address{Addr: ofServices, Interface: "kube-ipvs0"})
+	d := Diff("node1", o, ipvs.Table{
+		frontend.NewKey(ofServices, frontend.TCP, 30099): {}, frontend.NewKey(onA, frontend.TCP, 30099): {},
+	}, nil)
+	if diff := cmp.Diff([]string{"10.1.0.10:30099/tcp"}, d.Foreign); diff != "" {
+		t.Errorf("foreign (-want +got):\n%s", diff)
+	}
+}
+
+// broken is a kernel whose answer to one question is an error.
+type broken struct {
+	ipvs.Handle
+	err error
+}
+
+func (b broken) Get(context.Context, frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {
+	return ipvs.Entry{}, nil, b.err
+}
+
+func TestAKernelThatFailsIsNoKernelWithoutVirtualServers(t *testing.T) {
+	fails := errors.New("out of memory")
+	k := ReadKernel(t.Context(), broken{err: fails}, []frontend.Key{frontend.NewKey(onA, frontend.TCP, 30080)})
+	if !errors.Is(k.Err, fails) {
+		t.Errorf("the error is %v", k.Err)
+	}
+	if e, _ := Explain("node1", overview(node()), shopWeb, k); e.KernelUnknown != "out of memory" || e.State != Served {
+		t.Errorf("explained is %q, %q", e.State, e.KernelUnknown)
+	}
+}
+
+func TestAServiceThatTheKernelHasNothingOfIsNotServed(t *testing.T) {
+	for n, want := range map[int]State{0: NotServed, 1: Partly, 2: Served} {
+		keys := []frontend.Key{frontend.NewKey(onA, frontend.TCP, 30080), frontend.NewKey(onB, frontend.TCP, 30080)}
+		if e, _ := Explain("node1", overview(node()), shopWeb, has(keys[:n]...)); e.State != want || e.Ports[0].State != want {
+			t.Errorf("the kernel has %d of 2 virtual servers, and it is %q, its port %q, want %q", n, e.State, e.Ports[0].State, want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -21,6 +22,8 @@ type Explanation struct {
 	State     State     `json:"state"`
 	// Summary is one sentence.
 	Summary string `json:"summary"`
+	// Advice says what to do where no problem says it; empty if there is nothing to be done.
+	Advice string `json:"advice,omitempty"`
 	// Families are those of the Service, "IPv4 and IPv6".
 	Families string `json:"families"`
 	// Networks narrows the addresses; empty if the Service says nothing of them.
@@ -164,7 +167,7 @@ func Explain(node string, o *sync.Overview, id sync.ServiceID, k Kernel) (Explan
 	status := newServiceStatus(o, id)
 	e := Explanation{
 		Node: node, Time: o.Time, Namespace: id.Namespace, Name: id.Name, State: status.State,
-		Families: o.FamiliesOf(id).String(), Addresses: addressesFor(o, id), Ports: []ExplainedPort{},
+		Families: familiesText(o.FamiliesOf(id)), Addresses: addressesFor(o, id), Ports: []ExplainedPort{},
 		Settings: []ExplainedSetting{}, Problems: newProblems(o.ProblemsOf(id)),
 	}
 	if networks := o.Networks(id); networks != nil {
@@ -180,7 +183,7 @@ func Explain(node string, o *sync.Overview, id sync.ServiceID, k Kernel) (Explan
 		e.KernelUnknown = k.Err.Error()
 	}
 	for i, v := range views {
-		e.Ports = append(e.Ports, explainPort(o, v, status.Ports[i], k))
+		e.Ports = append(e.Ports, explainPort(o, id, v, status.Ports[i], k))
 	}
 	e.State = together(e.Ports)
 	if check != nil {
@@ -190,13 +193,14 @@ func Explain(node string, o *sync.Overview, id sync.ServiceID, k Kernel) (Explan
 		e.Settings = append(e.Settings, ExplainedSetting{Name: s.Name, Written: s.Written, InForce: s.InForce, Reason: s.Why})
 	}
 	e.Summary = e.summary()
+	e.Advice = e.advice()
 	return e, true
 }
 
 // addressesFor are the node's addresses as one Service sees them.
 func addressesFor(o *sync.Overview, id sync.ServiceID) []Address {
 	var serving, others []Address
-	for _, a := range newAddresses(o) {
+	for _, a := range newAddresses(o, false) {
 		if a.Serves {
 			if why := o.NotServedAt(id, netip.MustParseAddr(a.Address)); why != "" {
 				a.Serves, a.Reason, a.Until = false, why, nil
@@ -218,7 +222,7 @@ func (e Explanation) summary() string {
 	for _, p := range e.Ports {
 		for _, f := range p.Frontends {
 			asked++
-			if f.Served {
+			if f.Served && (f.InKernel || e.KernelUnknown != "") {
 				served++
 			}
 		}
@@ -236,7 +240,36 @@ func (e Explanation) summary() string {
 	case NoEndpoints:
 		return "served, but clients are refused" + why
 	case Partly:
+		if served == asked {
+			return "served in part" + why
+		}
 		return fmt.Sprintf("served in part (%d of %s)%s", served, plural(asked, "virtual server"), why)
 	}
 	return "not served" + why
+}
+
+// advice is about a Service without a problem that clients cannot reach all the same.
+func (e Explanation) advice() string {
+	local := slices.ContainsFunc(e.Ports, func(p ExplainedPort) bool {
+		return p.Policy == sync.Local.String() && slices.ContainsFunc(p.Frontends, func(f ExplainedFrontend) bool { return f.Internal })
+	})
+	switch {
+	case len(e.Problems) > 0 || e.State == Served:
+		return ""
+	case local:
+		return "Ask a node that has a ready Pod of the Service, as a load balancer does by the health check port; or choose externalTrafficPolicy: Cluster."
+	case slices.ContainsFunc(e.Ports, func(p ExplainedPort) bool { return p.State == NoEndpoints }):
+		return fmt.Sprintf("Look at its Pods: kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s shows which are ready.", e.Namespace, e.Name)
+	case e.State == NotServed && e.Networks != "":
+		return "Let its annotation kube-ipvs.io/networks select an address that serves on this node, if it should be served here."
+	}
+	return ""
+}
+
+// familiesText are the address families of a Service.
+func familiesText(f sync.Families) string {
+	if f == 0 {
+		return "none: the Service is closed, see its problems"
+	}
+	return f.String()
 }

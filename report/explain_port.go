@@ -12,13 +12,13 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-func explainPort(o *sync.Overview, v sync.PortView, status PortStatus, k Kernel) ExplainedPort {
+func explainPort(o *sync.Overview, id sync.ServiceID, v sync.PortView, status PortStatus, k Kernel) ExplainedPort {
 	p := ExplainedPort{
 		Port: status.Port, ClusterPort: v.Port, NodePort: v.NodePort, Extra: v.Extra, Protocol: status.Protocol, Policy: status.Policy,
 		Scheduler: v.Scheduler, State: status.State, Reason: status.Reason, Frontends: []ExplainedFrontend{}, Endpoints: []ExplainedEndpoint{},
 	}
 	for _, f := range v.Frontends {
-		p.Frontends = append(p.Frontends, explainFrontend(o, f, k))
+		p.Frontends = append(p.Frontends, explainFrontend(o, id, f, k))
 	}
 	p.lookAtKernel(k)
 	for _, view := range v.Endpoints {
@@ -60,7 +60,7 @@ func (p *ExplainedPort) lookAtKernel(k Kernel) {
 	p.Reason = strings.TrimPrefix(p.Reason+"; the kernel does not have all of it yet", "; ")
 }
 
-func explainFrontend(o *sync.Overview, v sync.FrontendView, k Kernel) ExplainedFrontend {
+func explainFrontend(o *sync.Overview, id sync.ServiceID, v sync.FrontendView, k Kernel) ExplainedFrontend {
 	f := ExplainedFrontend{
 		Address: v.Key.Addr.String(), Served: v.Served, Holder: v.Holder.String(), Masquerade: v.Masquerade.String(), Internal: v.Internal,
 		Reason: cmp.Or(v.NoClients, v.Why),
@@ -69,7 +69,9 @@ func explainFrontend(o *sync.Overview, v sync.FrontendView, k Kernel) ExplainedF
 		f.Reason = strings.TrimPrefix(notServedBecause(v), f.Address+": ")
 	}
 	for _, r := range v.Rivals {
-		f.Rivals = append(f.Rivals, r.Service.String())
+		if r.Service != id {
+			f.Rivals = append(f.Rivals, r.Service.String())
+		}
 	}
 	if want, wanted := o.Want(v.Key); wanted && v.Served {
 		f.Wanted = virtualText(want.Entry)
@@ -152,8 +154,8 @@ func departed(o *sync.Overview, v sync.PortView, k Kernel) []ExplainedEndpoint {
 			e := ExplainedEndpoint{Address: addr.String(), Use: "draining", Reason: "no EndpointSlice has it any more: it keeps its connections until they end, or --drain-timeout is over"}
 			if since, leaves := o.Departing(f.Key)[addr]; leaves {
 				e.Since = instant(since)
-			} else {
-				e.Use, e.Reason = "not used", "no EndpointSlice has it: the next pass takes it out of the kernel"
+			} else if k.Entries[f.Key].Reals[addr].Weight > 0 {
+				e.Use, e.Reason = "not used", "no EndpointSlice has it: the next pass gives it no new connection, and lets those that it has end"
 			}
 			e.count(v, addr, k)
 			gone = append(gone, e)
@@ -171,9 +173,24 @@ func newHealthCheck(v sync.CheckView) *HealthCheck {
 	return c
 }
 
-// answers reports whether load balancers hear anything on an address.
-func (h *HealthCheck) answers(address string) bool {
-	return h != nil && slices.ContainsFunc(h.Addresses, func(a HealthCheckAnswer) bool { return a.Address == address && a.Answered })
+// at says what becomes of a question on an address: served, or no endpoints, if it is answered with 200 or 503.
+func (h *HealthCheck) at(address string) (State, string) {
+	if h == nil {
+		return NotServed, "the port of a health check"
+	}
+	i := slices.IndexFunc(h.Addresses, func(a HealthCheckAnswer) bool { return a.Address == address })
+	if i < 0 {
+		return NotServed, "the port of its health check, not answered here"
+	}
+	answer := h.Addresses[i]
+	text := "its health check answers " + answer.Answer
+	switch {
+	case !answer.Answered:
+		return NotServed, "the port of its health check, answered by nobody: " + strings.TrimPrefix(answer.Answer, "none: ")
+	case strings.HasPrefix(answer.Answer, "200"):
+		return Served, text
+	}
+	return NoEndpoints, text
 }
 
 // checkAnswer is what a load balancer hears on an address.

@@ -17,6 +17,9 @@ func (e Explanation) Table(w io.Writer, wide bool) error {
 	}
 	e.body(w, wide)
 	problemsTable(w, e.Problems, wide)
+	if e.Advice != "" {
+		fmt.Fprintf(w, "\nWhat to do: %s\n", e.Advice)
+	}
 	return nil
 }
 
@@ -125,7 +128,7 @@ func (f ExplainedFrontend) row(c *columns, wide, lookedAt bool) {
 	reason := f.Reason
 	switch {
 	case f.Served && f.Internal:
-		reason = "for this node and its pods only: " + reason
+		reason = "for clients on this node only: " + reason
 	case f.Served && reason == "" && wide:
 		reason = "masquerade " + f.Masquerade
 	}

@@ -168,7 +168,7 @@ func compareGolden(t *testing.T, path, got string) {
 func TestAHealthCheckThatIsNotAnsweredIsNotSaidToBe(t *testing.T) {
 	s := node(func(svc *sync.Service) { svc.HealthCheckNodePort = 32000 })
 	s.SetListenErrors(map[netip.AddrPort]error{netip.AddrPortFrom(onA, 32000): errors.New("address already in use")})
-	for addr, want := range map[netip.Addr]State{onA: NotServed, onB: Served} {
+	for addr, want := range map[netip.Addr]State{onA: NotServed, onB: NoEndpoints} {
 		if e := ExplainAddress("node1", overview(s), netip.AddrPortFrom(addr, 32000), Kernel{}); e.State != want {
 			t.Errorf("%s: %q, want %q (%s)", e.Address, e.State, want, e.Summary)
 		}

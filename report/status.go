@@ -57,11 +57,14 @@ type Address struct {
 // Totals are counts of now, and of what was done since the agent started.
 type Totals struct {
 	Services       int `json:"services"`
-	Served         int `json:"served"` // on at least one address
+	Served         int `json:"served"`      // wholly
+	Partly         int `json:"partly"`      // on some of their addresses, or for some of their clients
+	NoEndpoints    int `json:"noEndpoints"` // clients are refused
+	NotServed      int `json:"notServed"`
 	VirtualServers int `json:"virtualServers"`
 	RealServers    int `json:"realServers"`
 	Draining       int `json:"draining"`
-	Conflicts      int `json:"conflicts"` // ports that somebody else has
+	Conflicts      int `json:"conflicts"` // ports that another Service holds
 
 	Passes        uint64  `json:"passes"`
 	FailedPasses  uint64  `json:"failedPasses"`
@@ -124,7 +127,10 @@ type Problem struct {
 func NewStatus(node, version, source string, o *sync.Overview) Status {
 	s := Status{
 		Node: node, Version: version, Time: o.Time, Agent: true, Source: source,
-		Health: newHealth(o), Addresses: newAddresses(o), Services: []ServiceStatus{}, Foreign: []string{}, Problems: newProblems(o.Problems()),
+		Health: newHealth(o), Addresses: newAddresses(o, false), Services: []ServiceStatus{}, Foreign: []string{}, Problems: newProblems(o.Problems()),
+	}
+	if !o.Settled {
+		s.Incomplete = "the kernel has not been read yet, so nobody knows what it serves"
 	}
 	for _, id := range o.ServiceIDs() {
 		if svc := newServiceStatus(o, id); len(svc.Ports) > 0 || svc.Problems > 0 {
@@ -154,8 +160,8 @@ func instant(t time.Time) *time.Time {
 	return &t
 }
 
-// newAddresses are those that serve, in order, then those that do not.
-func newAddresses(o *sync.Overview) []Address {
+// newAddresses are those that serve, in order, then those that do not: all of them, or those that somebody might want to serve.
+func newAddresses(o *sync.Overview, all bool) []Address {
 	addresses := []Address{}
 	for _, addr := range o.Addresses() {
 		a := Address{Address: addr.String(), Serves: true}
@@ -171,7 +177,7 @@ func newAddresses(o *sync.Overview) []Address {
 	}
 	seen := map[netip.Addr]bool{} // a network plugin may give one address to the interface of each pod
 	for _, r := range o.Rejected {
-		if !r.OfServices() && !plumbing(r.Address) && !seen[r.Addr] { // of which there may be thousands, beside kube-proxy in IPVS mode
+		if (all || !r.OfServices() && !plumbing(r.Address)) && !seen[r.Addr] { // of which there may be thousands, beside kube-proxy in IPVS mode
 			seen[r.Addr] = true
 			addresses = append(addresses, Address{Address: r.Addr.String(), Interface: r.Interface, Reason: r.Reason})
 		}
@@ -196,12 +202,19 @@ func newTotals(s Status, o *sync.Overview) Totals {
 		Passes: o.Counters.Passes, FailedPasses: o.Counters.FailedPasses, DriftRepaired: o.Counters.Drift, BusySeconds: o.Counters.Busy.Seconds(),
 	}
 	for _, svc := range s.Services {
-		if svc.State != NotServed {
+		switch svc.State {
+		case Served:
 			t.Served++
+		case Partly:
+			t.Partly++
+		case NoEndpoints:
+			t.NoEndpoints++
+		case NotServed:
+			t.NotServed++
 		}
 	}
 	for _, p := range s.Problems {
-		if p.Reason == string(sync.Conflict) || p.Reason == string(sync.PortInUse) {
+		if p.Reason == string(sync.Conflict) {
 			t.Conflicts++
 		}
 	}
@@ -216,5 +229,5 @@ func newTotals(s Status, o *sync.Overview) Totals {
 
 // Well reports that the agent is ready, that everything is served, and that nobody has to do anything.
 func (s Status) Well() bool {
-	return s.Health.Ready && s.Incomplete == "" && s.Totals.Served == s.Totals.Services && len(s.Problems) == 0
+	return s.Health.Ready && s.Incomplete == "" && s.Totals.NotServed == 0 && len(s.Problems) == 0
 }

@@ -72,6 +72,7 @@ func newPortStatus(o *sync.Overview, v sync.PortView) PortStatus {
 	p.Draining = len(draining)
 	switch {
 	case len(p.Addresses) == 0:
+		p.Endpoints, p.Others = 0, p.Endpoints+p.Others
 	case refused == len(p.Addresses):
 		p.State = NoEndpoints
 	case len(reasons) > 0:

@@ -18,7 +18,7 @@ func (s Status) Table(w io.Writer, wide bool) error {
 	kernel := fmt.Sprintf("%s, %s, %d of them draining", plural(t.VirtualServers, "virtual server"), plural(t.RealServers, "real server"), t.Draining)
 	if s.Incomplete == "" {
 		s.addressRows(c, wide)
-		c.row("  services", fmt.Sprintf("%d of %d served: %s", t.Served, t.Services, kernel))
+		c.row("  services", fmt.Sprintf("%d of %d served%s: %s", t.Served, t.Services, t.others(), kernel))
 	} else {
 		c.row("  services", "not known: "+s.Incomplete)
 		c.row("  served", kernel)
@@ -39,9 +39,23 @@ func (s Status) Table(w io.Writer, wide bool) error {
 	return nil
 }
 
+// others are the Services that are not simply served.
+func (t Totals) others() string {
+	text := ""
+	for _, n := range []struct {
+		count int
+		what  string
+	}{{t.Partly, "in part"}, {t.NoEndpoints, "without endpoints"}, {t.NotServed, "not at all"}} {
+		if n.count > 0 {
+			text += fmt.Sprintf(", %d %s", n.count, n.what)
+		}
+	}
+	return text
+}
+
 // kernelTable is what there is to say without an agent.
 func (s Status) kernelTable(w io.Writer) error {
-	fmt.Fprintf(w, "No agent answers on this node. %s\n", s.Health.Reason)
+	fmt.Fprintf(w, "No agent answers in this network namespace. %s\n", s.Health.Reason)
 	_, err := fmt.Fprintf(w, "  kernel   %s with %s, %d of them draining, are served by it alone\n",
 		plural(s.Totals.VirtualServers, "virtual server"), plural(s.Totals.RealServers, "real server"), s.Totals.Draining)
 	return err
@@ -51,7 +65,7 @@ func (s Status) kernelTable(w io.Writer) error {
 func (h Health) sentence(s Status) string {
 	word := "not ready"
 	switch {
-	case h.Ready && s.Totals.Served < s.Totals.Services, h.Ready && len(s.Problems) > 0:
+	case h.Ready && s.Totals.NotServed > 0, h.Ready && len(s.Problems) > 0:
 		word = "well, with problems"
 	case h.Ready:
 		word = "well"
@@ -63,6 +77,9 @@ func (h Health) sentence(s Status) string {
 	}
 	if h.Reason != "" {
 		word += "\n  because " + h.Reason
+	}
+	if h.Error != "" && !strings.Contains(h.Reason, h.Error) {
+		word += "\n  failed last: " + h.Error
 	}
 	if h.Ineligible != "" {
 		word += "\n  load balancers are told to leave this node alone: " + h.Ineligible
@@ -164,13 +181,32 @@ func (s Status) servicesTable(w io.Writer) {
 	c.flush()
 }
 
+// firstOfEach are the problems that are shown: some of each kind, so that many of one do not hide the others.
+func firstOfEach(problems []Problem, wide bool) (shown []Problem, more string) {
+	if wide || len(problems) <= shownItems {
+		return problems, ""
+	}
+	kinds := map[string]int{}
+	for _, p := range problems {
+		kinds[p.Reason]++
+	}
+	each := max(1, shownItems/len(kinds))
+	seen := map[string]int{}
+	for _, p := range problems {
+		if seen[p.Reason]++; seen[p.Reason] <= each {
+			shown = append(shown, p)
+		}
+	}
+	return shown, fmt.Sprintf("and %d more (-o wide shows all)", len(problems)-len(shown))
+}
+
 // problemsTable lists problems, and says once for each kind what to do.
 func problemsTable(w io.Writer, problems []Problem, wide bool) {
 	if len(problems) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\nProblems:\n")
-	shown, more := firstFew(problems, wide)
+	shown, more := firstOfEach(problems, wide)
 	var kinds []Problem
 	seen := map[string]bool{}
 	c := newColumns(w)

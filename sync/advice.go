@@ -5,7 +5,7 @@ package sync
 func (r Reason) Advice() string {
 	switch r {
 	case Invalid:
-		return "Correct the named object where it is written (kubectl edit, or the file): the message says which part, and until then the rest of it is served."
+		return "Correct the named object where it is written (kubectl edit, or the file): the message says which part, and what is done until then."
 	case Unsupported:
 		return "Take the part out of the Service, or choose what the message names instead: nothing on this node can make it work."
 	case Conflict:

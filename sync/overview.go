@@ -45,7 +45,7 @@ type Overview struct {
 
 // NewOverview is the overview of a state that no loop brings to a kernel, the one of a plan, on a node with these addresses.
 func NewOverview(s *State, all []nodeaddr.Address, rejected []nodeaddr.Rejected) *Overview {
-	return &Overview{State: s, Time: time.Now(), All: all, Rejected: rejected, drainTimeout: time.Hour} // whatever it is, nothing has waited yet
+	return &Overview{State: s, Time: time.Now(), Settled: true, All: all, Rejected: rejected, drainTimeout: time.Hour} // whatever it is, nothing has waited yet
 }
 
 // NewKernelOverview is the overview of a node without an agent, of which our nftables table tells what is ours.
@@ -217,6 +217,8 @@ func (s *State) NotServedAt(id ServiceID, addr netip.Addr) string {
 	for _, place := range s.places {
 		switch {
 		case place.Addr != addr:
+		case svc.Families == 0:
+			return "the Service is closed as long as a restriction of it cannot be read"
 		case !svc.Families.Has(addr):
 			return "the Service is for " + svc.Families.String()
 		case !svc.servedAt(place):
@@ -228,9 +230,11 @@ func (s *State) NotServedAt(id ServiceID, addr netip.Addr) string {
 	return "it does not serve"
 }
 
-// ServicesOn are the Services that open a port of this number on nodes, sorted.
-func (s *State) ServicesOn(port uint16) []ServiceID {
+// ServicesOn are the Services that open a port of this number on nodes, for one of these protocols, sorted.
+func (s *State) ServicesOn(port uint16, protocols ...frontend.Protocol) []ServiceID {
 	return slices.DeleteFunc(s.ServiceIDs(), func(id ServiceID) bool {
-		return !slices.ContainsFunc(s.services[id].Ports, func(p ServicePort) bool { return p.NodePort == port })
+		return !slices.ContainsFunc(s.services[id].Ports, func(p ServicePort) bool {
+			return p.NodePort == port && slices.Contains(protocols, p.Protocol)
+		})
 	})
 }

@@ -72,7 +72,7 @@ func (c choice) usedBecause(port ServicePort, e Endpoint) string {
 	}
 	switch {
 	case c.internal:
-		why += "; for this node and its pods, since none that could be used is on this node (externalTrafficPolicy: Local)"
+		why += "; for clients on this node, since none that could be used is on it (externalTrafficPolicy: Local)"
 	case port.Policy == Local && !e.Ready:
 		why = "it terminates and still serves, and none on this node is ready"
 	case port.Policy == Local:

@@ -85,6 +85,7 @@ func completions() map[string]cobra.CompletionFunc {
 		"port-conflict":          oneOf(conflictWarn, conflictSkip),
 		"logging-format":         oneOf(logText, logJSON),
 		"traffic-metrics":        oneOf(trafficDetails()...),
+		"sort":                   oneOf(topOrders()...),
 		"nodeport-addresses":     listOf(addressWords),
 		"pod-bridge-interface":   completeInterface,
 		"output":                 completeFormat,

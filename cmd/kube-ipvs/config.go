@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,6 +20,9 @@ func loadConfig(path string, flags *pflag.FlagSet) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
+	}
+	if documents := documentsIn(data); documents > 1 {
+		return fmt.Errorf("--config %s: %d YAML documents are in it: it has to be one mapping from flag names to values", path, documents)
 	}
 	var values map[string]any
 	if err := yaml.UnmarshalStrict(data, &values); err != nil {
@@ -97,4 +101,16 @@ func flagText(value any) (string, error) {
 		return "", errors.New("there is no value behind it")
 	}
 	return "", fmt.Errorf("%v is neither a value nor a list of values", value)
+}
+
+// documentsIn counts the YAML documents of a file that have something in them: all but the first would be passed over.
+func documentsIn(data []byte) int {
+	documents := 0
+	for _, text := range regexp.MustCompile(`(?m)^---(\s|$)`).Split(string(data), -1) {
+		var content any
+		if yaml.Unmarshal([]byte(text), &content) != nil || content != nil {
+			documents++
+		}
+	}
+	return documents
 }

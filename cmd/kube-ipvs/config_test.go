@@ -175,3 +175,18 @@ func TestOneAnswerNamesWhatIsWrongInTheFileAndOnTheCommandLine(t *testing.T) {
 		}
 	}
 }
+
+func TestASecondDocumentOfAConfigFileIsNotPassedOver(t *testing.T) {
+	for text, want := range map[string]bool{
+		"ipvs-scheduler: lc\n":                                  true,
+		"---\nipvs-scheduler: lc\n":                             true,
+		"---\n# a comment\n---\nipvs-scheduler: lc\n":           true,
+		"ipvs-scheduler: lc\n---\nipvs-sync-period: 1m\n":       false,
+		"ipvs-scheduler: lc\n--- \n\"metrics-bind-address\":\n": false,
+	} {
+		_, err := configured(t, text)
+		if said := err == nil || !strings.Contains(err.Error(), "2 YAML documents"); said != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -23,7 +23,7 @@ func newDiff() *cobra.Command {
 done yet, that the kernel refused, or whose result somebody else undid. Real servers that drain are no difference.
 
 It asks the agent that runs on this node. With --kubeconfig or --manifests it shows what an agent would do that started now. The exit
-code is 0 if nothing differs, 2 if something does.`,
+code is 0 if nothing differs, 2 if something does, or if the nftables table could not be looked at.`,
 		Example: `  kube-ipvs diff
   kube-ipvs diff --kubeconfig admin.conf --node-name node1      # before the agent is started`,
 		Args: cobra.NoArgs,
@@ -31,18 +31,18 @@ code is 0 if nothing differs, 2 if something does.`,
 			if err := o.prepare(cmd); err != nil {
 				return err
 			}
-			return o.diff(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+			return o.diff(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	addGroups(cmd, o.planningGroups()...)
 	return cmd
 }
 
-func (o *viewOptions) diff(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+func (o *viewOptions) diff(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	var d report.Difference
 	var err error
 	if o.planned() {
-		d, err = o.diffOfPlan(ctx, stdin)
+		d, err = o.diffOfPlan(ctx, stdin, stderr)
 	} else {
 		err = askAgent(ctx, o.socket, "/diff", &d)
 		if errors.Is(err, errNoAgent) {
@@ -52,12 +52,12 @@ func (o *viewOptions) diff(ctx context.Context, stdin io.Reader, stdout io.Write
 	if err != nil {
 		return err
 	}
-	return o.write(stdout, d, !d.Same())
+	return o.write(stdout, d, !d.Same() || d.NftablesUnknown != "")
 }
 
 // diffOfPlan compares what a node should serve with the kernel of this one.
-func (o *viewOptions) diffOfPlan(ctx context.Context, stdin io.Reader) (report.Difference, error) {
-	overview, err := o.overviewOfPlan(ctx, stdin)
+func (o *viewOptions) diffOfPlan(ctx context.Context, stdin io.Reader, stderr io.Writer) (report.Difference, error) {
+	overview, err := o.overviewOfPlan(ctx, stdin, stderr)
 	if err != nil {
 		return report.Difference{}, err
 	}

@@ -50,7 +50,7 @@ the Service is served, 2 if it is not, or not entirely, or if it has problems.`,
 			if err := errors.Join(idErr, o.prepare(cmd)); err != nil {
 				return err
 			}
-			return o.explainService(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), id)
+			return o.explainService(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), id)
 		},
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -88,7 +88,7 @@ node would do. The exit code is 0 if the address is served there, 2 if it is not
 			if err := errors.Join(addrErr, o.prepare(cmd)); err != nil {
 				return err
 			}
-			return o.explainAddress(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), args[0])
+			return o.explainAddress(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -118,10 +118,10 @@ func parseService(text string) (sync.ServiceID, error) {
 	return sync.ServiceID{Namespace: namespace, Name: name}, nil
 }
 
-func (o *viewOptions) explainService(ctx context.Context, stdin io.Reader, stdout io.Writer, id sync.ServiceID) error {
+func (o *viewOptions) explainService(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, id sync.ServiceID) error {
 	var e report.Explanation
 	if o.planned() {
-		overview, err := o.overviewOfPlan(ctx, stdin)
+		overview, err := o.overviewOfPlan(ctx, stdin, stderr)
 		if err != nil {
 			return err
 		}
@@ -151,14 +151,14 @@ func unknownService(id sync.ServiceID) error {
 		"service.kubernetes.io/service-proxy-name (kubectl get service -n %s %s -o yaml says which)", id, id.Namespace, id.Name)
 }
 
-func (o *viewOptions) explainAddress(ctx context.Context, stdin io.Reader, stdout io.Writer, text string) error {
+func (o *viewOptions) explainAddress(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, text string) error {
 	var e report.AddressExplanation
 	at, protocols, err := parseAddressPort(text)
 	if err != nil {
 		return err
 	}
 	if o.planned() {
-		overview, err := o.overviewOfPlan(ctx, stdin)
+		overview, err := o.overviewOfPlan(ctx, stdin, stderr)
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (o *viewOptions) explainAddress(ctx context.Context, stdin io.Reader, stdou
 // kernelInspector answers for a node without an agent.
 func kernelInspector(ctx context.Context) *inspector {
 	return &inspector{
-		node:       "(this one)",
+		node:       thisNode(),
 		openKernel: func() (ipvs.Handle, error) { return ipvs.Open(ipvs.Options{}) },
 		overview: func(context.Context) (*sync.Overview, error) {
 			rules, err := ownRules(ctx)

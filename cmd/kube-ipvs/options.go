@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -182,15 +183,30 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s is not a whole number of seconds", d.flag, d.value))
 		}
 	}
-	for flag, address := range map[string]string{"--healthz-bind-address": o.healthz, "--metrics-bind-address": o.metrics} {
-		if address == "" {
-			continue
-		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w: write ADDRESS:PORT, for example 127.0.0.1:10356", flag, err))
+	for _, b := range []struct{ flag, address, example string }{
+		{"--healthz-bind-address", o.healthz, defaultHealthz},
+		{"--metrics-bind-address", o.metrics, defaultMetrics},
+	} {
+		if err := checkBindAddress(b.address); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w: write ADDRESS:PORT, for example %s", b.flag, err, b.example))
 		}
 	}
 	return errors.Join(append(errs, o.logging.validate()...)...)
+}
+
+// checkBindAddress refuses what nobody can listen on, whatever the node has. Nothing is no address, and switches off.
+func checkBindAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is not a port", port)
+	}
+	return nil
 }
 
 // validatePlanning checks the flags that decide what is served, and fills in spec.

@@ -55,7 +55,7 @@ func (o *viewOptions) status(ctx context.Context, stdout io.Writer) error {
 // kernelStatus is the status of a node without an agent.
 func kernelStatus(ctx context.Context) (report.Status, error) {
 	s := report.Status{
-		Node: "(this one)", Version: version, Time: time.Now(), Source: "the kernel alone",
+		Node: thisNode(), Version: version, Time: time.Now(), Source: "the kernel alone",
 		Health:    report.Health{Reason: "The kernel goes on serving what it has, and follows no change: start kube-ipvs run, or look why it does not (journalctl, kubectl logs)."},
 		Addresses: []report.Address{}, Services: []report.ServiceStatus{}, Foreign: []string{}, Problems: []report.Problem{},
 	}

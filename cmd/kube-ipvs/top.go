@@ -41,7 +41,7 @@ func newTop() *cobra.Command {
 	shown.flags.StringVar(&o.sort, "sort", string(top.ByConnections), "`order`: connections (new ones per second), active, bytes (per second) or name")
 	shown.flags.StringVar(&o.view.Filter, "filter", "", "show only Service ports with this `text` in their name, node port or protocol")
 	shown.flags.IntVarP(&o.view.Limit, "number", "n", 0, "show this `number` of Service ports, the first in order (default: all)")
-	shown.flags.StringVar(&o.view.Endpoints, "endpoints", "", "show the endpoints of this `Service` too: NAMESPACE/NAME, or ADDRESS:PORT of a virtual server")
+	shown.flags.StringVar(&o.view.Endpoints, "endpoints", "", "show the endpoints of this `Service` too: NAMESPACE/NAME; without an agent ADDRESS:PORT of a virtual server")
 	shown.flags.StringVar(&o.socket, "agent-socket", socketName, "`name` of the socket on which the agent answers")
 	_ = shown.flags.MarkHidden("agent-socket") // it is there: for tests, which have an agent of their own each
 	out := newGroup("Output")
@@ -170,4 +170,13 @@ func interactive(stdin io.Reader, stdout io.Writer) bool {
 	}
 	term := os.Getenv("TERM")
 	return term != "" && term != "dumb"
+}
+
+// topOrders are the values of --sort.
+func topOrders() []string {
+	var orders []string
+	for _, s := range top.Sorts() {
+		orders = append(orders, string(s))
+	}
+	return orders
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -88,10 +89,15 @@ func flagsOfView(flags *pflag.FlagSet) []string {
 }
 
 // overviewOfPlan is what the node would do.
-func (o *viewOptions) overviewOfPlan(ctx context.Context, stdin io.Reader) (*sync.Overview, error) {
+func (o *viewOptions) overviewOfPlan(ctx context.Context, stdin io.Reader, stderr io.Writer) (*sync.Overview, error) {
 	p, err := o.plan(ctx, stdin)
 	if err != nil {
 		return nil, err
+	}
+	for _, problem := range p.problems { // of what was read, and of the node: those of Services are told with them
+		if of, _, _ := strings.Cut(problem.Object, " "); of != "Service" {
+			fmt.Fprintln(stderr, problem)
+		}
 	}
 	all := slices.Clone(p.addresses)
 	for _, r := range p.rejected {
@@ -118,4 +124,13 @@ func ownAddresses(ctx context.Context) []nodeaddr.Address {
 		return nil
 	}
 	return all
+}
+
+// thisNode is what this machine calls itself, for who asks where no agent knows the name of the Node.
+func thisNode() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "?"
+	}
+	return name
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kube-ipvs/kube-ipvs/report"
 )
@@ -13,6 +14,7 @@ type problemGroup struct {
 	Badge          badge
 	Reason, Advice string
 	Total, Skipped int
+	general        bool // some are of no Service
 	Rows           []problemRow
 	Hidden         int
 	All            string // a link that shows them
@@ -55,8 +57,11 @@ func groups(s report.Status, q query) (found []problemGroup, total int) {
 
 func (g *problemGroup) add(p report.Problem, svc report.ServiceStatus, all bool) {
 	g.Total++
-	if p.Skipped {
+	if p.Skipped || svc.State == report.NotServed {
 		g.Skipped++
+	}
+	if !strings.HasPrefix(p.Object, "Service ") {
+		g.general = true
 	}
 	if len(g.Rows) == mostProblems && !all {
 		g.Hidden++
@@ -71,6 +76,9 @@ func (g problemGroup) Mixed() bool { return g.Skipped > 0 && g.Skipped < g.Total
 func (g problemGroup) badge() badge {
 	switch g.Skipped {
 	case 0:
+		if g.general {
+			return badge{warn, "nothing is left out for it"}
+		}
 		return badge{warn, "served all the same"}
 	case g.Total:
 		return badge{bad, "not served"}

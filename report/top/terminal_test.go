@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -202,7 +203,7 @@ func TestColoursAreWrittenOnlyIfAskedFor(t *testing.T) {
 		term.press("q")
 		term.awaitEnd()
 		term.mu.Lock()
-		if got := strings.Contains(term.raw.String(), "36"); got != color {
+		if got := regexp.MustCompile(`\x1b\[([0-9;]*;)?3[0-7](;[0-9;]*)?m`).MatchString(term.raw.String()); got != color {
 			t.Errorf("asked for: %v, and written is %q", color, term.raw.String())
 		}
 		term.mu.Unlock()
