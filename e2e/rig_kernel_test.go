@@ -45,9 +45,11 @@ type rig struct {
 	*topo.Topology
 	*agent.Manifests
 	state string // the agent's state directory
-	agent *agent.Agent
-	web1  *topo.Pod // on node 1
-	web2  *topo.Pod // on node 2
+	// lastPort is the last of the client's ports that a test chose by itself, above 10000.
+	lastPort uint16
+	agent    *agent.Agent
+	web1     *topo.Pod // on node 1
+	web2     *topo.Pod // on node 2
 }
 
 // newRig builds the network with a pod on each node. No agent runs yet.

@@ -59,12 +59,30 @@ func (r *rig) shares(t *testing.T, port uint16, web1, web2 int) {
 	t.Helper()
 	for _, protocol := range []string{topo.TCP, topo.UDP} {
 		for _, addr := range r.onA() {
-			tally := topo.Count(t.Context(), r.Client, protocol, netip.AddrPortFrom(addr, port), web1+web2)
-			if tally.Pods["web-1"] != web1 || tally.Pods["web-2"] != web2 {
-				t.Errorf("%s to %s: %v, want %d and %d", protocol, addr, tally, web1, web2)
+			pods := r.newConnections(t, protocol, netip.AddrPortFrom(addr, port), web1+web2)
+			if pods["web-1"] != web1 || pods["web-2"] != web2 {
+				t.Errorf("%s to %s: %v, want %d and %d", protocol, addr, pods, web1, web2)
 			}
 		}
 	}
+}
+
+// newConnections counts who answers so many of them. A datagram from a port that the client had before, which the kernel gives
+// it again by chance, belongs to the flow of then: each has a port of its own here.
+func (r *rig) newConnections(t *testing.T, protocol string, to netip.AddrPort, n int) map[string]int {
+	t.Helper()
+	pods := map[string]int{}
+	for range n {
+		from := netip.AddrPort{}
+		if protocol == topo.UDP {
+			r.lastPort++
+			from = netip.AddrPortFrom(r.clientAt(to.Addr()), 10000+r.lastPort)
+		}
+		a, err := topo.AskAs(t.Context(), r.Client, from, protocol, to)
+		must(t, err)
+		pods[a.Pod]++
+	}
+	return pods
 }
 
 // A maintenance has no deadline, unlike the departure of an endpoint: the agent of this test would cut that after a second.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -98,9 +99,19 @@ func insert(file string) error {
 		return err
 	}
 	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), "", 0)
+	err = unix.FinitModule(int(f.Fd()), parameters(file), 0)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return nil
+}
+
+// parameters are those of a module in the guest. With so little memory the kernel would track 8192 connections at a time, of
+// which tests of some minutes have more, those in TIME_WAIT included; it drops what is beyond. With a hash size given it
+// tracks eight for each bucket (net/netfilter/nf_conntrack_core.c, nf_conntrack_init_start).
+func parameters(file string) string {
+	if strings.HasPrefix(filepath.Base(file), "nf_conntrack.ko") {
+		return "hashsize=16384"
+	}
+	return ""
 }

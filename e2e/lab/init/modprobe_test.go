@@ -58,3 +58,16 @@ func TestModprobe(t *testing.T) {
 		})
 	}
 }
+
+func TestConnectionTrackingHasRoom(t *testing.T) {
+	for file, want := range map[string]string{
+		"/lib/modules/6.1/kernel/net/netfilter/nf_conntrack.ko":         "hashsize=16384",
+		"/lib/modules/6.12/kernel/net/netfilter/nf_conntrack.ko.xz":     "hashsize=16384",
+		"/lib/modules/6.1/kernel/net/netfilter/nf_conntrack_netlink.ko": "",
+		"/lib/modules/6.1/kernel/net/netfilter/ipvs/ip_vs.ko":           "",
+	} {
+		if got := parameters(file); got != want {
+			t.Errorf("%s gets %q, want %q", file, got, want)
+		}
+	}
+}
