@@ -2,7 +2,6 @@ package top
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -87,8 +86,11 @@ func Run(ctx context.Context, source Source, o Options, in io.Reader, out io.Wri
 		return err
 	}
 	// The context is that of the process, which ends with SIGINT and SIGTERM; in raw mode ctrl+c is a key.
-	p := tea.NewProgram(newModel(ctx, source, o, t), tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())
-	if _, err := p.Run(); err != nil && (ctx.Err() == nil || !errors.Is(err, ctx.Err())) {
+	// It ends as by a key then: a program that is killed does not wait for who reads from the terminal (bubbletea 2.0.10), and
+	// closes under him what he reads.
+	p := tea.NewProgram(newModel(ctx, source, o, t), tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())
+	defer context.AfterFunc(ctx, p.Quit)()
+	if _, err := p.Run(); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
 	return nil
