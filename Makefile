@@ -10,10 +10,13 @@ ARCHS     ?= amd64 arm64
 # A go command that is told to end leaves its directory behind: here it has one that goes with the recipe.
 OWN_TMP   := GOTMPDIR=$$(mktemp -d -t kube-ipvs-go-XXXXXX) && export GOTMPDIR && trap 'rm -rf "$$GOTMPDIR"' EXIT && trap 'exit 143' INT TERM HUP &&
 SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
+COUNT     ?= 1
+# Packages with benchmarks of what a change goes through.
+STAGES    := ./sync/kube ./sync ./allocator ./filter ./ipvs ./traffic ./report/page
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo bench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
+.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo bench microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
 
 build: ## the agent, static
@@ -42,6 +45,8 @@ demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
+microbench: ## Go benchmarks of every stage of a change, in the form that benchstat reads: make microbench COUNT=10 > before
+	@$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(STAGES)
 rootfs: ## the image's root file systems without a container engine, in out/rootfs-ARCH
 	for arch in $(ARCHS); do $(GO) run ./deploy/image/build -arch $$arch -version $(VERSION) -out out/rootfs-$$arch || exit 1; done
 test-deploy: ## manifests, chart, kind clusters, in a module of its own; -count=1 because go caches over changes outside of it

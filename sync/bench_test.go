@@ -35,7 +35,7 @@ func BenchmarkOneEndpointChanged(b *testing.B) {
 }
 
 // filled is a reconciler that serves so many Services of ten endpoints on two addresses.
-func filled(b *testing.B, services int) (*Reconciler, *source) {
+func filled(b testing.TB, services int) (*Reconciler, *source) {
 	b.Helper()
 	spec, err := nodeaddr.ParseSpec([]string{"all"})
 	if err != nil {

@@ -1,0 +1,35 @@
+package sync
+
+import (
+	"testing"
+)
+
+// What one changed endpoint costs is bounded, and does not depend on what else the node serves. The budget is a fifth above what
+// was measured: who goes beyond it should know why.
+func TestOneChangedEndpointCostsFewAllocationsWhateverElseIsServed(t *testing.T) {
+	const budget = 175 // 144 measured, on two addresses
+	few, many := allocationsOfOneChange(t, 10), allocationsOfOneChange(t, 1000)
+	if few > budget || many > budget {
+		t.Errorf("a pass makes %.0f allocations beside 10 Services and %.0f beside 1,000, the budget is %d", few, many, budget)
+	}
+	if many > few+5 {
+		t.Errorf("a pass makes %.0f allocations beside 10 Services and %.0f beside 1,000", few, many)
+	}
+}
+
+func allocationsOfOneChange(t *testing.T, services int) float64 {
+	t.Helper()
+	r, src := filled(t, services)
+	endpoints := []string{"10.244.1.2:8080", "10.244.1.3:8080"}
+	n := 0
+	allocations := testing.AllocsPerRun(200, func() {
+		n++
+		svc := service("s0", 1000, endpoints[:1+n%2]...)
+		src.deliver(func(u *Update) { u.Services = []Service{svc} })
+		r.pass(t.Context())
+	})
+	if err := r.Status().Err; err != nil {
+		t.Fatal(err)
+	}
+	return allocations
+}
