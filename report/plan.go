@@ -81,6 +81,7 @@ type PlanCheckAddress struct {
 	Answered       bool   `json:"answered"`
 	Holder         string `json:"holder,omitempty"` // of the port, if it is not answered
 	LocalEndpoints int    `json:"localEndpoints"`
+	answer         string // in words
 }
 
 // PlanProblem is something that is not in force as it is written.
@@ -167,7 +168,7 @@ func planCheck(v sync.CheckView) PlanCheck {
 		Namespace: v.Service.Namespace, Service: v.Service.Name, Port: v.Port, Addresses: []PlanCheckAddress{}, NotAnswered: v.NotAnswered,
 	}
 	for _, a := range v.Addresses {
-		address := PlanCheckAddress{Address: a.Addr.String(), Answered: a.Answered, LocalEndpoints: a.LocalEndpoints}
+		address := PlanCheckAddress{Address: a.Addr.String(), Answered: a.Answered, LocalEndpoints: a.LocalEndpoints, answer: checkAnswer(a)}
 		if !a.Answered {
 			address.Holder = a.Holder.String()
 		}

@@ -157,23 +157,11 @@ func (p Plan) printChecks(b *strings.Builder) {
 			fmt.Fprintf(t, "%s\t-\tnone: %s\n", head, c.NotAnswered)
 		}
 		for _, a := range c.Addresses {
-			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Address, a.answer())
+			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Address, a.answer)
 			head = "\t"
 		}
 	}
 	_ = t.Flush() // into b
-}
-
-func (a PlanCheckAddress) answer() string {
-	switch {
-	case !a.Answered:
-		return "none: Service " + a.Holder + " holds the port"
-	case a.LocalEndpoints == 0:
-		return "503: no ready endpoint on this node"
-	case a.LocalEndpoints == 1:
-		return "200: 1 ready endpoint on this node"
-	}
-	return fmt.Sprintf("200: %d ready endpoints on this node", a.LocalEndpoints)
 }
 
 // printSettings says what authors of Services chose, and what of it is in force.

@@ -20,8 +20,11 @@ import (
 // answerWithin is how long the loop has to answer: it does so between two passes, and somebody waits before a screen.
 const answerWithin = 10 * time.Second
 
-//go:embed html
+//go:embed html/*.html
 var files embed.FS
+
+//go:embed html/style.css
+var style string
 
 // atOnce is how many documents are made at a time. Each takes tens of megabytes where there are thousands of Services, and
 // everybody on the node may ask.
@@ -36,10 +39,6 @@ type ExplainFunc func(ctx context.Context, namespace, name string) (report.Expla
 // Handler answers GET /statusz and GET /statusz/NAMESPACE/NAME. It may be called at any time and by many at once, if the
 // functions may.
 func Handler(status StatusFunc, explain ExplainFunc) http.Handler {
-	style, err := files.ReadFile("html/style.css")
-	if err != nil {
-		panic(err) // it is part of the binary
-	}
 	h := &handler{turn: make(chan struct{}, atOnce), status: status, explain: explain, templates: template.Must(template.New("").Funcs(template.FuncMap{
 		"style":  func() template.CSS { return template.CSS(style) },
 		"path":   path,
@@ -69,8 +68,8 @@ func path(namespace, name string) string {
 }
 
 // policy lets a page do nothing but show itself: its one style sheet is known by its hash, and the icon is part of it.
-func policy(style []byte) string {
-	sum := sha256.Sum256(style)
+func policy(style string) string {
+	sum := sha256.Sum256([]byte(style))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
