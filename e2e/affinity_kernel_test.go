@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -182,15 +181,11 @@ func (r *rig) askFrom(t *testing.T, protocol string, from4, from6 netip.Addr, to
 // forgotten is an error while the kernel remembers which pod a client of the node port goes to: a connection from port 0
 // in its list.
 func (r *rig) forgotten(protocol string, addr netip.Addr) error {
-	var list []byte
-	err := r.Node1.Do(func() (err error) {
-		list, err = os.ReadFile("/proc/thread-self/net/ip_vs_conn")
-		return err
-	})
+	list, err := r.connections()
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(list)) {
+	for line := range strings.Lines(list) {
 		// Pro FromIP FPrt ToIP TPrt ..., the numbers in hexadecimal.
 		words := strings.Fields(line)
 		if len(words) < 5 || words[2] != "0000" || words[4] != fmt.Sprintf("%04X", nodePort) {

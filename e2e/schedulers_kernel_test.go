@@ -190,7 +190,7 @@ func (r *rig) askAllPorts(t *testing.T) placement {
 
 // noFlow is an error while the kernel has a UDP flow to a node port.
 func (r *rig) noFlow(port uint16) error {
-	list, err := r.proc("ip_vs_conn")
+	list, err := r.connections()
 	for line := range strings.Lines(list) {
 		// Pro FromIP FPrt ToIP TPrt ..., the numbers in hexadecimal.
 		words := strings.Fields(line)
@@ -199,6 +199,14 @@ func (r *rig) noFlow(port uint16) error {
 		}
 	}
 	return err
+}
+
+// connections is the kernel's list of IPVS connections, read twice: the kernel gives it page by page and counts its way to
+// where it left off (net/netfilter/ipvs/ip_vs_conn.c), so a list misses an entry whenever one before it goes meanwhile.
+func (r *rig) connections() (string, error) {
+	once, err := r.proc("ip_vs_conn")
+	again, errAgain := r.proc("ip_vs_conn")
+	return once + again, errors.Join(err, errAgain)
 }
 
 // proc reads a file of node 1 below /proc/net.
