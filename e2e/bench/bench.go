@@ -128,4 +128,3 @@ func (b *bench) say(format string, args ...any) {
 }
 
 func since(began time.Time) time.Duration { return time.Since(began).Round(100 * time.Millisecond) }
-

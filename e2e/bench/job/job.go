@@ -142,7 +142,8 @@ func Subjects() []Subject {
 	}
 }
 
-const nodePortAddresses = "10.1.0.0/24,10.2.0.0/24"
+// nodePortAddresses are both networks of the node. Of the families that they have, a Service of one family is served in its own.
+const nodePortAddresses = "10.1.0.0/24,10.2.0.0/24,fd01::/64,fd02::/64"
 
 // proxy is kube-proxy. Nothing that belongs to the whole machine is touched, for its node is a namespace.
 func proxy(name string, writes Dataplane, period string) Subject {
