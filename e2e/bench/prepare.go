@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -83,36 +82,19 @@ func (p *programs) needTools(ctx context.Context, l *lab.Lab) error {
 		return err
 	}
 	p.files = append(p.files, lab.File{Source: ipset, Dest: "/usr/sbin/ipset"})
-	for name, args := range map[string][]string{
-		"iptables": {"iptables", "--version"}, "ipset": {"ipset", "--version"}, "nft": {"nft", "--version"}, "ipvsadm": {"ipvsadm", "--version"},
-	} {
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-		if cmd.Err != nil { // not in a user's PATH
-			cmd.Path, cmd.Err = "/usr/sbin/"+args[0], nil
-		}
-		out, err := cmd.Output()
+	for name, pkg := range map[string]string{"iptables": "iptables", "ipset": "ipset", "nft": "nftables", "ipvsadm": "ipvsadm"} {
+		// ipvsadm asks the kernel before it says its version, and this one may have no IPVS.
+		out, err := exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Version}", pkg).Output()
 		if err != nil {
 			return fmt.Errorf("version of %s: %w", name, err)
 		}
-		p.versions[name] = number(string(out))
+		p.versions[name] = strings.TrimSpace(string(out))
 	}
 	return nil
 }
 
 // extensions are those of iptables, which it loads.
 const extensions = "/usr/lib/x86_64-linux-gnu/xtables"
-
-// number is the first word that looks like a version.
-func number(text string) string {
-	for word := range strings.FieldsSeq(text) {
-		word = strings.Trim(word, "v,()")
-		if word != "" && word[0] >= '0' && word[0] <= '9' && strings.Contains(word, ".") {
-			return word
-		}
-	}
-	return strings.TrimSpace(text)
-}
 
 // describe is the version of the tree.
 func describe(ctx context.Context) string {
