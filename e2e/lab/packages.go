@@ -62,7 +62,20 @@ func installTools(ctx context.Context, progress io.Writer) error {
 }
 
 func installMissing(ctx context.Context, progress io.Writer, euid int) error {
-	missing := slices.DeleteFunc(tools(), tool.isThere)
+	return install(ctx, progress, euid, tools())
+}
+
+// Need returns where a program is that a guest is to have beside those of every guest, and installs its Debian package if it is
+// missing.
+func (l *Lab) Need(ctx context.Context, program, pkg, why string) (string, error) {
+	if err := install(ctx, l.Progress, os.Geteuid(), []tool{{program, pkg, why}}); err != nil {
+		return "", err
+	}
+	return lookTool(program)
+}
+
+func install(ctx context.Context, progress io.Writer, euid int, wanted []tool) error {
+	missing := slices.DeleteFunc(wanted, tool.isThere)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -70,24 +83,24 @@ func installMissing(ctx context.Context, progress io.Writer, euid int) error {
 	for i, t := range missing {
 		packages[i] = t.pkg
 	}
-	install := append([]string{"apt-get", "install", "-y", "-q", "--no-install-recommends"}, packages...)
+	command := append([]string{"apt-get", "install", "-y", "-q", "--no-install-recommends"}, packages...)
 	if err := needApt(); err != nil {
 		return fmt.Errorf("%w (missing: %s)", err, strings.Join(packages, " "))
 	}
-	if _, err := rootCommand(euid, install); err != nil {
+	if _, err := rootCommand(euid, command); err != nil {
 		return err
 	}
 	for _, t := range missing {
 		fmt.Fprintf(progress, "lab: %s is missing: it %s; installing package %s\n", t.program, t.why, t.pkg)
 	}
-	if err := asRoot(ctx, progress, install...); err == nil {
+	if err := asRoot(ctx, progress, command...); err == nil {
 		return nil
 	}
 	// Lists that are absent or old name packages that are not there: refresh them and try once more.
 	if err := asRoot(ctx, progress, "apt-get", "update", "-q"); err != nil {
 		return err
 	}
-	return asRoot(ctx, progress, install...)
+	return asRoot(ctx, progress, command...)
 }
 
 func needApt() error {

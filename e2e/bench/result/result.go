@@ -31,8 +31,11 @@ type Sample struct {
 	Values  []float64 `json:"values"`
 	// AtLeast: the values are lower bounds, for what was measured had not ended when it was cut off.
 	AtLeast bool `json:"atLeast,omitempty"`
-	// Usage is what all the values together took.
+	// Usage is what all the values together took, unless Changes says otherwise.
 	Usage *Usage `json:"usage,omitempty"`
+	// Changes is how many changes each value of Burst is of. With other measures it is how many of what is measured Usage is of,
+	// where they were counted apart from the values, because counting takes time. 0: one for each value.
+	Changes int `json:"changes,omitempty"`
 	// Note says what a reader must know to understand the values.
 	Note string `json:"note,omitempty"`
 }
@@ -87,8 +90,11 @@ const (
 	MemoryPeak Measure = "memory-peak"
 	// Restart is the time from the start of a process to its first look at everything, with nothing to change.
 	Restart Measure = "restart"
-	// Steady is the CPU time of a minute in which nothing changes.
-	Steady Measure = "steady"
+	// Steady is the CPU time of a minute in which nothing changes. SteadyNative is the share of one core that the same takes without
+	// emulation, a ratio; AuditReads is how many requests read IPVS in each second of such a minute.
+	Steady       Measure = "steady"
+	SteadyNative Measure = "steady-native"
+	AuditReads   Measure = "audit-reads"
 	// Requests is requests in a second on open connections; Latency the time of one; Connects new connections in a second,
 	// each with one request. PairRequests, PairLatency and PairConnects are the ratios of pairs: the subject's by that of a
 	// virtual server made by hand, taken one right after the other.

@@ -50,7 +50,7 @@ func Serve(ctx context.Context, o Options) error {
 	}
 	hosts := []*topo.Host{network.Node1, network.Node2}
 	for _, node := range hosts {
-		if err := register(ctx, client, node, zones[node.Name]); err != nil {
+		if err := Register(ctx, client, node, zones[node.Name]); err != nil {
 			return err
 		}
 	}

@@ -17,9 +17,9 @@ import (
 // zones of the nodes.
 var zones = map[string]string{Node1: "east", Node2: "west"}
 
-// register makes the Node object of a host, as its kubelet and kube-controller-manager would. Its InternalIPs are those on
+// Register makes the Node object of a host, as its kubelet and kube-controller-manager would. Its InternalIPs are those on
 // network A.
-func register(ctx context.Context, client kubernetes.Interface, host *topo.Host, zone string) error {
+func Register(ctx context.Context, client kubernetes.Interface, host *topo.Host, zone string) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: map[string]string{
 		corev1.LabelHostname: host.Name, corev1.LabelTopologyZone: zone, corev1.LabelOSStable: "linux",
 	}}}

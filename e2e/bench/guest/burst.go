@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+)
+
+// burstWriters make changes at a time, through a client of their own.
+const burstWriters = 8
+
+// burst makes many changes as fast as the API server takes them, and reads the CPU time until the program has come to rest.
+func (s *session) burst(ctx context.Context) error {
+	awaitRest(ctx, s.job.Settle)
+	client, err := newClient(s.config)
+	if err != nil {
+		return err
+	}
+	before, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
+	order := s.job.Plan.Order(s.size)
+	limited, stop := s.limit(ctx)
+	defer stop()
+	began := time.Now()
+	// Each Service is one writer's, so that its changes come in their order.
+	writers, writing := errgroup.WithContext(limited)
+	for w := range min(burstWriters, len(order)) {
+		writers.Go(func() error {
+			for n := range s.job.Burst {
+				if k := n % len(order); k%burstWriters == w {
+					c, err := s.now.change(order[k])
+					if err == nil {
+						err = s.now.make(writing, client, c)
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		return err
+	}
+	written := time.Since(began)
+	_, _, err = s.observer.Complete(limited, s.now.want(order[:min(len(order), s.job.Burst)]))
+	cut, err := cutOff(limited, err)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	awaitRest(ctx, s.job.Settle)
+	after, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
+	used := minus(after, before)
+	sample := s.sample(result.Burst, result.Seconds, used.CPU.Seconds())
+	sample.AtLeast, sample.Changes = cut, s.job.Burst
+	sample.Usage = &result.Usage{CPU: used.CPU}
+	sample.Note = fmt.Sprintf("the API server had all of them after %.1f s, the kernel after %.1f s", written.Seconds(), took.Seconds())
+	s.emit(sample)
+	return nil
+}

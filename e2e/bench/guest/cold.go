@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+)
+
+// cold measures the time from the start of the process to the kernel that has everything. It returns whether the kernel had.
+func (s *session) cold(ctx context.Context) (whole bool, err error) {
+	if err := s.start(); err != nil {
+		return false, err
+	}
+	limited, stop := s.limit(ctx)
+	defer stop()
+	at, precision, err := s.observer.Complete(limited, s.now.want(s.all()))
+	cut, err := cutOff(limited, err)
+	if err != nil {
+		return false, err
+	}
+	if cut {
+		at = time.Now()
+	}
+	sample := s.sample(result.Cold, result.Seconds, at.Sub(s.process.Started()).Seconds())
+	if sample.AtLeast = cut; !cut {
+		sample.Note = fmt.Sprintf("seen at most %v late", precision.Round(time.Millisecond))
+	}
+	usage, err := s.process.Usage()
+	if err != nil {
+		return false, err
+	}
+	sample.Usage = &result.Usage{CPU: usage.CPU} // nothing else was counted
+	s.emit(sample)
+	return !cut, nil
+}
+
+// memory reads the resident set.
+func (s *session) memory(m result.Measure) error {
+	now, peak, err := s.process.Memory()
+	if err != nil {
+		return err
+	}
+	value := now
+	if m == result.MemoryPeak {
+		value = peak
+	}
+	s.emit(s.sample(m, result.Bytes, float64(value)))
+	return nil
+}
+
+// steady counts what the program does while nothing changes.
+func (s *session) steady(ctx context.Context) error {
+	if err := s.process.Watch(true); err != nil {
+		return err
+	}
+	before, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := pause(ctx, s.job.Steady); err != nil {
+		return err
+	}
+	after, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	if err := s.process.Watch(false); err != nil {
+		return err
+	}
+	used := minus(after, before)
+	sample := s.sample(result.Steady, result.Seconds, used.CPU.Seconds()*float64(time.Minute)/float64(took))
+	sample.Usage = &used
+	if s.job.Steady != time.Minute {
+		sample.Note = fmt.Sprintf("watched for %v: the value is for a minute, the counts are not", took.Round(time.Second))
+	}
+	s.emit(sample)
+	return nil
+}
+
+// restart ends the program as an update does and starts it again, with nothing to change.
+func (s *session) restart(ctx context.Context) error {
+	if err := s.process.End(syscall.SIGTERM, endPatience); err != nil {
+		return err
+	}
+	if err := s.start(); err != nil {
+		return err
+	}
+	if err := s.process.Watch(true); err != nil {
+		return err
+	}
+	limited, stop := s.limit(ctx)
+	defer stop()
+	at, err := s.firstPass(limited)
+	cut, err := cutOff(limited, err)
+	if err != nil {
+		return err
+	}
+	if cut {
+		at = time.Now()
+	} else {
+		awaitRest(ctx, s.job.Settle)
+	}
+	sample := s.sample(result.Restart, result.Seconds, at.Sub(s.process.Started()).Seconds())
+	sample.AtLeast = cut
+	used, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
+	sample.Usage = &used
+	sample.Note = "to the end of its first pass, by its own metrics"
+	s.emit(sample)
+	return nil
+}

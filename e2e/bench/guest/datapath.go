@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/datapath"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
+)
+
+// dataPaths measures the requests through each subject's rules, beside the smallest number of Services.
+func (r *runner) dataPaths(ctx context.Context) {
+	if r.job.Pairs == 0 {
+		return
+	}
+	for _, subject := range r.job.Chosen() {
+		if !subject.Operator || ctx.Err() != nil {
+			continue // the packets do not know of sync periods
+		}
+		size := r.job.Plan.Sizes[0]
+		s := &session{runner: r, subject: subject, size: size, selector: r.job.Plan.DataPathSelector(size)}
+		if err := s.runDataPath(ctx); err != nil {
+			r.fail(result.Sample{Subject: subject.Name, Measure: s.doing, Size: size}, err)
+		}
+	}
+}
+
+func (s *session) runDataPath(ctx context.Context) (err error) {
+	s.doing = result.Requests
+	s.say("the data path of %s", s.subject.Name)
+	if err = s.prepare(ctx); err == nil {
+		err = s.dataPath(ctx)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, s.lastWords())
+	}
+	if e := s.close(); err == nil {
+		err = e
+	}
+	awaitRest(ctx, s.job.Settle)
+	return err
+}
+
+func (s *session) dataPath(ctx context.Context) error {
+	node := s.network.Node1
+	pod, err := s.network.AddPod(ctx, node, objects.Namespace)
+	if err != nil {
+		return err
+	}
+	if want := objects.DataPathPod(); pod.Addr4 != want[0] || pod.Addr6 != want[1] {
+		return fmt.Errorf("the pod has %s and %s, and the slices %v", pod.Addr4, pod.Addr6, want)
+	}
+	if err := s.start(); err != nil {
+		return err
+	}
+	port := s.job.Plan.NodePort(s.job.Plan.Largest())
+	limited, stop := s.limit(ctx)
+	defer stop()
+	for _, at := range []netip.Addr{node.A4, node.A6} {
+		if err := agent.Eventually(limited, "an answer from "+at.String(), func() error {
+			_, err := topo.Ask(limited, s.network.Client, topo.TCP, netip.AddrPortFrom(at, port))
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	awaitRest(ctx, s.job.Settle)
+	return datapath.Run(ctx, datapath.Options{
+		Subject: s.subject.Name, Network: s.network, Pod: pod, NodePort: port, Pairs: s.job.Pairs, Each: s.job.Each,
+	}, s.emit)
+}

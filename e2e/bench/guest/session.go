@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/count"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/gauge"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/observe"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/nodes"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
+)
+
+// endPatience is how long a program may take from SIGTERM to its end.
+const endPatience = 30 * time.Second
+
+// session is one subject at one size, in a network of its own: real servers that were deleted slow their namespace down.
+type session struct {
+	*runner
+	subject  job.Subject
+	size     int
+	plan     plan
+	selector string
+	doing    result.Measure // what is being measured
+
+	network  *topo.Topology
+	gauge    *gauge.Gauge
+	observer observe.Observer
+	log      *os.File
+	process  *count.Process
+}
+
+// run measures what the plan asks for.
+func (s *session) run(ctx context.Context) error {
+	s.doing = result.Cold
+	s.say("%s at %d Services", s.subject.Name, s.size)
+	err := s.prepare(ctx)
+	if err == nil {
+		err = s.measure(ctx)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, s.lastWords())
+	}
+	err = errors.Join(err, s.close())
+	awaitRest(ctx, s.job.Settle) // the kernel takes down what was there
+	return err
+}
+
+func (s *session) measure(ctx context.Context) error {
+	whole, err := s.cold(ctx)
+	if err != nil {
+		return err
+	}
+	awaitRest(ctx, s.job.Settle)
+	s.doing = result.Memory
+	if err := s.memory(result.Memory); err != nil {
+		return err
+	}
+	if !whole {
+		return s.memory(result.MemoryPeak)
+	}
+	for _, part := range []struct {
+		measure result.Measure
+		wanted  bool
+		f       func(context.Context) error
+	}{
+		{result.Steady, s.plan.steady, s.steady},
+		{result.Arrival, s.plan.changes > 0, s.changes},
+		{result.Burst, s.plan.burst, s.burst},
+		{result.MemoryPeak, true, func(context.Context) error { return s.memory(result.MemoryPeak) }},
+		{result.Restart, s.plan.restart, s.restart},
+	} {
+		if !part.wanted {
+			continue
+		}
+		s.doing = part.measure
+		if err := part.f(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare makes everything around the program.
+func (s *session) prepare(ctx context.Context) (err error) {
+	if s.network, err = topo.New(ctx); err != nil {
+		return err
+	}
+	node := s.network.Node1
+	if err := nodes.Register(ctx, s.client, node, "east"); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	if s.gauge, err = gauge.New(s.config, s.selector); err != nil {
+		return err
+	}
+	listener, err := node.Listen(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
+	if err != nil {
+		return err
+	}
+	go func() { _ = s.gauge.Serve(listener) }()
+	if err := os.WriteFile(job.Kubeconfig, gauge.Kubeconfig(listener.Addr()), 0o600); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	// What an agent before found in another namespace is no concern of this one.
+	if err := os.RemoveAll("/run/kube-ipvs-" + node.Name); err != nil {
+		return fmt.Errorf("remove the state of another session: %w", err)
+	}
+	open := observe.IPVS
+	if s.subject.Writes == job.Nftables {
+		open = observe.Nftables
+	}
+	if s.observer, err = open(node); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s-%d.log", strings.ReplaceAll(s.subject.Name, "/", "-"), s.size)
+	if s.log, err = os.Create(filepath.Join(lab.OutDir, name)); err != nil {
+		return fmt.Errorf("keep a log: %w", err)
+	}
+	return nil
+}
+
+// start starts the program.
+func (s *session) start() (err error) {
+	program, err := exec.LookPath(s.subject.Program)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", s.subject.Name, err)
+	}
+	if s.process, err = count.Start(s.network.Node1, s.log, program, s.subject.Args...); err != nil {
+		return fmt.Errorf("start %s: %w", s.subject.Name, err)
+	}
+	return nil
+}
+
+// limit ends what takes longer than the cut-off, or than the program lives.
+func (s *session) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	limited, stop := context.WithTimeoutCause(ctx, s.job.Cutoff, errCutoff)
+	ended := s.process.Ended()
+	go func() {
+		select {
+		case <-ended:
+			cancel(errEnded)
+		case <-limited.Done():
+		}
+	}()
+	return limited, func() { stop(); cancel(nil) }
+}
+
+var (
+	errCutoff = errors.New("cut off")
+	errEnded  = errors.New("the program ended")
+)
+
+// cutOff says whether the cut-off is why something failed; another reason is an error.
+func cutOff(ctx context.Context, err error) (bool, error) {
+	if err == nil || errors.Is(context.Cause(ctx), errCutoff) {
+		return err != nil, nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return false, fmt.Errorf("%w: %w", cause, err)
+	}
+	return false, err
+}
+
+// close ends the program and everything around it.
+func (s *session) close() error {
+	var errs []error
+	if s.process != nil {
+		errs = append(errs, s.process.End(syscall.SIGKILL, endPatience))
+	}
+	if s.observer != nil {
+		errs = append(errs, s.observer.Close())
+	}
+	if s.gauge != nil {
+		errs = append(errs, s.gauge.Close())
+	}
+	if s.network != nil {
+		errs = append(errs, s.network.Close())
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lastWords are the end of the program's log.
+func (s *session) lastWords() string {
+	if s.log == nil {
+		return "it was not started"
+	}
+	b, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return "its last words:\n  " + strings.Join(lines[max(0, len(lines)-20):], "\n  ")
+}
+
+// sample is one of this session.
+func (s *session) sample(m result.Measure, unit result.Unit, values ...float64) result.Sample {
+	return result.Sample{Subject: s.subject.Name, Measure: m, Size: s.size, Unit: unit, Values: slices.Clip(values)}
+}
+
+// all are the Services of this size.
+func (s *session) all() []int {
+	var services []int
+	for i := range s.size {
+		services = append(services, i)
+	}
+	return services
+}
