@@ -22,7 +22,7 @@ func TestEverythingInNftablesIsSeenWithTheCommitThatHasItAll(t *testing.T) {
 			node := newNode(t)
 			o := open(t, observe.Nftables, node)
 			const services, endpoints = 20, 3
-			s := services20(family, services, endpoints)
+			s := newRules(family, services, endpoints)
 
 			seen := complete(t, o, s.want())
 			apply(t, node, s.base())
@@ -57,7 +57,7 @@ func TestAnEndpointMoreInNftablesIsSeenWithItsCommit(t *testing.T) {
 		t.Run(family, func(t *testing.T) {
 			node := newNode(t)
 			o := open(t, observe.Nftables, node)
-			s := services20(family, 3, 10)
+			s := newRules(family, 3, 10)
 			apply(t, node, s.base()+s.service(0, 1, "")+s.mapped(0)+s.service(1, 3, "")+s.mapped(1)+s.service(2, 3, "")+s.mapped(2))
 			for _, c := range []struct{ service, endpoints int }{{0, 2}, {1, 4}, {1, 5}, {0, 1}, {0, 3}} {
 				key, fresh := s.keys(c.service)[1], s.endpoint(c.service, c.endpoints-1)
@@ -92,7 +92,7 @@ func TestManyChangesOfNftablesAreWaitedForAtOnce(t *testing.T) {
 	node := newNode(t)
 	o := open(t, observe.Nftables, node)
 	const services = 50
-	s := services20("ip", services, 3)
+	s := newRules("ip", services, 3)
 	var first, second strings.Builder
 	first.WriteString(s.base())
 	for i := range services {
@@ -125,7 +125,7 @@ func TestManyChangesOfNftablesAreWaitedForAtOnce(t *testing.T) {
 func TestWhatNftablesLacksIsSaid(t *testing.T) {
 	node := newNode(t)
 	o := open(t, observe.Nftables, node)
-	s := services20("ip", 2, 3)
+	s := newRules("ip", 2, 3)
 	// The first lacks one of the addresses, the second its node port.
 	apply(t, node, s.base()+"delete element ip kube-proxy nodeport-ips { 10.2.0.10 }\n"+s.service(0, 3, "")+s.mapped(0)+s.service(1, 3, ""))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -150,7 +150,7 @@ type rules struct {
 	endpoints int
 }
 
-func services20(family string, services, endpoints int) rules { return rules{family, services, endpoints} }
+func newRules(family string, services, endpoints int) rules { return rules{family, services, endpoints} }
 
 func (r rules) addresses() []netip.Addr {
 	if r.family == "ip" {
