@@ -150,7 +150,9 @@ type rules struct {
 	endpoints int
 }
 
-func newRules(family string, services, endpoints int) rules { return rules{family, services, endpoints} }
+func newRules(family string, services, endpoints int) rules {
+	return rules{family, services, endpoints}
+}
 
 func (r rules) addresses() []netip.Addr {
 	if r.family == "ip" {
