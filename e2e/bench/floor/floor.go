@@ -22,7 +22,8 @@ const manyServices = 1000
 // Run writes what size Services of the plan need, rounds times each way, interleaved, and returns one sample (result.Programming) for each.
 // Slow ways have one round where there are many Services.
 func Run(ctx context.Context, plan objects.Plan, size, rounds int, emit func(result.Sample)) error {
-	return run(ctx, tableOf(plan, size), size, rounds, ways(), emit)
+	table := tableOf(plan, size)
+	return run(size, rounds, ways(), func(w way) (time.Duration, error) { return w.measure(ctx, table) }, emit)
 }
 
 // way is one way to write a table that is empty. Prepare runs in the network namespace that is to be written to; what it returns
@@ -55,7 +56,7 @@ func ways() []way {
 	}
 }
 
-func run(ctx context.Context, table ipvs.Table, size, rounds int, ways []way, emit func(result.Sample)) error {
+func run(size, rounds int, ways []way, measure func(way) (time.Duration, error), emit func(result.Sample)) error {
 	samples := make([]result.Sample, len(ways))
 	for i, w := range ways {
 		samples[i] = result.Sample{Subject: w.name, Measure: result.Programming, Size: size, Unit: result.Seconds, Note: w.note}
@@ -70,7 +71,7 @@ func run(ctx context.Context, table ipvs.Table, size, rounds int, ways []way, em
 			if round >= last {
 				continue
 			}
-			took, err := ways[i].measure(ctx, table)
+			took, err := measure(ways[i])
 			if err != nil {
 				return fmt.Errorf("%s, %d Services: %w", ways[i].name, size, err)
 			}
