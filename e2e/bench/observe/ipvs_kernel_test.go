@@ -108,8 +108,8 @@ func TestWhatIPVSLacksIsSaid(t *testing.T) {
 	}
 }
 
-// BenchmarkComplete is how much later a writer ends when it is observed, and with which precision: 2,700 Services with 10 endpoints on two addresses.
-func BenchmarkCompleteIPVS(b *testing.B) {
+// BenchmarkCompleteIPVS2700x10x2 is how much later a writer ends when it is observed, and with which precision: 2,700 Services with 10 endpoints on two addresses.
+func BenchmarkCompleteIPVS2700x10x2(b *testing.B) {
 	want := rules{"ip", 2700, 10}.want()
 	plan := ipvs.Diff(nil, asTable(want))
 	network, err := topo.New(b.Context())

@@ -24,7 +24,7 @@ func newNode(t *testing.T) *topo.Host {
 	return network.Node1
 }
 
-func open(t *testing.T, open func(*topo.Host) (observe.Observer, error), node *topo.Host) observe.Observer {
+func open(t testing.TB, open func(*topo.Host) (observe.Observer, error), node *topo.Host) observe.Observer {
 	t.Helper()
 	o, err := open(node)
 	if err != nil {
@@ -45,7 +45,7 @@ type seen struct {
 }
 
 // complete lets an observer wait for everything.
-func complete(t *testing.T, o observe.Observer, want observe.Want) <-chan seen {
+func complete(t testing.TB, o observe.Observer, want observe.Want) <-chan seen {
 	c := make(chan seen, 1)
 	go func() {
 		var s seen
