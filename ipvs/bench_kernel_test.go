@@ -3,7 +3,6 @@
 package ipvs_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -16,33 +15,21 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
-// rounds is how often each contestant runs, slow ones every third time only; the median counts.
+// rounds is how often Apply runs; the median counts.
 const rounds = 9
 
-// BenchmarkApply1000x10x2 programs 1,000 Services with 10 endpoints on two node addresses, 22,000 entries, in three
-// ways, each time into a fresh network namespace because deleted entries slow later ones down. It prints how Apply
-// compares with the least that could be done and with moby/ipvs, which sends one request at a time.
+// BenchmarkApply1000x10x2 programs 1,000 Services with 10 endpoints on two node addresses, 22,000 entries, each time
+// into a fresh network namespace because deleted entries slow later ones down. What that costs others is measured in
+// e2e/bench/floor.
 func BenchmarkApply1000x10x2(b *testing.B) {
 	plan := ipvs.Diff(nil, services(1000, 10, "10.1.0.10", "10.2.0.10"))
-	contestants := []contestant{{"apply", false, prepareApply}, {"bare", false, prepareBare}, {"moby", true, prepareMoby}}
 	for b.Loop() {
-		took := map[string][]time.Duration{}
-		for round := range rounds {
-			for i := range contestants {
-				c := contestants[(round+i)%len(contestants)]
-				if c.slow && round%3 != 0 {
-					continue
-				}
-				took[c.name] = append(took[c.name], c.run(b, plan))
-			}
+		var took []time.Duration
+		for range rounds {
+			took = append(took, applyOnce(b, plan))
 		}
-		apply, bare, moby := median(took["apply"]), median(took["bare"]), median(took["moby"])
-		b.ReportMetric(apply.Seconds()/bare.Seconds(), "apply/bare")
-		b.ReportMetric(moby.Seconds()/apply.Seconds(), "moby/apply")
-		for name, all := range took {
-			b.ReportMetric(float64(median(all).Milliseconds()), name+"-ms")
-			b.Logf("%-5s %v", name, all)
-		}
+		b.ReportMetric(float64(median(took).Milliseconds()), "apply-ms")
+		b.Logf("apply %v", took)
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -81,83 +68,24 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// contestant is one way to carry out a plan: prepare runs in a fresh network namespace and returns the part that is
-// measured.
-type contestant struct {
-	name    string
-	slow    bool
-	prepare func(b *testing.B, plan ipvs.Plan) (run func(context.Context) error)
-}
-
-func (c contestant) run(b *testing.B, plan ipvs.Plan) time.Duration {
+// applyOnce is how long Apply takes in a fresh network namespace.
+func applyOnce(b *testing.B, plan ipvs.Plan) time.Duration {
 	b.Helper()
-	var (
-		run     func(context.Context) error
-		control ipvs.Handle
-	)
-	inFreshNamespace(b, func() { run, control = c.prepare(b, plan), open(b, ipvs.Options{}) })
+	var h ipvs.Handle
+	inFreshNamespace(b, func() { h = open(b, ipvs.Options{}) })
 	took := clock(func() {
-		if err := run(b.Context()); err != nil {
-			b.Fatalf("%s: %v", c.name, err)
+		if r := ipvs.Apply(b.Context(), h, plan); len(r.Done) != len(plan) {
+			b.Fatalf("%d of %d done, %v", len(r.Done), len(plan), r.Failed)
 		}
 	})
-	have, err := control.List(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
 	want := ipvs.Table{}
 	for _, op := range plan {
 		want.Commit(op)
 	}
-	if !have.Equal(want) {
-		b.Fatalf("%s: the table is not as it was to be", c.name)
-	}
+	mustList(b, h, want)
 	// What stands in other namespaces costs a kernel time that counts its traffic every two seconds.
-	control.Do(b.Context(), ipvs.Diff(have, nil))
+	h.Do(b.Context(), ipvs.Diff(want, nil))
 	return took
-}
-
-func prepareApply(b *testing.B, plan ipvs.Plan) func(context.Context) error {
-	h := open(b, ipvs.Options{})
-	return func(ctx context.Context) error {
-		if r := ipvs.Apply(ctx, h, plan); len(r.Done) != len(plan) {
-			return fmt.Errorf("%d of %d done, %v", len(r.Done), len(plan), r.Failed)
-		}
-		return nil
-	}
-}
-
-func prepareBare(b *testing.B, plan ipvs.Plan) func(context.Context) error {
-	bare, err := ipvs.NewBare(b.Context(), plan, 1000)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(bare.Close)
-	return bare.Run
-}
-
-func prepareMoby(b *testing.B, plan ipvs.Plan) func(context.Context) error {
-	m := openMoby(b)
-	return func(context.Context) error {
-		for _, op := range plan {
-			s := &moby.Service{
-				AddressFamily: 2, Address: op.Key.Addr.AsSlice(), Protocol: uint16(op.Key.Protocol), Port: op.Key.Port,
-				SchedName: op.Virtual.Scheduler, Netmask: 0xffffffff,
-			}
-			var err error
-			if op.Verb == ipvs.AddVirtual {
-				err = m.NewService(s)
-			} else {
-				err = m.NewDestination(s, &moby.Destination{
-					AddressFamily: 2, Address: op.RealKey.Addr().AsSlice(), Port: op.RealKey.Port(), Weight: int(op.Real.Weight),
-				})
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", op, err)
-			}
-		}
-		return nil
-	}
 }
 
 func openMoby(b testing.TB) *moby.Handle {

@@ -13,58 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bare is the least code that programs IPVS: messages that are ready, sent in batches, and no look at what comes back
-// but for the end of each batch.
-type Bare struct {
-	sock    *socket
-	batches [][]byte
-	last    []uint32
-}
-
-// NewBare gets operations ready to be sent from the network namespace of the thread.
-func NewBare(ctx context.Context, ops []Op, perBatch int) (*Bare, error) {
-	s, err := openSocket()
-	if err != nil {
-		return nil, err
-	}
-	family, err := lookUpFamily(ctx, s, familyName)
-	if err != nil {
-		return nil, err
-	}
-	b := &Bare{sock: s}
-	for first := 0; first < len(ops); first += perBatch {
-		var batch []byte
-		start, seq := 0, uint32(0)
-		for i := range ops[first:min(first+perBatch, len(ops))] {
-			start, seq = len(batch), uint32(first+i)
-			batch = appendOp(batch, family, seq, &ops[first+i])
-		}
-		askForAck(batch[start:])
-		b.batches, b.last = append(b.batches, batch), append(b.last, seq)
-	}
-	return b, nil
-}
-
-// Run sends everything.
-func (b *Bare) Run(ctx context.Context) error {
-	for i, batch := range b.batches {
-		if err := b.sock.send(batch); err != nil {
-			return err
-		}
-		for seq := uint32(0); seq != b.last[i]; {
-			answer, err := b.sock.receive(ctx, answerLimit)
-			if err != nil {
-				return err
-			}
-			seq = getU32(answer[8:])
-		}
-	}
-	return nil
-}
-
-// Close closes the socket.
-func (b *Bare) Close() { b.sock.close() }
-
 // LookUpFamily looks a netlink family up as Open does with the one of IPVS.
 func LookUpFamily(ctx context.Context, name string) error {
 	s, err := openSocket()

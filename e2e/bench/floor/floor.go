@@ -1,15 +1,133 @@
 // Package floor measures what writing to IPVS costs without anything around it: a batched netlink writer, single calls by moby/ipvs, and
 // ipvsadm --restore, each in a fresh network namespace; and ipvs.Apply beside them.
+//
+//	objects.Plan ─► ipvs.Table ─► a way, in a namespace of its own ─► the table read back ─► result.Sample
 package floor
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
+// manyServices is from which size on slow ways have one round: 1,000 Services take them 5 to 10 s in the guest.
+const manyServices = 1000
+
 // Run writes what size Services of the plan need, rounds times each way, interleaved, and returns one sample (result.Programming) for each.
+// Slow ways have one round where there are many Services.
 func Run(ctx context.Context, plan objects.Plan, size, rounds int, emit func(result.Sample)) error {
-	panic("to be written")
+	table := tableOf(plan, size)
+	return run(size, rounds, ways(), func(w way) (time.Duration, error) { return w.measure(ctx, table) }, emit)
+}
+
+// way is one way to write a table that is empty. Prepare runs in the network namespace that is to be written to; what it returns
+// is measured, and may run anywhere.
+type way struct {
+	name    string
+	slow    bool
+	note    string
+	prepare func(ctx context.Context, table ipvs.Table) (write func(context.Context) error, done func(), err error)
+}
+
+func ways() []way {
+	return []way{
+		{
+			name: result.BareBatched, prepare: prepareBare,
+			note: "messages encoded and sent, 1,000 in a system call, of which the last is acknowledged",
+		},
+		{
+			name: result.KubeIPVS, prepare: prepareApply,
+			note: "ipvs.Apply of a plan that is there, in the benchmark's process",
+		},
+		{
+			name: result.MobySingle, slow: true, prepare: prepareMoby,
+			note: "one call of moby/ipvs for each virtual server and each real server",
+		},
+		{
+			name: result.Ipvsadm, slow: true, prepare: prepareIpvsadm,
+			note: "a process that reads text that is there, from its start to its end",
+		},
+	}
+}
+
+func run(size, rounds int, ways []way, measure func(way) (time.Duration, error), emit func(result.Sample)) error {
+	samples := make([]result.Sample, len(ways))
+	for i, w := range ways {
+		samples[i] = result.Sample{Subject: w.name, Measure: result.Programming, Size: size, Unit: result.Seconds, Note: w.note}
+	}
+	for round := range rounds {
+		for i := range ways {
+			i = (round + i) % len(ways) // none always follows the same one
+			last := rounds
+			if ways[i].slow && size >= manyServices {
+				last = 1
+			}
+			if round >= last {
+				continue
+			}
+			took, err := measure(ways[i])
+			if err != nil {
+				return fmt.Errorf("%s, %d Services: %w", ways[i].name, size, err)
+			}
+			samples[i].Values = append(samples[i].Values, took.Seconds())
+			if round == last-1 {
+				emit(samples[i])
+			}
+		}
+	}
+	return nil
+}
+
+// measure writes the table once and looks whether it is there.
+func (w way) measure(ctx context.Context, table ipvs.Table) (took time.Duration, err error) {
+	err = inFreshNamespace(func() error {
+		kernel, err := ipvs.Open(ipvs.Options{})
+		if err != nil {
+			return err
+		}
+		defer kernel.Close()
+		write, done, err := w.prepare(ctx, table)
+		if err != nil {
+			return err
+		}
+		defer done()
+		runtime.GC() // what others have left is not this one's
+		begin := time.Now()
+		if err := write(ctx); err != nil {
+			return err
+		}
+		took = time.Since(begin)
+		have, err := kernel.List(ctx)
+		if err != nil {
+			return err
+		}
+		if lost := len(ipvs.Diff(have, table)); lost > 0 {
+			return fmt.Errorf("the table is not as it was to be: %d operations away", lost)
+		}
+		// What stands in other namespaces costs a kernel time that counts its traffic every two seconds.
+		kernel.Do(ctx, ipvs.Diff(have, nil))
+		return nil
+	})
+	return took, err
+}
+
+// tableOf is what kube-ipvs makes of the Services of a plan.
+func tableOf(plan objects.Plan, size int) ipvs.Table {
+	table := ipvs.Table{}
+	for i := range size {
+		reals := map[netip.AddrPort]ipvs.RealServer{}
+		for j := range plan.Endpoints {
+			reals[plan.Endpoint(i, j)] = ipvs.RealServer{Weight: 1}
+		}
+		for _, key := range plan.Frontends(i) {
+			table[key] = ipvs.Entry{VirtualServer: ipvs.VirtualServer{Scheduler: scheduler}, Reals: reals}
+		}
+	}
+	return table
 }

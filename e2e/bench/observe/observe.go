@@ -1,4 +1,9 @@
 // Package observe tells when the kernel has something, whoever wrote it, and disturbs the writer as little as can be.
+//
+//	IPVS      one system call for a number that is compared      (IP_VS_SO_GET_INFO, _SERVICES, _SERVICE, _DESTS)
+//	nftables  a change: the kernel's notifications; everything: the number of the ruleset's generation, and two dumps when it changes
+//
+// A look is paid for by whoever else needs the processor, so looks that are repeated take a tenth of the time at most.
 package observe
 
 import (
@@ -6,7 +11,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
@@ -19,14 +23,26 @@ type Observer interface {
 	// Entries beside those (of cluster IPs) do not matter. Precision says how late the time may be.
 	Complete(ctx context.Context, want Want) (at time.Time, precision time.Duration, err error)
 	// Prepare gets ready for a change that gives a frontend another endpoint, before it is made; the function it returns waits for it, and
-	// returns when the kernel had it.
+	// returns when the kernel had it. Many may wait at once. It is an error if the frontend has that endpoint already.
 	Prepare(key frontend.Key, endpoint netip.AddrPort) (wait func(ctx context.Context) (time.Time, error), err error)
 	// Close ends the observer.
 	Close() error
 }
 
-// IPVS observes virtual servers and real servers. A change is seen by asking for the one virtual server, a millisecond after the other.
-func IPVS(host *topo.Host) (Observer, error) { panic("to be written") }
+const (
+	// lookEvery is how often the kernel is asked at most.
+	lookEvery = time.Millisecond
+	// share is how many times the duration of a look is waited for the next one.
+	share = 9
+)
 
-// Nftables observes kube-proxy's tables in nftables mode (upstream's pkg/proxy/nftables) by the kernel's own notifications.
-func Nftables(host *topo.Host) (Observer, error) { panic("to be written") }
+// rest waits after a look that began at start, so long that looks take a tenth of the time.
+func rest(ctx context.Context, start time.Time) error {
+	took := time.Since(start)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(max(lookEvery-took, share*took)):
+		return nil
+	}
+}

@@ -1,0 +1,62 @@
+package floor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+)
+
+func TestWaysTakeTurnsAndSlowOnesHaveOneRoundOfManyServices(t *testing.T) {
+	ways := []way{{name: "a"}, {name: "b", slow: true}, {name: "c"}}
+	for _, size := range []int{100, manyServices} {
+		var order []string
+		err := run(size, 3, ways, func(w way) (time.Duration, error) {
+			order = append(order, w.name)
+			return time.Second, nil
+		}, func(s result.Sample) { order = append(order, "+"+s.Subject+fmt.Sprint(len(s.Values))) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(order)
+		for _, w := range ways {
+			rounds := 3
+			if w.slow && size >= manyServices {
+				rounds = 1
+			}
+			last := slices.Index(order, fmt.Sprint("+", w.name, rounds))
+			if last < 1 || order[last-1] != w.name || slices.Contains(order[last:], w.name) {
+				t.Errorf("%d Services: %s is not emitted after its %d rounds: %v", size, w.name, rounds, order)
+			}
+		}
+		if size == 100 && strings.Join(order[:4], " ") != "a b c b" {
+			t.Errorf("the second round does not begin with the second way: %v", order)
+		}
+	}
+}
+
+func TestAWayThatFailsEndsTheRunByItsName(t *testing.T) {
+	broken := errors.New("broken")
+	err := run(100, 3, ways(), func(way) (time.Duration, error) { return 0, broken }, func(s result.Sample) { t.Errorf("%+v", s) })
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), result.BareBatched) {
+		t.Error(err)
+	}
+}
+
+func TestATableHasEveryFrontendWithEveryEndpoint(t *testing.T) {
+	plan := objects.Plan{Sizes: []int{50}, Endpoints: 7, Seed: 3}
+	table := tableOf(plan, 50)
+	if len(table) != 50*len(objects.Addresses()) {
+		t.Errorf("%d virtual servers", len(table))
+	}
+	for key, e := range table {
+		if len(e.Reals) != 7 {
+			t.Errorf("%s has %d real servers", key, len(e.Reals))
+		}
+	}
+}
