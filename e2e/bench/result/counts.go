@@ -29,8 +29,8 @@ func (s series) counted() string {
 	return fmt.Sprintf("%s system calls, %s messages to the kernel, %s programs", s.each(s.usage.Syscalls), s.each(s.usage.messages()), s.each(s.usage.Execs))
 }
 
-// beside is what stands beside a ratio, in the order of its sides.
-func beside(top, bottom series) string {
+// besides is what stands beside a ratio, in the order of its sides.
+func besides(top, bottom series) string {
 	if top.counts == 0 && bottom.counts == 0 {
 		return ""
 	}

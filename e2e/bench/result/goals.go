@@ -91,7 +91,7 @@ func (r Run) compareAt(m Measure, top, bottom string, size int, must judge) Find
 	}
 	unit := r.series(func(s Sample) bool { return s.Measure == m }).unit
 	f := quotient(at(size), a, b, unit, must)
-	f.Beside = beside(r.counts(top, m, size), r.counts(bottom, m, size))
+	f.Beside = besides(r.counts(top, m, size), r.counts(bottom, m, size))
 	return f
 }
 

@@ -190,7 +190,7 @@ func (r Run) goals() string {
 				beside = append(beside, strings.TrimPrefix(f.Where+": "+f.Beside, ": "))
 			}
 		}
-		t.add(v.Asked, v.measured(), v.outcome(), strings.Join(beside, "; "))
+		t.add(v.Asked, v.measured(), v.outcome(), strings.Join(beside, "\n"))
 	}
 	return t.String()
 }

@@ -56,9 +56,9 @@ func (r Run) bySize(title string, m Measure, log bool) chart {
 // pairChart shows every pair of the data path.
 func (r Run) pairChart() chart {
 	kinds := []Measure{PairRequests, PairLatency, PairConnects}
-	names := []string{"requests", "latency", "connections"}
+	names := []string{"requests", "latency", "connects"}
 	c := chart{
-		title: "Through a node port, by that of a virtual server made by hand", unit: Ratio, subjects: r.subjects(kinds...), band: [2]float64{0.97, 1.03},
+		title: "Node port, by a virtual server made by hand", unit: Ratio, subjects: r.subjects(kinds...), band: [2]float64{0.97, 1.03},
 		values: func(subject string, group int) series {
 			return r.through(subject, kinds[group%len(kinds)], families()[group/len(kinds)])
 		},
@@ -77,8 +77,12 @@ func (c chart) extent() (low, high float64, ok bool) {
 	for g := range c.groups {
 		for _, subject := range c.subjects {
 			for _, v := range c.values(subject, g).values {
-				if v.low > 0 || !c.log {
-					low, high, ok = min(low, v.low), max(high, v.low), true
+				if v.low <= 0 && c.log {
+					continue
+				}
+				low, high, ok = min(low, v.low), max(high, v.low), true
+				if !v.exact() {
+					high = max(high, v.low*1.5) // there is something above it, and so is its triangle
 				}
 			}
 		}

@@ -45,9 +45,14 @@ type label struct {
 	X, Y        float64
 }
 
+// bar is from zero to the median.
+type bar struct{ X, Y, Wide, High float64 }
+
 // column is what one subject has in one group. Dots and arrows are paths, for there are hundreds.
 type column struct {
 	Class, Tip, Dots, Arrows, Median string
+	Few                              bool // so that a dot has to be seen alone
+	Bar                              *bar // of an amount
 }
 
 func (c chart) svg(a axis) ([]byte, error) {
@@ -56,7 +61,7 @@ func (c chart) svg(a axis) ([]byte, error) {
 		return nil, err
 	}
 	d := drawing{Title: c.title, Width: plotWidth, Left: plotLeft, Right: plotRight, Wide: plotRight - plotLeft, High: plotHeight}
-	d.Top = c.legend(&d) + 12
+	d.Top = c.legend(&d) + 14
 	d.Bottom = d.Top + plotHeight
 	a.top, a.bottom = d.Top, d.Bottom
 	for _, v := range a.ticks {
@@ -120,9 +125,13 @@ func (s series) column(a axis, middle, wide float64) column {
 			fmt.Fprintf(&arrows, "M%g %gl-4 6h8z", round(x), round(a.y(v.low)-4))
 		}
 	}
-	col := column{Dots: dots.String(), Arrows: arrows.String()}
+	col := column{Dots: dots.String(), Arrows: arrows.String(), Few: len(s.values) <= 3}
 	if m, ok := s.median(); ok && m.exact() && len(s.values) > 1 && (!a.log || m.low > 0) {
 		col.Median = fmt.Sprintf("M%g %gh%g", round(middle-wide*0.42), a.y(m.low), round(wide*0.84))
+	}
+	if m, ok := s.median(); ok && !a.log && a.low == 0 {
+		y := a.y(m.low)
+		col.Bar = &bar{X: round(middle - wide*0.42), Y: y, Wide: round(wide * 0.84), High: round(a.bottom - y)}
 	}
 	return col
 }

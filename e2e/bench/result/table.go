@@ -42,7 +42,7 @@ func (t table) String() string {
 
 // cell is text that does not end its cell.
 func cell(text string) string {
-	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(strings.TrimSpace(text))
+	return strings.NewReplacer("|", `\|`, "\n", "<br>", "<", "&lt;").Replace(strings.TrimSpace(text))
 }
 
 // section is a part of the results.

@@ -78,7 +78,7 @@ func (v Verdict) measured() string {
 	if len(all) == 0 {
 		return "nothing"
 	}
-	return strings.Join(all, "; ")
+	return strings.Join(all, "\n")
 }
 
 // outcome says which findings are to blame, where not all are.
@@ -95,7 +95,7 @@ func (v Verdict) outcome() string {
 	if len(blamed) == 0 || len(blamed) == len(v.Findings) {
 		return "**" + string(v.Outcome) + "**"
 	}
-	return fmt.Sprintf("**%s** %s", v.Outcome, strings.Join(blamed, ", "))
+	return fmt.Sprintf("**%s**\n%s", v.Outcome, strings.Join(blamed, "\n"))
 }
 
 // judge decides about a number.
