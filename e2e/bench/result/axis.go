@@ -63,6 +63,9 @@ func linearAxis(low, high float64, u Unit) axis {
 		}
 	}
 	first, last := math.Floor(low/step+1e-9), math.Ceil(high/step-1e-9)
+	if last <= first {
+		last = first + 1
+	}
 	a := axis{low: first * step * scale, high: last * step * scale}
 	for n := first; n <= last; n++ {
 		a.ticks = append(a.ticks, n*step*scale)

@@ -3,7 +3,6 @@ package result
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // writes are all messages that change something in the kernel, of whatever kind.
@@ -78,10 +77,10 @@ func (s series) kinds(all []count) string {
 
 // cpu is the CPU time of each of what was counted, "" if it was not.
 func (s series) cpu() string {
-	if s.counts == 0 || s.usage.CPU == 0 {
+	if s.timed == 0 || s.usage.CPU == 0 {
 		return ""
 	}
-	return Seconds.text((s.usage.CPU / time.Duration(s.counts)).Seconds())
+	return Seconds.text(s.usage.CPU.Seconds() / float64(s.timed))
 }
 
 // spread is how far values lie from each other: all of them, and the half in the middle.

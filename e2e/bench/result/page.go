@@ -66,7 +66,7 @@ func (r Run) Page(out io.Writer) error {
 	}
 	err = page.Execute(out, map[string]any{
 		"Run": r, "Date": r.Date.UTC().Format(time.DateOnly), "Facts": r.facts(), "Commands": r.commands(), "Goals": r.goals(),
-		"Explanations": r.explanations(), "Sections": sections, "Failures": r.failures(), "Advice": hand("advice.md"),
+		"Explanations": explanations(r.Verdicts(), Verdict.explanation), "Sections": sections, "Failures": r.failures(), "Advice": hand("advice.md"),
 	})
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)
@@ -135,9 +135,15 @@ func writeAll(dir string, files map[string][]byte) error {
 func (r Run) facts() string {
 	t := table{heads: []string{"", ""}}
 	for _, f := range [][2]string{
-		{"date", r.Date.UTC().Format(time.DateOnly)}, {"machine", r.Machine}, {"kernel", r.Kernel}, {"took", took(r.Took)},
-		{"Services", list(r.Sizes)}, {"endpoints of each", positive(r.Endpoints)}, {"addresses of the node", positive(r.Addresses)},
-		{"pairs of the data path", positive(r.Pairs)}, {"seed", fmt.Sprint(r.Seed)},
+		{"date", r.Date.UTC().Format(time.DateOnly)},
+		{"machine", r.Machine},
+		{"kernel", r.Kernel},
+		{"took", took(r.Took)},
+		{"Services", list(r.Sizes)},
+		{"endpoints of each", positive(r.Endpoints)},
+		{"addresses of the node", positive(r.Addresses)},
+		{"pairs of the data path", positive(r.Pairs)},
+		{"seed", fmt.Sprint(r.Seed)},
 	} {
 		if f[1] != "" {
 			t.add(f[0], f[1])
@@ -196,10 +202,10 @@ func (r Run) goals() string {
 }
 
 // explanations are why goals were not reached, of those of which somebody wrote it.
-func (r Run) explanations() string {
+func explanations(verdicts []Verdict, of func(Verdict) string) string {
 	var b strings.Builder
-	for _, v := range r.Verdicts() {
-		if why := v.explanation(); why != "" && v.Outcome != Reached {
+	for _, v := range verdicts {
+		if why := of(v); why != "" && v.Outcome != Reached {
 			fmt.Fprintf(&b, "\n**%s: %s.** %s\n", v.Asked, v.Outcome, why)
 		}
 	}

@@ -15,9 +15,11 @@ const enough = 20
 type series struct {
 	values []span // ascending
 	unit   Unit
-	usage  Usage
-	counts int // how many of what is measured usage is of; 0 if nothing was counted
-	notes  []string
+	// usage is of as many of what is measured as counts says, 0 if nothing was counted; and its CPU time of as many as timed says,
+	// because that is known without counting.
+	usage         Usage
+	counts, timed int
+	notes         []string
 }
 
 // series gathers the samples that fit.
@@ -51,9 +53,13 @@ func (s *series) add(sample Sample) {
 	}
 	// A value that was cut off is behind its equals: it is greater.
 	slices.SortFunc(s.values, func(a, b span) int { return cmp.Or(cmp.Compare(a.low, b.low), cmp.Compare(a.high, b.high)) })
-	if sample.Usage != nil {
-		s.usage.add(*sample.Usage)
-		s.counts += cmp.Or(sample.Changes, len(sample.Values))
+	if u := sample.Usage; u != nil {
+		n := cmp.Or(sample.Changes, len(sample.Values))
+		s.usage.add(*u)
+		s.timed += n
+		if u.Syscalls > 0 { // no program does without: they were not counted
+			s.counts += n
+		}
 	}
 	if sample.Note != "" && !slices.Contains(s.notes, sample.Note) {
 		s.notes = append(s.notes, sample.Note)
@@ -96,12 +102,12 @@ func (s series) median() (span, bool) {
 }
 
 // percentile is by nearest rank; false if there are too few values.
-func (s series) percentile(p float64) (span, bool) {
+func (s series) percentile(p int) (span, bool) {
 	n := len(s.values)
 	if n < enough {
 		return span{}, false
 	}
-	return s.rank(max(0, int(math.Ceil(p/100*float64(n)))-1)), true
+	return s.rank((p*n+99)/100 - 1), true
 }
 
 // text is the median of many values, or all of a few.
