@@ -39,11 +39,6 @@ func dataPath(r Run) []Finding {
 	return all
 }
 
-// packets are those of which hooks and rules are counted, in the order of the values.
-func packets() []string {
-	return []string{"opening packet", "its answer", "later request", "its answer"}
-}
-
 // hooks compares what each kind of packet passes, family by family.
 func hooks(r Run) []Finding {
 	var all []Finding
@@ -76,7 +71,7 @@ func noMore(a, b span) Outcome {
 	return Undecided
 }
 
-// passed is what each of packets passes, from the last sample that there is.
+// passed is what each of the packets passes of which package datapath counts it, in its order, from the last sample that there is.
 func (r Run) passed(subject string, m Measure, family string) []span {
 	var all []span
 	for _, s := range r.Samples {

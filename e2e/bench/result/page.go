@@ -91,14 +91,20 @@ func (r Run) WriteFolder(dir string) error {
 	return writeAll(dir, files)
 }
 
-// WriteDocs writes performance.md and its pictures into the folder of the docs. Pictures of it that are not drawn any more go.
+// runFile is the run beside its page: every value for whoever wants to see it, and what the page is written anew from.
+const runFile = "performance.json"
+
+// WriteDocs writes performance.md, its pictures and the run itself into the folder of the docs. Pictures of it that are not drawn any more go.
 func (r Run) WriteDocs(docs string) error {
 	plots, err := r.Plots()
 	if err != nil {
 		return err
 	}
-	var page strings.Builder
+	var page, raw strings.Builder
 	if err := r.Page(&page); err != nil {
+		return err
+	}
+	if err := r.encode(&raw); err != nil {
 		return err
 	}
 	pictures := filepath.Join(docs, "pictures")
@@ -116,7 +122,7 @@ func (r Run) WriteDocs(docs string) error {
 	if err := writeAll(pictures, plots); err != nil {
 		return err
 	}
-	return writeAll(docs, map[string][]byte{"performance.md": []byte(page.String())})
+	return writeAll(docs, map[string][]byte{"performance.md": []byte(page.String()), runFile: []byte(raw.String())})
 }
 
 func writeAll(dir string, files map[string][]byte) error {

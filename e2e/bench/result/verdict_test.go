@@ -3,6 +3,7 @@ package result
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -11,7 +12,12 @@ import (
 // sampleRun is a run that was made up for tests, with everything in it that a run can have.
 func sampleRun(t *testing.T) Run {
 	t.Helper()
-	f, err := os.Open("testdata/run.json")
+	return readRun(t, filepath.Join("testdata/docs", runFile))
+}
+
+func readRun(t *testing.T, path string) Run {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
