@@ -1,14 +1,15 @@
 package result
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
-	"time"
 )
 
-// Read reads a run, as WriteFolder writes it to results.json. What cannot have been measured is an error: numbers are not made of it.
+// Read reads a run, as WriteFolder writes it to results.json. What cannot have been measured is an error: nothing is concluded from it.
 func Read(in io.Reader) (Run, error) {
 	var run Run
 	if err := json.NewDecoder(in).Decode(&run); err != nil {
@@ -16,7 +17,7 @@ func Read(in io.Reader) (Run, error) {
 	}
 	for i, s := range run.Samples {
 		if err := s.valid(); err != nil {
-			return Run{}, fmt.Errorf("read a run: sample %d, %s %s: %w", i, s.Subject, s.Measure, err)
+			return Run{}, fmt.Errorf("read a run: sample %d (%s of %q): %w", i, s.Measure, s.Subject, err)
 		}
 	}
 	return run, nil
@@ -25,9 +26,9 @@ func Read(in io.Reader) (Run, error) {
 func (s Sample) valid() error {
 	switch {
 	case s.Subject == "" || s.Measure == "":
-		return fmt.Errorf("it does not say what was measured of whom")
+		return errors.New("it does not say what was measured of whom")
 	case s.Size < 0 || s.Changes < 0:
-		return fmt.Errorf("a count is below zero")
+		return errors.New("a count is below zero")
 	}
 	for _, v := range s.Values {
 		if v < 0 || math.IsInf(v, 0) || math.IsNaN(v) {
@@ -37,29 +38,30 @@ func (s Sample) valid() error {
 	return nil
 }
 
-// write writes the run so that Read reads it, in a form that version control shows well.
-func (r Run) write(out io.Writer) error {
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(r); err != nil {
+// encode writes the run as Read reads it, with each sample on a line of its own.
+func (r Run) encode(out io.Writer) error {
+	samples := r.Samples
+	r.Samples = []Sample{}
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return fmt.Errorf("write a run: %w", err)
+	}
+	var b bytes.Buffer
+	b.Write(bytes.TrimSuffix(text, []byte("]\n}")))
+	for i, s := range samples {
+		line, err := json.Marshal(s)
+		if err != nil {
+			return fmt.Errorf("write a run: sample %d (%s of %q): %w", i, s.Measure, s.Subject, err)
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("\n  ")
+		b.Write(line)
+	}
+	b.WriteString("\n ]\n}\n")
+	if _, err := b.WriteTo(out); err != nil {
 		return fmt.Errorf("write a run: %w", err)
 	}
 	return nil
 }
-
-// subtract and the like are not needed: sums are enough.
-func (u *Usage) add(o Usage) {
-	u.CPU += o.CPU
-	u.Syscalls += o.Syscalls
-	u.Execs += o.Execs
-	u.IPVSWrites += o.IPVSWrites
-	u.IPVSReads += o.IPVSReads
-	u.NftWrites += o.NftWrites
-	u.NftCommits += o.NftCommits
-	u.NftReads += o.NftReads
-	u.IpsetWrites += o.IpsetWrites
-	u.NetlinkSends += o.NetlinkSends
-	u.IptablesWrites += o.IptablesWrites
-}
-
-var _ = time.Second

@@ -31,7 +31,7 @@ type Sample struct {
 	Values  []float64 `json:"values"`
 	// AtLeast: the values are lower bounds, for what was measured had not ended when it was cut off.
 	AtLeast bool `json:"atLeast,omitempty"`
-	// Usage is what all the values together took, unless Changes says otherwise.
+	// Usage is what all the values together took, unless Changes says otherwise. One without system calls is of the CPU time alone.
 	Usage *Usage `json:"usage,omitempty"`
 	// Changes is how many changes each value of Burst is of. With other measures it is how many of what is measured Usage is of,
 	// where they were counted apart from the values, because counting takes time. 0: one for each value.
@@ -116,6 +116,7 @@ const (
 	KubeProxyNft  = "kube-proxy-nftables"
 	// The floors.
 	BareBatched = "bare-batched"
+	Apply       = "ipvs.Apply"
 	MobySingle  = "moby-single"
 	Ipvsadm     = "ipvsadm-restore"
 	// Of the data path.

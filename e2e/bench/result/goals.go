@@ -1,0 +1,227 @@
+package result
+
+import (
+	"fmt"
+	"math"
+)
+
+// Sizes of which goals speak.
+const (
+	small  = 100
+	medium = 1000
+	large  = 2700
+)
+
+// goal is something that was asked for before it was measured.
+type goal struct {
+	key   string
+	asked string
+	look  func(Run) []Finding // one for each size or family of which the goal speaks
+}
+
+// goals are all of them. Where a subject has several sync periods, its best one counts.
+func goals() []goal {
+	return []goal{
+		{"cold-kernel", "First programming of the kernel: at most 1.5× the bare batched writer", coldKernel},
+		{"cold-ipvs", "Cold start: at least 10× faster than kube-proxy in IPVS mode", compare(Cold, KubeProxyIPVS, KubeIPVS, atLeastTimes(10), medium, large)},
+		{"cold-nftables", "Cold start: faster than kube-proxy in nftables mode", compare(Cold, KubeProxyNft, KubeIPVS, above(1), medium, large)},
+		{"change-ipvs", "One endpoint changed, arrival to kernel: at least 200× faster than kube-proxy in IPVS mode", compare(Arrival, KubeProxyIPVS, KubeIPVS, atLeastTimes(200), medium)},
+		{"change-nftables", "One endpoint changed, arrival to kernel: at least 5× faster than kube-proxy in nftables mode at its lowest sync period", compare(Arrival, KubeProxyNft, KubeIPVS, atLeastTimes(5), small, medium, large)},
+		{"change-flat", "One endpoint changed: p50 at 2,700 Services at most 1.3× that at 100", flat},
+		{"change-tail", "One endpoint changed: p99 at most 3× p50", tail},
+		{"burst-ipvs", "CPU time of a change in a burst: at most 1/20 of kube-proxy in IPVS mode", compareAnywhere(Burst, KubeIPVS, KubeProxyIPVS, atMostTimes(1./20))},
+		{"burst-nftables", "CPU time of 1,000 changes at 2,700 Services: at most 1/3 of kube-proxy in nftables mode", compare(Burst, KubeIPVS, KubeProxyNft, atMostTimes(1./3), large)},
+		{"memory", "Resident memory at 2,700 Services: at most 60 % of kube-proxy in IPVS mode", compare(Memory, KubeIPVS, KubeProxyIPVS, atMostTimes(0.6), large)},
+		{"steady-writes", "A minute in which nothing changes: nothing is written to the kernel", steadyWrites},
+		{"steady-reads", "A minute in which nothing changes: the audit's reads are spread, no second has more than a tenth of them", steadyReads},
+		{"steady-cpu", "A minute in which nothing changes: below 0.5 % of one core, without emulation", steadyCPU},
+		{"datapath", "Through a node port: at most 3 % slower than a virtual server made by hand, by the median of 20 pairs or more", dataPath},
+		{"hooks", "Through a node port: no more hooks and rules on a packet's way than by hand", hooks},
+	}
+}
+
+func at(size int) string { return "at " + thousands(fmt.Sprint(size)) + " Services" }
+
+// best is the least median of a subject's variants.
+func (r Run) best(name string, m Measure, size int) (span, bool) {
+	var least span
+	found := false
+	for _, subject := range r.variants(name, m) {
+		middle, ok := r.of(subject, m, size).median()
+		switch {
+		case !ok:
+		case !found:
+			least, found = middle, true
+		default:
+			least = least.lesser(middle)
+		}
+	}
+	return least, found
+}
+
+// compare divides what was measured of one subject by what was measured of another, at the sizes of a goal.
+func compare(m Measure, top, bottom string, must judge, sizes ...int) func(Run) []Finding {
+	return func(r Run) []Finding {
+		var all []Finding
+		for _, size := range sizes {
+			all = append(all, r.compareAt(m, top, bottom, size, must))
+		}
+		return all
+	}
+}
+
+// compareAnywhere is compare at all sizes at which the subject at the bottom was measured.
+func compareAnywhere(m Measure, top, bottom string, must judge) func(Run) []Finding {
+	return func(r Run) []Finding {
+		var all []Finding
+		for _, size := range r.sizes(m) {
+			if _, ok := r.best(bottom, m, size); ok {
+				all = append(all, r.compareAt(m, top, bottom, size, must))
+			}
+		}
+		return all
+	}
+}
+
+func (r Run) compareAt(m Measure, top, bottom string, size int, must judge) Finding {
+	a, aOK := r.best(top, m, size)
+	b, bOK := r.best(bottom, m, size)
+	if !aOK || !bOK {
+		return missing(at(size))
+	}
+	unit := r.series(func(s Sample) bool { return s.Measure == m }).unit
+	f := quotient(at(size), a, b, unit, must)
+	f.Beside = besides(r.counts(top, m, size), r.counts(bottom, m, size))
+	return f
+}
+
+// counts are those of the first variant of which there are any.
+func (r Run) counts(name string, m Measure, size int) series {
+	for _, subject := range r.variants(name, m) {
+		if s := r.of(subject, m, size); s.counts > 0 {
+			return s
+		}
+	}
+	return series{}
+}
+
+func missing(where string) Finding {
+	return Finding{Where: where, Measured: string(NotMeasured), Outcome: NotMeasured}
+}
+
+// quotient is a finding about a by b.
+func quotient(where string, a, b span, unit Unit, must judge) Finding {
+	q, ok := a.over(b)
+	if !ok {
+		return missing(where)
+	}
+	return Finding{Where: where, Measured: fmt.Sprintf("%s (%s / %s)", times(q), a.text(unit), b.text(unit)), Outcome: must(q)}
+}
+
+// coldKernel compares each account of programming with the floor's, and not their median: the agent's own and that of ipvs.Apply alone.
+func coldKernel(r Run) []Finding {
+	var all []Finding
+	for _, size := range []int{medium, large} {
+		floor, ok := r.of(BareBatched, Programming, size).median()
+		found := false
+		for _, s := range r.Samples {
+			if ours := s.Subject == KubeIPVS || s.Subject == Apply; !ours || s.Measure != Programming || s.Size != size {
+				continue
+			}
+			var one series
+			one.add(s)
+			if middle, measured := one.median(); ok && measured {
+				f := quotient(at(size), middle, floor, s.Unit, atMostTimes(1.5))
+				f.Where += ", " + s.Subject
+				all, found = append(all, f), true
+			}
+		}
+		if !found {
+			all = append(all, missing(at(size)))
+		}
+	}
+	return all
+}
+
+func flat(r Run) []Finding {
+	few, fewOK := r.of(KubeIPVS, Arrival, small).percentile(50)
+	many, manyOK := r.of(KubeIPVS, Arrival, large).percentile(50)
+	if !fewOK || !manyOK {
+		return []Finding{missing("")}
+	}
+	return []Finding{quotient("", many, few, Seconds, atMostTimes(1.3))}
+}
+
+func tail(r Run) []Finding {
+	var all []Finding
+	for _, size := range []int{small, medium, large} {
+		s := r.of(KubeIPVS, Arrival, size)
+		p50, ok50 := s.percentile(50)
+		p99, ok99 := s.percentile(99)
+		if !ok50 || !ok99 {
+			all = append(all, missing(at(size)))
+			continue
+		}
+		all = append(all, quotient(at(size), p99, p50, Seconds, atMostTimes(3)))
+	}
+	return all
+}
+
+func steadyWrites(r Run) []Finding {
+	var all []Finding
+	for _, size := range r.sizes(Steady) {
+		s := r.of(KubeIPVS, Steady, size)
+		if s.counts == 0 {
+			all = append(all, missing(at(size)))
+			continue
+		}
+		writes := s.usage.writes()
+		f := Finding{Where: at(size), Measured: fmt.Sprintf("%d writes", writes), Beside: s.counted(), Outcome: Reached}
+		if writes > 0 {
+			f.Outcome = NotReached
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+func steadyReads(r Run) []Finding {
+	var all []Finding
+	for _, size := range r.sizes(AuditReads) {
+		var sum, most float64
+		for _, v := range r.of(KubeIPVS, AuditReads, size).values {
+			sum, most = sum+v.low, max(most, v.high)
+		}
+		// A minute without reads has no audit in it.
+		if sum == 0 || math.IsInf(most, 1) {
+			all = append(all, missing(at(size)))
+			continue
+		}
+		all = append(all, Finding{
+			Where: at(size), Measured: fmt.Sprintf("%s of %s reads in the busiest second", digits(most), digits(sum)),
+			Outcome: atMostTimes(0.1)(exactly(most / sum)),
+		})
+	}
+	return all
+}
+
+// steadyCPU: what little it takes where everything is slower, it takes at most where nothing is.
+func steadyCPU(r Run) []Finding {
+	limit := atMostTimes(0.005)
+	if native, ok := r.series(func(s Sample) bool { return s.Subject == KubeIPVS && s.Measure == SteadyNative }).median(); ok {
+		return []Finding{{Measured: percent(native), Outcome: limit(native)}}
+	}
+	var all []Finding
+	for _, size := range r.sizes(Steady) {
+		minute, ok := r.of(KubeIPVS, Steady, size).median()
+		if !ok {
+			all = append(all, missing(at(size)))
+			continue
+		}
+		emulated := span{minute.low / 60, minute.high / 60}
+		all = append(all, Finding{Where: at(size), Measured: percent(emulated) + " emulated", Outcome: limit(span{0, emulated.high})})
+	}
+	return all
+}
+
+func percent(s span) string { return span{s.low * 100, s.high * 100}.text(Ratio) + " %" }
