@@ -16,7 +16,7 @@ STAGES    := ./sync/kube ./sync ./allocator ./filter ./ipvs ./traffic ./report/p
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
 
-.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo bench microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
+.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo bench bench-apply microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
 
 build: ## the agent, static
@@ -43,7 +43,9 @@ e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches i
 	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
 demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
-bench: ## ipvs.Apply against a bare writer and against single calls, in a guest
+bench: ## kube-ipvs beside kube-proxy in IPVS and nftables mode, in a guest, in out/bench: builds Kubernetes the first time; ARGS="-quick", -write-docs, -h
+	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/bench $(ARGS)
+bench-apply: ## ipvs.Apply by itself, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
 microbench: ## Go benchmarks of every stage of a change, in the form that benchstat reads: make microbench COUNT=10 > before
 	@$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(STAGES)

@@ -1,25 +1,19 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
 )
 
-// write leaves the folder.
+// write leaves the folder, and the page where that is asked for.
 func (b *bench) write(run result.Run) error {
-	content, err := json.MarshalIndent(run, "", " ")
-	if err == nil {
-		err = os.MkdirAll(b.out, 0o755)
+	if err := run.WriteFolder(b.out); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(b.out, "results.json"), content, 0o644)
+	b.say("the results are in %s", b.out)
+	if !b.writeDocs {
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("write results: %w", err)
-	}
-	return nil
+	return run.WriteDocs(filepath.Dir(b.docs))
 }

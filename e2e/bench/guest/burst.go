@@ -15,7 +15,9 @@ const burstWriters = 8
 
 // burst makes many changes as fast as the API server takes them, and reads the CPU time until the program has come to rest.
 func (s *session) burst(ctx context.Context) error {
-	awaitRest(ctx, s.job.Settle)
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	client, err := newClient(s.config)
 	if err != nil {
 		return err
@@ -56,7 +58,9 @@ func (s *session) burst(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(began)
-	awaitRest(ctx, s.job.Settle)
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	after, err := s.process.Usage()
 	if err != nil {
 		return err

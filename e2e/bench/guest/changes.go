@@ -88,7 +88,9 @@ func (s *session) countedChanges(ctx context.Context, series func(int) ([]change
 
 // counted counts what the program does for f, until it has come to rest.
 func (s *session) counted(ctx context.Context, f func() (int, error)) (used result.Usage, n int, err error) {
-	awaitRest(ctx, s.job.Settle)
+	if err := s.settle(ctx); err != nil {
+		return used, 0, err
+	}
 	if err := s.process.Watch(true); err != nil {
 		return used, 0, err
 	}
@@ -99,7 +101,9 @@ func (s *session) counted(ctx context.Context, f func() (int, error)) (used resu
 	if n, err = f(); err != nil {
 		return used, n, err
 	}
-	awaitRest(ctx, s.job.Settle)
+	if err := s.settle(ctx); err != nil {
+		return used, n, err
+	}
 	after, err := s.process.Usage()
 	if err != nil {
 		return used, n, err

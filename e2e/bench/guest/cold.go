@@ -103,7 +103,7 @@ func (s *session) restart(ctx context.Context) error {
 	if cut {
 		at = time.Now()
 	} else {
-		awaitRest(ctx, s.job.Settle)
+		s.rest(ctx)
 	}
 	sample := s.sample(result.Restart, result.Seconds, at.Sub(s.process.Started()).Seconds())
 	sample.AtLeast = cut

@@ -30,10 +30,10 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 	}
 	switch {
 	case smallest:
-		return plan{changes: min(3, j.ProxyChanges), both: true, burst: s.Operator, restart: s.Operator, steady: s.Operator && largest}
+		return plan{changes: min(3, j.ProxyChanges), both: true, burst: s.Operator, restart: s.Operator, steady: s.Operator && len(sizes) < 3}
 	case !s.Operator:
 		return plan{skip: true}
-	case len(sizes) > 2 && largest:
+	case largest:
 		return plan{} // the cold start and the memory
 	default:
 		return plan{changes: 1, both: true, steady: true}

@@ -65,7 +65,7 @@ func (s *session) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	awaitRest(ctx, s.job.Settle)
+	s.rest(ctx)
 	s.doing = result.Memory
 	if err := s.memory(result.Memory); err != nil {
 		return err
@@ -130,6 +130,28 @@ func (s *session) prepare(ctx context.Context) (err error) {
 	if s.log, err = os.Create(filepath.Join(lab.OutDir, name)); err != nil {
 		return fmt.Errorf("keep a log: %w", err)
 	}
+	return nil
+}
+
+// rest returns when there is nothing to do. kube-proxy in IPVS mode goes on long after the kernel has everything.
+func (s *session) rest(ctx context.Context) {
+	patience := s.job.Settle
+	if s.subject.Slow {
+		patience *= 3
+	}
+	awaitRest(ctx, patience)
+}
+
+// afterwork is how long a change may have consequences after a moment of rest: kube-ipvs looks each second whether a real server that
+// is to go has connections, and kube-proxy waits its min-sync-period.
+const afterwork = 2500 * time.Millisecond
+
+// settle returns when all that changes have led to is done.
+func (s *session) settle(ctx context.Context) error {
+	if err := pause(ctx, afterwork); err != nil {
+		return err
+	}
+	s.rest(ctx)
 	return nil
 }
 

@@ -55,11 +55,12 @@ func Default() Job {
 	}
 }
 
-// Quick is everything once, in two minutes, for a test of the benchmark itself.
+// Quick is everything once on few objects, in a few minutes, for a test of the benchmark itself.
 func Quick() Job {
 	j := Default()
 	j.Plan.Sizes, j.FloorSizes = []int{20, 50}, []int{50}
-	j.Changes, j.ProxyChanges, j.Counted, j.Burst = 20, 3, 2, 50
+	j.Subjects = []string{result.KubeIPVS, result.KubeProxyNft + "/1s", result.KubeProxyIPVS + "/1s"}
+	j.Changes, j.ProxyChanges, j.Counted, j.Burst = 20, 1, 2, 20
 	j.Steady, j.Cutoff, j.Settle = 10*time.Second, 30*time.Second, 3*time.Second
 	j.Pairs, j.Each, j.Rounds = 2, 50*time.Millisecond, 1
 	return j
