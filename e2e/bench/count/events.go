@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -158,21 +157,6 @@ func (e event) add(s symbol, list string) error {
 	}
 	_, err = f.WriteString(e.probe(s) + "\n")
 	return errors.Join(err, f.Close())
-}
-
-// load loads a module, unless the kernel has it.
-func load(module string) error {
-	there := filepath.Join("/sys/module", module)
-	if _, err := os.Stat(there); err == nil {
-		return nil
-	}
-	if out, err := exec.Command("modprobe", module).CombinedOutput(); err != nil {
-		return fmt.Errorf("load module %s: %w: %s", module, err, out)
-	}
-	if _, err := os.Stat(there); err != nil {
-		return fmt.Errorf("module %s is not there after modprobe: %w", module, err)
-	}
-	return nil
 }
 
 // id is the event's number among the kernel's tracepoints.

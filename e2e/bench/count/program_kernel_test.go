@@ -188,15 +188,18 @@ func calls(n int) error {
 func burn(d time.Duration) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for {
-		var used syscall.Rusage
-		if err := syscall.Getrusage(unix.RUSAGE_THREAD, &used); err != nil {
-			return err
-		}
-		if time.Duration(used.Utime.Nano()+used.Stime.Nano()) >= d {
-			return nil
-		}
+	began, err := used()
+	for now := began; err == nil && now-began < d; {
+		now, err = used()
 	}
+	return err
+}
+
+// used is the CPU time of the thread.
+func used() (time.Duration, error) {
+	var u syscall.Rusage
+	err := syscall.Getrusage(unix.RUSAGE_THREAD, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
 }
 
 // everywhere does work in each of some threads, and in a child of each.
