@@ -2,10 +2,10 @@ package observe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,10 +14,9 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
-// ipvsObserver asks by socket options, and lists everything through a handle to be sure.
+// ipvsObserver asks by socket options.
 type ipvsObserver struct {
 	options options
-	kernel  ipvs.Handle
 	turn    sync.Mutex // of looks for changes: all who wait share a tenth of the time
 }
 
@@ -26,71 +25,36 @@ type ipvsObserver struct {
 func IPVS(host *topo.Host) (Observer, error) {
 	o := &ipvsObserver{}
 	err := host.Do(func() (err error) {
-		if o.kernel, err = ipvs.Open(ipvs.Options{}); err != nil {
+		// Socket options are there when the module is.
+		kernel, err := ipvs.Open(ipvs.Options{})
+		if err != nil {
 			return err
 		}
-		if o.options, err = openOptions(); err != nil {
-			return errors.Join(err, o.kernel.Close())
+		if err := kernel.Close(); err != nil {
+			return err
 		}
-		return nil
+		o.options, err = openOptions()
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("observe IPVS of %s: %w", host.Name, err)
 	}
-	// The first list is a long one: let it be that of an empty table.
-	if _, err := o.kernel.List(context.Background()); err != nil {
-		return nil, fmt.Errorf("observe IPVS of %s: %w", host.Name, errors.Join(err, o.Close()))
-	}
 	return o, nil
 }
 
-func (o *ipvsObserver) Close() error { return errors.Join(o.options.close(), o.kernel.Close()) }
+func (o *ipvsObserver) Close() error { return o.options.close() }
 
-// Complete counts until every virtual server has as many real servers as wanted, and then looks whether it is those. Where it is not, only lists
-// can tell when it is, which take longer.
+// Complete counts until every virtual server has as many real servers as wanted, and then looks whether it is those.
 func (o *ipvsObserver) Complete(ctx context.Context, want Want) (time.Time, time.Duration, error) {
-	if err := onlyIPv4(want); err != nil {
-		return time.Time{}, 0, err
-	}
 	w := &awaited{options: o.options, want: want, before: time.Now(), lacking: keys(want)}
-	lacking := len(want)
 	at, err := w.await(ctx)
-	for counted := true; err == nil; counted = false {
-		begin := time.Now()
-		if lacking, err = o.lacking(ctx, want); err != nil {
-			break
-		}
-		if lacking == 0 && !counted {
-			at = time.Now()
-		}
-		if lacking == 0 {
-			return at, at.Sub(w.before), nil
-		}
-		w.before = begin
-		err = rest(ctx, begin)
+	if err == nil {
+		at, err = w.verify(ctx, at)
 	}
-	if lacking == len(want) {
-		lacking = len(w.lacking)
-	}
-	return time.Time{}, 0, fmt.Errorf("observe IPVS: %d of %d frontends lack something: %w", lacking, len(want), err)
-}
-
-// lacking is how many frontends do not have all of their endpoints.
-func (o *ipvsObserver) lacking(ctx context.Context, want Want) (int, error) {
-	have, err := o.kernel.List(ctx)
 	if err != nil {
-		return len(want), err
+		return time.Time{}, 0, fmt.Errorf("observe IPVS: %d of %d frontends lack something: %w", len(w.lacking), len(want), err)
 	}
-	n := 0
-	for key, endpoints := range want {
-		for _, e := range endpoints {
-			if have[key].Reals[e].Weight == 0 {
-				n++
-				break
-			}
-		}
-	}
-	return n, nil
+	return at, at.Sub(w.before), nil
 }
 
 // awaited is what is not there yet.
@@ -148,6 +112,39 @@ func (w *awaited) look() error {
 	return nil
 }
 
+// verify returns when every real server is one that is wanted, and serves: that is at, when all were counted, unless some were others. What was
+// found is not looked at again.
+func (w *awaited) verify(ctx context.Context, at time.Time) (time.Time, error) {
+	w.lacking = keys(w.want)
+	for counted := true; ; counted = false {
+		begin := time.Now()
+		var err error
+		w.lacking = slices.DeleteFunc(w.lacking, func(key frontend.Key) bool {
+			if err != nil {
+				return false
+			}
+			var has bool
+			has, err = w.options.has(key, w.want[key], room(len(w.want[key])))
+			return has
+		})
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case len(w.lacking) == 0 && counted:
+			return at, nil
+		case len(w.lacking) == 0:
+			return time.Now(), nil
+		}
+		w.before = begin
+		if counted {
+			continue // That was a long look, of which only a part is repeated.
+		}
+		if err := rest(ctx, begin); err != nil {
+			return time.Time{}, err
+		}
+	}
+}
+
 // repeat looks until there is something to see.
 func (w *awaited) repeat(ctx context.Context, look func() (bool, error)) error {
 	for {
@@ -165,15 +162,12 @@ func (w *awaited) repeat(ctx context.Context, look func() (bool, error)) error {
 
 // Prepare has nothing to get ready but a buffer.
 func (o *ipvsObserver) Prepare(key frontend.Key, endpoint netip.AddrPort) (func(context.Context) (time.Time, error), error) {
-	if !key.Addr.Is4() {
-		return nil, fmt.Errorf("observe %s: only IPv4 can be observed", key)
-	}
 	n, err := o.options.reals(key)
 	if err != nil {
 		return nil, err
 	}
 	buf := room(n)
-	there, err := o.options.has(key, endpoint, buf)
+	there, err := o.options.has(key, []netip.AddrPort{endpoint}, buf)
 	if err != nil {
 		return nil, err
 	}
@@ -200,20 +194,11 @@ func (o *ipvsObserver) look(ctx context.Context, key frontend.Key, endpoint neti
 	o.turn.Lock()
 	defer o.turn.Unlock()
 	begin := time.Now()
-	there, err := o.options.has(key, endpoint, buf)
+	there, err := o.options.has(key, []netip.AddrPort{endpoint}, buf)
 	if err != nil || there {
 		return there, time.Now(), err
 	}
 	return false, time.Time{}, rest(ctx, begin)
-}
-
-func onlyIPv4(want Want) error {
-	for key := range want {
-		if !key.Addr.Is4() {
-			return fmt.Errorf("observe %s: only IPv4 can be observed", key)
-		}
-	}
-	return nil
 }
 
 func keys(want Want) []frontend.Key {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +105,9 @@ func (o options) all() (map[frontend.Key]int, error) {
 // reals is how many real servers a virtual server has, 0 if there is none.
 func (o options) reals(key frontend.Key) (int, error) {
 	var b [sizeService]byte
-	putKey(b[:], key)
+	if err := putKey(b[:], key); err != nil {
+		return 0, err
+	}
 	err := o.get(optService, b[:])
 	if errors.Is(err, unix.ESRCH) {
 		return 0, nil
@@ -115,10 +118,12 @@ func (o options) reals(key frontend.Key) (int, error) {
 	return int(binary.NativeEndian.Uint32(b[serviceReals:])), nil
 }
 
-// has says whether a virtual server has a real server with a weight.
-func (o options) has(key frontend.Key, real netip.AddrPort, buf []byte) (bool, error) {
+// has says whether a virtual server has all of these real servers, each with a weight.
+func (o options) has(key frontend.Key, all []netip.AddrPort, buf []byte) (bool, error) {
 	clear(buf)
-	putKey(buf, key)
+	if err := putKey(buf, key); err != nil {
+		return false, err
+	}
 	number := (len(buf) - destsEntry) / sizeDest
 	binary.NativeEndian.PutUint32(buf[destsNumber:], uint32(number))
 	err := o.get(optDests, buf)
@@ -128,23 +133,28 @@ func (o options) has(key frontend.Key, real netip.AddrPort, buf []byte) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("real servers of %s: %w", key, err)
 	}
+	found := 0
 	for b := buf[destsEntry:]; len(b) > 0; b = b[sizeDest:] {
-		if addrPort(b[destAddr:], b[destPort:]) == real && binary.NativeEndian.Uint32(b[destWeight:]) > 0 {
-			return true, nil
+		if binary.NativeEndian.Uint32(b[destWeight:]) > 0 && slices.Contains(all, addrPort(b[destAddr:], b[destPort:])) {
+			found++
 		}
 	}
-	return false, nil
+	return found == len(all), nil
 }
 
 // room is a buffer for has.
 func room(reals int) []byte { return make([]byte, destsEntry+(reals+spare)*sizeDest) }
 
 // putKey writes protocol, address and port, which the requests begin with.
-func putKey(b []byte, key frontend.Key) {
+func putKey(b []byte, key frontend.Key) error {
+	if !key.Addr.Is4() {
+		return fmt.Errorf("%s: socket options know IPv4 alone", key)
+	}
 	binary.NativeEndian.PutUint16(b, uint16(key.Protocol))
 	addr := key.Addr.As4()
 	copy(b[addrOffset:], addr[:])
 	binary.BigEndian.PutUint16(b[servicePort:], key.Port)
+	return nil
 }
 
 func addrPort(addr, port []byte) netip.AddrPort {
