@@ -1,0 +1,102 @@
+//go:build kernel
+
+package datapath
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+)
+
+const (
+	nodePort = 30080
+	pairs    = 20
+	each     = 250 * time.Millisecond
+)
+
+// noise is how far the median of pairs of the same thing may be from 1.
+const noise = 0.05
+
+func TestTwoVirtualServersMadeByHandAreEquallyFast(t *testing.T) {
+	ratios := measured(t, newSubject(t), pairs)
+	for name, r := range ratios {
+		if m := median(r); math.Abs(m-1) > noise {
+			t.Errorf("%s: the median is %.3f", name, m)
+		}
+	}
+}
+
+func TestASubjectWithManyRulesIsSlower(t *testing.T) {
+	subject := newSubject(t)
+	var rules strings.Builder
+	rules.WriteString("table inet many {\nchain many {\ntype filter hook prerouting priority 0\n")
+	for i := range 200 {
+		fmt.Fprintf(&rules, "tcp sport %d drop\n", i+1)
+	}
+	rules.WriteString("}\n}\n")
+	must(t, run(t.Context(), subject.Node1, rules.String(), "nft", "-f", "-"))
+	for name, r := range measured(t, subject, 4) {
+		slower := median(r) < 1-noise
+		if strings.HasPrefix(name, string(result.PairLatency)) {
+			slower = median(r) > 1+noise
+		}
+		if !slower {
+			t.Errorf("%s: the median is %.3f", name, median(r))
+		}
+	}
+}
+
+// newSubject is a virtual server made by hand that takes the subject's place.
+func newSubject(t *testing.T) *hand {
+	t.Helper()
+	h, err := newHand(t.Context(), nodePort)
+	must(t, err)
+	t.Cleanup(func() { must(t, h.Close()) })
+	return h
+}
+
+// measured prints all samples and returns the ratios of the subject's pairs, by measure and family.
+func measured(t *testing.T, subject *hand, pairs int) map[string][]float64 {
+	t.Helper()
+	o := Options{Subject: "subject", Network: subject.Topology, Pod: subject.pod, NodePort: nodePort, Pairs: pairs, Each: each}
+	ratios := map[string][]float64{}
+	must(t, Run(t.Context(), o, func(s result.Sample) {
+		t.Log(line(s))
+		if s.Unit == result.Ratio && s.Subject == o.Subject {
+			ratios[string(s.Measure)+" "+s.Family] = s.Values
+		}
+	}))
+	if len(ratios) != 6 {
+		t.Errorf("there are pairs of %d kinds and families", len(ratios))
+	}
+	return ratios
+}
+
+// line is a sample for people: what is there of it, and where the middle half of it lies.
+func line(s result.Sample) string {
+	v := slices.Sorted(slices.Values(s.Values))
+	at := func(q float64) float64 { return v[int(q*float64(len(v)-1))] }
+	scale, unit := 1.0, string(s.Unit)
+	if s.Unit == result.Seconds {
+		scale, unit = 1e6, "µs"
+	}
+	return fmt.Sprintf("%-14s %s %-22s %5d values, p25 %8.3f  p50 %8.3f  p75 %8.3f  p99 %8.3f %s  %s",
+		s.Measure, s.Family, s.Subject, len(v), scale*at(0.25), scale*at(0.5), scale*at(0.75), scale*at(0.99), unit, s.Note)
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,204 @@
+package datapath
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
+)
+
+const (
+	// rawLatencies is how many of a target's latencies a sample has, evenly spread over the time of the measurement.
+	rawLatencies = 2000
+	// mostRequests is how many latencies of one run are looked at: those of 500 ms at 5 µs each.
+	mostRequests = 100_000
+)
+
+// trio is the subject, the virtual server made by hand, and the pod asked directly.
+type trio struct {
+	family              family
+	subject, hand, pod  *target
+	subjectPod, handPod int // listeners
+}
+
+func newTrio(o Options, h *hand, f family) (_ *trio, err error) {
+	t := &trio{family: f, subjectPod: -1, handPod: -1}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.subjectPod, err = listenIn(o.Pod, f); err != nil {
+		return nil, err
+	}
+	if t.handPod, err = listenIn(h.pod, f); err != nil {
+		return nil, err
+	}
+	t.subject = newTarget(o.Subject, o.Network.Client, netip.AddrPortFrom(f.node(o.Network), o.NodePort), t.subjectPod)
+	t.hand = newTarget(result.ByHand, h.Client, netip.AddrPortFrom(f.node(h.Topology), o.NodePort), t.handPod)
+	t.pod = newTarget(result.PodDirect, o.Network.Client, f.podAt(o.Pod), t.subjectPod)
+	return t, nil
+}
+
+func listenIn(p *topo.Pod, f family) (fd int, err error) {
+	err = p.Do(func() error {
+		fd, err = listen(f.podAt(p))
+		return err
+	})
+	if err != nil {
+		return -1, fmt.Errorf("pod %s: %w", p.Name, err)
+	}
+	return fd, nil
+}
+
+func (t *trio) close() {
+	for _, target := range t.all() {
+		if target != nil {
+			target.close()
+		}
+	}
+	for _, fd := range []int{t.subjectPod, t.handPod} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+func (t *trio) all() []*target { return []*target{t.subject, t.hand, t.pod} }
+
+// round is who runs in the i-th pair, in this order.
+func (t *trio) round(i int) []*target {
+	if i%2 == 0 {
+		return []*target{t.subject, t.hand, t.pod}
+	}
+	return []*target{t.hand, t.subject, t.pod}
+}
+
+// rounds runs all pairs.
+func (t *trio) rounds(ctx context.Context, pairs int, run func(*target) error) error {
+	for i := range pairs {
+		for _, target := range t.round(i) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := run(target); err != nil {
+				return fmt.Errorf("pair %d: %w", i+1, err)
+			}
+		}
+	}
+	return nil
+}
+
+// requests measures throughput and latency.
+func (t *trio) requests(ctx context.Context, o Options, emit func(result.Sample)) error {
+	room := make([]time.Duration, 0, mostRequests)
+	var rates, medians, raw values
+	err := t.rounds(ctx, o.Pairs, func(target *target) error {
+		// Connections of its own for every pair: where in memory they are makes a difference that stays (emulators look addresses up
+		// in small tables), and shall be left to chance.
+		defer target.close()
+		if err := target.dial(); err != nil {
+			return err
+		}
+		latencies, perSecond, err := target.requests(o.Each, room)
+		if err != nil {
+			return err
+		}
+		rates.add(target, perSecond)
+		for _, l := range thin(latencies, rawLatencies/o.Pairs) {
+			raw.add(target, l.Seconds())
+		}
+		slices.Sort(latencies)
+		medians.add(target, latencies[len(latencies)/2].Seconds())
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	t.emit(emit, result.Requests, result.PerSecond, rates, "")
+	t.emit(emit, result.Latency, result.Seconds, raw, "")
+	t.emitPairs(emit, result.PairRequests, rates, "")
+	t.emitPairs(emit, result.PairLatency, medians, "medians of a pair's two sides")
+	return nil
+}
+
+// connects measures new connections.
+func (t *trio) connects(ctx context.Context, o Options, emit func(result.Sample)) error {
+	var rates values
+	err := t.rounds(ctx, o.Pairs, func(target *target) error {
+		perSecond, err := target.connects(o.Each)
+		if err != nil {
+			return err
+		}
+		rates.add(target, perSecond)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	t.emit(emit, result.Connects, result.PerSecond, rates, "")
+	t.emitPairs(emit, result.PairConnects, rates, "")
+	return nil
+}
+
+// values of each target, in the order in which they were taken.
+type values map[*target][]float64
+
+func (v *values) add(t *target, value float64) {
+	if *v == nil {
+		*v = values{}
+	}
+	(*v)[t] = append((*v)[t], value)
+}
+
+// emit emits the values of each target.
+func (t *trio) emit(emit func(result.Sample), m result.Measure, u result.Unit, v values, note string) {
+	for _, target := range t.all() {
+		emit(result.Sample{
+			Subject: target.name, Measure: m, Family: t.family.name, Unit: u, Values: v[target], Note: t.beside(target, note),
+		})
+	}
+}
+
+// emitPairs emits the ratios of the subject, and of the pod asked directly, by the virtual server made by hand.
+func (t *trio) emitPairs(emit func(result.Sample), m result.Measure, v values, note string) {
+	for _, target := range []*target{t.subject, t.pod} {
+		ratios := make([]float64, len(v[target]))
+		for i := range ratios {
+			ratios[i] = v[target][i] / v[t.hand][i]
+		}
+		emit(result.Sample{
+			Subject: target.name, Measure: m, Family: t.family.name, Unit: result.Ratio, Values: ratios, Note: t.beside(target, note),
+		})
+	}
+}
+
+// beside says in whose measurement a value that is not the subject's was taken.
+func (t *trio) beside(target *target, note string) string {
+	switch {
+	case target == t.subject:
+		return note
+	case note == "":
+		return "beside " + t.subject.name
+	}
+	return note + "; beside " + t.subject.name
+}
+
+// thin keeps n values at even distances, or all if there are fewer.
+func thin(all []time.Duration, n int) []time.Duration {
+	n = max(1, n)
+	if len(all) <= n {
+		return all
+	}
+	kept := make([]time.Duration, n)
+	for i := range kept {
+		kept[i] = all[i*len(all)/n]
+	}
+	return kept
+}
