@@ -19,6 +19,9 @@ type goal struct {
 	look  func(Run) []Finding // one for each size or family of which the goal speaks
 }
 
+// unfinished stands beside what was read of a program that was cut off.
+const unfinished = "was still writing when it was cut off"
+
 // goals are all of them. Where a subject has several sync periods, its best one counts.
 func goals() []goal {
 	return []goal{
@@ -91,6 +94,11 @@ func (r Run) compareAt(m Measure, top, bottom string, size int, must judge) Find
 	}
 	unit := r.series(func(s Sample) bool { return s.Measure == m }).unit
 	f := quotient(at(size), a, b, unit, must)
+	for _, subject := range append(r.variants(top, m), r.variants(bottom, m)...) {
+		if m == Memory && r.unfinished(subject, size) {
+			f.Measured += "; " + subject + " " + unfinished
+		}
+	}
 	f.Beside = besides(r.counts(top, m, size), r.counts(bottom, m, size))
 	return f
 }
@@ -125,14 +133,16 @@ func coldKernel(r Run) []Finding {
 		floor, ok := r.of(BareBatched, Programming, size).median()
 		found := false
 		for _, s := range r.Samples {
-			if ours := s.Subject == KubeIPVS || s.Subject == Apply; !ours || s.Measure != Programming || s.Size != size {
+			if s.Subject != KubeIPVS || s.Measure != Programming || s.Size != size {
 				continue
 			}
 			var one series
 			one.add(s)
 			if middle, measured := one.median(); ok && measured {
 				f := quotient(at(size), middle, floor, s.Unit, atMostTimes(1.5))
-				f.Where += ", " + s.Subject
+				if s.Note != "" {
+					f.Measured += ": " + s.Note
+				}
 				all, found = append(all, f), true
 			}
 		}
@@ -169,7 +179,7 @@ func tail(r Run) []Finding {
 
 func steadyWrites(r Run) []Finding {
 	var all []Finding
-	for _, size := range r.sizes(Steady) {
+	for _, size := range r.sizesOf(KubeIPVS, Steady) {
 		s := r.of(KubeIPVS, Steady, size)
 		if s.counts == 0 {
 			all = append(all, missing(at(size)))
@@ -187,7 +197,7 @@ func steadyWrites(r Run) []Finding {
 
 func steadyReads(r Run) []Finding {
 	var all []Finding
-	for _, size := range r.sizes(AuditReads) {
+	for _, size := range r.sizesOf(KubeIPVS, AuditReads) {
 		var sum, most float64
 		for _, v := range r.of(KubeIPVS, AuditReads, size).values {
 			sum, most = sum+v.low, max(most, v.high)
@@ -212,7 +222,7 @@ func steadyCPU(r Run) []Finding {
 		return []Finding{{Measured: percent(native), Outcome: limit(native)}}
 	}
 	var all []Finding
-	for _, size := range r.sizes(Steady) {
+	for _, size := range r.sizesOf(KubeIPVS, Steady) {
 		minute, ok := r.of(KubeIPVS, Steady, size).median()
 		if !ok {
 			all = append(all, missing(at(size)))

@@ -116,7 +116,6 @@ const (
 	KubeProxyNft  = "kube-proxy-nftables"
 	// The floors.
 	BareBatched = "bare-batched"
-	Apply       = "ipvs.Apply"
 	MobySingle  = "moby-single"
 	Ipvsadm     = "ipvsadm-restore"
 	// Of the data path.

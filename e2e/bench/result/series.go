@@ -140,7 +140,7 @@ func (r Run) subjects(measures ...Measure) []string {
 			all = append(all, s.Subject)
 		}
 	}
-	order := []string{KubeIPVS, KubeProxyNft, KubeProxyIPVS, BareBatched, Apply, MobySingle, Ipvsadm, ByHand, PodDirect}
+	order := []string{KubeIPVS, KubeProxyNft, KubeProxyIPVS, BareBatched, MobySingle, Ipvsadm, ByHand, PodDirect}
 	slices.SortFunc(all, func(a, b string) int {
 		an, ap := splitSubject(a)
 		bn, bp := splitSubject(b)
@@ -166,12 +166,24 @@ func (r Run) variants(name string, m Measure) []string {
 
 // sizes are the numbers of Services at which something was measured.
 func (r Run) sizes(measures ...Measure) []int {
+	return r.sizesOf("", measures...)
+}
+
+// sizesOf are those at which it was measured of a subject, or of any ("").
+func (r Run) sizesOf(subject string, measures ...Measure) []int {
 	var all []int
 	for _, s := range r.Samples {
-		if slices.Contains(measures, s.Measure) && !slices.Contains(all, s.Size) {
+		if slices.Contains(measures, s.Measure) && (subject == "" || s.Subject == subject) && !slices.Contains(all, s.Size) {
 			all = append(all, s.Size)
 		}
 	}
 	slices.Sort(all)
 	return all
+}
+
+// unfinished is whether a subject had not written everything when its cold start was cut off: what was read then is not of one at rest.
+func (r Run) unfinished(subject string, size int) bool {
+	return slices.ContainsFunc(r.Samples, func(s Sample) bool {
+		return s.Subject == subject && s.Size == size && s.Measure == Cold && s.AtLeast
+	})
 }

@@ -141,7 +141,11 @@ func (r Run) memory() *table {
 		for _, subject := range r.subjects(Memory, MemoryPeak) {
 			rest, peak := r.of(subject, Memory, size), r.of(subject, MemoryPeak, size)
 			if len(rest.values)+len(peak.values) > 0 {
-				t.add(thousands(fmt.Sprint(size)), subject, rest.text(), peak.text(), r.ratio(subject, Memory, size), strings.Join(rest.notes, "; "))
+				notes := rest.notes
+				if r.unfinished(subject, size) {
+					notes = append(notes, unfinished)
+				}
+				t.add(thousands(fmt.Sprint(size)), subject, rest.text(), peak.text(), r.ratio(subject, Memory, size), strings.Join(notes, "; "))
 			}
 		}
 	}
