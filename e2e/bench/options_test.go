@@ -51,8 +51,15 @@ func TestTheFloorsAreMeasuredAtLargeSizesOrAtTheLargest(t *testing.T) {
 
 func TestAWrongCommandLineIsRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-sizes", "1000,100"}, {"-sizes", "many"}, {"-sizes", "5000"}, {"-subjects", "cilium"}, {"-floors", "5000"}, {"-floors", "x"},
-		{"word"}, {"-endpoints", "0"}, {"-sizes", "1", "-burst", "100000"},
+		{"-sizes", "1000,100"},
+		{"-sizes", "many"},
+		{"-sizes", "5000"},
+		{"-subjects", "cilium"},
+		{"-floors", "5000"},
+		{"-floors", "x"},
+		{"word"},
+		{"-endpoints", "0"},
+		{"-sizes", "1", "-burst", "100000"},
 	} {
 		if _, err := parseTo(io.Discard, args); err == nil {
 			t.Errorf("%q is accepted", args)

@@ -61,10 +61,7 @@ func (s *session) steady(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	if err := pause(ctx, s.job.Steady); err != nil {
-		return err
-	}
-	after, err := s.process.Usage()
+	reads, after, err := s.eachSecond(ctx, before)
 	if err != nil {
 		return err
 	}
@@ -79,7 +76,25 @@ func (s *session) steady(ctx context.Context) error {
 		sample.Note = fmt.Sprintf("watched for %v: the value is for a minute, the counts are not", took.Round(time.Second))
 	}
 	s.emit(sample)
+	if s.subject.Name == result.KubeIPVS {
+		s.emit(s.sample(result.AuditReads, result.Count, reads...))
+	}
 	return nil
+}
+
+// eachSecond waits, and returns how many requests read the IPVS table in each second.
+func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []float64, after result.Usage, err error) {
+	for range max(1, int(s.job.Steady/time.Second)) {
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, after, err
+		}
+		if after, err = s.process.Usage(); err != nil {
+			return nil, after, err
+		}
+		reads = append(reads, float64(minus(after, before).IPVSReads))
+		before = after
+	}
+	return reads, after, nil
 }
 
 // restart ends the program as an update does and starts it again, with nothing to change.

@@ -52,8 +52,15 @@ func describe(s result.Sample) string {
 			name string
 			n    uint64
 		}{
-			{"syscalls", u.Syscalls}, {"execs", u.Execs}, {"ipvs writes", u.IPVSWrites}, {"ipvs reads", u.IPVSReads}, {"nft writes", u.NftWrites},
-			{"nft commits", u.NftCommits}, {"nft reads", u.NftReads}, {"ipset writes", u.IpsetWrites}, {"netlink sends", u.NetlinkSends},
+			{"syscalls", u.Syscalls},
+			{"execs", u.Execs},
+			{"ipvs writes", u.IPVSWrites},
+			{"ipvs reads", u.IPVSReads},
+			{"nft writes", u.NftWrites},
+			{"nft commits", u.NftCommits},
+			{"nft reads", u.NftReads},
+			{"ipset writes", u.IpsetWrites},
+			{"netlink sends", u.NetlinkSends},
 			{"iptables writes", u.IptablesWrites},
 		} {
 			if c.n > 0 {
