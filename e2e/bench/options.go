@@ -49,6 +49,7 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	f.IntVar(&o.job.Burst, "burst", o.job.Burst, "changes as fast as they can be made")
 	f.DurationVar(&o.job.Steady, "steady", o.job.Steady, "how long a program is watched while nothing changes")
 	f.DurationVar(&o.job.Cutoff, "cutoff", o.job.Cutoff, "what takes longer is not waited for")
+	f.DurationVar(&o.job.ChangeCutoff, "change-cutoff", o.job.ChangeCutoff, "the same for a single change")
 	f.IntVar(&o.job.Pairs, "pairs", o.job.Pairs, "of the data path: the subject and a virtual server made by hand, one after the other; 0 leaves it out")
 	f.DurationVar(&o.job.Each, "each", o.job.Each, "how long each side of a pair takes")
 	f.IntVar(&o.job.Rounds, "rounds", o.job.Rounds, "of each way to write to the kernel; 0 leaves them out")

@@ -27,7 +27,7 @@ func (s *session) burst(ctx context.Context) error {
 		return err
 	}
 	order := s.job.Plan.Order(s.size)
-	limited, stop := s.limit(ctx)
+	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
 	began := time.Now()
 	// Each Service is one writer's, so that its changes come in their order.

@@ -13,8 +13,8 @@ import (
 
 // Changes come after a rest of any length between these: a program that waits between two passes meets them at any moment of that.
 const (
-	shortestRest = 100 * time.Millisecond
-	longestRest  = 500 * time.Millisecond
+	shortestRest = 50 * time.Millisecond
+	longestRest  = 350 * time.Millisecond
 )
 
 // changed are the times of one change.
@@ -130,7 +130,7 @@ func (s *session) change(ctx context.Context, service int) (changed, error) {
 		waits = append(waits, wait)
 	}
 	arrival := s.gauge.Await(c.fresh.Addr().String())
-	limited, stop := s.limit(ctx)
+	limited, stop := s.limit(ctx, s.job.ChangeCutoff)
 	defer stop()
 	began := time.Now()
 	if err := s.now.make(limited, s.client, c); err != nil {

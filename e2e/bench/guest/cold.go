@@ -14,7 +14,7 @@ func (s *session) cold(ctx context.Context) (whole bool, err error) {
 	if err := s.start(); err != nil {
 		return false, err
 	}
-	limited, stop := s.limit(ctx)
+	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
 	at, precision, err := s.observer.Complete(limited, s.now.want(s.all()))
 	cut, err := cutOff(limited, err)
@@ -108,7 +108,7 @@ func (s *session) restart(ctx context.Context) error {
 	if err := s.process.Watch(true); err != nil {
 		return err
 	}
-	limited, stop := s.limit(ctx)
+	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
 	at, err := s.firstPass(limited)
 	cut, err := cutOff(limited, err)

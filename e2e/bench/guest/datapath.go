@@ -58,7 +58,7 @@ func (s *session) dataPath(ctx context.Context) error {
 		return err
 	}
 	port := s.job.Plan.NodePort(s.job.Plan.Largest())
-	limited, stop := s.limit(ctx)
+	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
 	for _, at := range []netip.Addr{node.A4, node.A6} {
 		if err := agent.Eventually(limited, "an answer from "+at.String(), func() error {

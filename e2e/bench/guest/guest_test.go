@@ -119,11 +119,14 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-ipvs", 100, plan{changes: 100, counted: 10, burst: true, restart: true}},
 		{"kube-ipvs", 1000, plan{changes: 100, counted: 10, restart: true}},
 		{"kube-ipvs", 2700, plan{changes: 100, counted: 10, burst: true, restart: true, steady: true}},
-		{"kube-proxy-nftables/0s", 2700, plan{changes: 30, counted: 10, burst: true}},
+		{"kube-proxy-nftables/0s", 1000, plan{changes: 30, counted: 10}},
+		{"kube-proxy-nftables/1s", 100, plan{changes: 30, counted: 10, burst: true}},
+		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
+		{"kube-proxy-nftables/1s", 2700, plan{changes: 30, counted: 10, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, restart: true}},
 		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 2700, plan{}},
-		{"kube-proxy-ipvs/0s", 100, plan{changes: 3, both: true}},
+		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
 		if got := newPlan(j, byName[c.subject], c.size); got != c.want {

@@ -16,21 +16,31 @@ type plan struct {
 	restart bool
 }
 
-// newPlan leaves out what would take kube-proxy in IPVS mode, whose changes take seconds to minutes here, longer than anybody waits; and
-// what does not depend on the sync period is measured once.
+// newPlan leaves out what would take longer than anybody waits: kube-proxy in IPVS mode needs seconds to minutes for a change here. What
+// does not depend on the sync period is measured with the one that an operator would set, where there are few Services and where
+// there are most.
 func newPlan(j job.Job, s job.Subject, size int) plan {
-	sizes := j.Plan.Sizes
-	smallest, largest := size == sizes[0], size == j.Plan.Largest()
-	if !s.Slow {
-		p := plan{changes: j.ProxyChanges, counted: j.Counted, burst: smallest || largest, steady: s.Operator && largest, restart: s.Operator}
-		if s.Name == result.KubeIPVS {
-			p.changes = j.Changes
-		}
-		return p
-	}
+	smallest, largest := size == j.Plan.Sizes[0], size == j.Plan.Largest()
 	switch {
+	case s.Slow:
+		return slowPlan(j, s, smallest, largest)
+	case s.Name == result.KubeIPVS:
+		return plan{changes: j.Changes, counted: j.Counted, burst: smallest || largest, steady: largest, restart: true}
+	case !s.Operator:
+		return plan{changes: j.ProxyChanges, counted: j.Counted}
+	case smallest || largest:
+		return plan{changes: j.ProxyChanges, counted: j.Counted, burst: true, steady: largest, restart: largest}
+	default:
+		return plan{skip: true}
+	}
+}
+
+func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
+	switch {
+	case smallest && s.Operator:
+		return plan{changes: min(3, j.ProxyChanges), both: true, burst: true, restart: true, steady: len(j.Plan.Sizes) < 3}
 	case smallest:
-		return plan{changes: min(3, j.ProxyChanges), both: true, burst: s.Operator, restart: s.Operator, steady: s.Operator && len(sizes) < 3}
+		return plan{changes: 1, both: true}
 	case !s.Operator:
 		return plan{skip: true}
 	case largest:

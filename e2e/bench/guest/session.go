@@ -65,7 +65,9 @@ func (s *session) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.rest(ctx)
+	if whole {
+		s.rest(ctx)
+	}
 	s.doing = result.Memory
 	if err := s.memory(result.Memory); err != nil {
 		return err
@@ -168,9 +170,9 @@ func (s *session) start() (err error) {
 }
 
 // limit ends what takes longer than the cut-off, or than the program lives.
-func (s *session) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+func (s *session) limit(ctx context.Context, cutoff time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	limited, stop := context.WithTimeoutCause(ctx, s.job.Cutoff, errCutoff)
+	limited, stop := context.WithTimeoutCause(ctx, cutoff, errCutoff)
 	ended := s.process.Ended()
 	go func() {
 		select {

@@ -33,8 +33,8 @@ type Job struct {
 	Burst int
 	// Steady is how long a program is watched while nothing changes.
 	Steady time.Duration
-	// Cutoff ends what takes longer: a cold start, or a change.
-	Cutoff time.Duration
+	// Cutoff ends what takes longer, and ChangeCutoff a change that does.
+	Cutoff, ChangeCutoff time.Duration
 	// Pairs of the data path, and how long each side of one runs; no pairs, no data path.
 	Pairs int
 	Each  time.Duration
@@ -50,7 +50,7 @@ func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
 		Subjects: Names(), Changes: 100, ProxyChanges: 30, Counted: 10, Burst: 1000,
-		Steady: time.Minute, Cutoff: 3 * time.Minute, Settle: 20 * time.Second,
+		Steady: time.Minute, Cutoff: 3 * time.Minute, ChangeCutoff: 90 * time.Second, Settle: 20 * time.Second,
 		Pairs: 20, Each: 200 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
 }
@@ -61,7 +61,7 @@ func Quick() Job {
 	j.Plan.Sizes, j.FloorSizes = []int{20, 50}, []int{50}
 	j.Subjects = []string{result.KubeIPVS, result.KubeProxyNft + "/1s", result.KubeProxyIPVS + "/1s"}
 	j.Changes, j.ProxyChanges, j.Counted, j.Burst = 20, 1, 2, 20
-	j.Steady, j.Cutoff, j.Settle = 10*time.Second, 30*time.Second, 3*time.Second
+	j.Steady, j.Cutoff, j.ChangeCutoff, j.Settle = 10*time.Second, time.Minute, 20*time.Second, 3*time.Second
 	j.Pairs, j.Each, j.Rounds = 2, 50*time.Millisecond, 1
 	return j
 }
