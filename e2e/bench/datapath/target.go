@@ -119,6 +119,18 @@ func (t *target) connects(d time.Duration) (perSecond float64, err error) {
 	return perSecond, t.wrap(err)
 }
 
+// once makes a connection with one request.
+func (t *target) once() error {
+	err := t.client.Do(func() error {
+		c, err := t.connect()
+		if err != nil {
+			return err
+		}
+		return errors.Join(t.exchange(c), t.reset(c))
+	})
+	return t.wrap(err)
+}
+
 // connect makes a connection, on a thread in the client's namespace.
 func (t *target) connect() (conn, error) {
 	client, err := sysSocket(t.at.Addr().Is4())
