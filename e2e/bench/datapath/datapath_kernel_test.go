@@ -115,11 +115,6 @@ func line(s result.Sample) string {
 		s.Measure, s.Family, s.Subject, len(v), scale*at(0.25), scale*at(0.5), scale*at(0.75), scale*at(0.99), unit, s.Note)
 }
 
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
