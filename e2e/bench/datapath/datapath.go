@@ -110,6 +110,12 @@ func measure(ctx context.Context, o Options, h *hand, f family, emit func(result
 		return err
 	}
 	defer trio.close()
+	if err := hooks(ctx, o.Network.Node1, trio.subject, f.podAt(o.Pod), f.name, emit); err != nil {
+		return err
+	}
+	if err := hooks(ctx, h.Node1, trio.hand, f.podAt(h.pod), f.name, emit); err != nil {
+		return err
+	}
 	if err := trio.requests(ctx, o, emit); err != nil {
 		return err
 	}

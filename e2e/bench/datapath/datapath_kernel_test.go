@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 )
 
 const (
@@ -51,6 +53,27 @@ func TestASubjectWithManyRulesIsSlower(t *testing.T) {
 	}
 }
 
+func TestTheAgentsRulesAreAsFastAsOneRuleMadeByHand(t *testing.T) {
+	network, err := topo.New(t.Context())
+	must(t, err)
+	t.Cleanup(func() { must(t, network.Close()) })
+	pod, err := network.AddPod(t.Context(), network.Node1, "web")
+	must(t, err)
+	manifests := agent.NewManifests(t.TempDir())
+	service := agent.Service{Name: "web", Ports: []agent.Port{{NodePort: nodePort}}}
+	must(t, manifests.Node(network.Node1))
+	must(t, manifests.Endpoints(service, []agent.Endpoint{agent.Ready(pod, network.Node1)}))
+	must(t, manifests.Service(service))
+	a, err := agent.Start(t.Context(), network.Node1, agent.Options{Dir: manifests.Dir, StateDir: t.TempDir()})
+	must(t, err)
+	t.Cleanup(func() { must(t, a.Kill()) })
+	for name, r := range measured(t, &hand{network, pod}, pairs) {
+		if m := median(r); math.Abs(m-1) > 2*noise {
+			t.Errorf("%s: the median is %.3f", name, m)
+		}
+	}
+}
+
 // newSubject is a virtual server made by hand that takes the subject's place.
 func newSubject(t *testing.T) *hand {
 	t.Helper()
@@ -79,6 +102,9 @@ func measured(t *testing.T, subject *hand, pairs int) map[string][]float64 {
 
 // line is a sample for people: what is there of it, and where the middle half of it lies.
 func line(s result.Sample) string {
+	if s.Unit == result.Count {
+		return fmt.Sprintf("%-14s %s %-22s %v %s", s.Measure, s.Family, s.Subject, s.Values, s.Note)
+	}
 	v := slices.Sorted(slices.Values(s.Values))
 	at := func(q float64) float64 { return v[int(q*float64(len(v)-1))] }
 	scale, unit := 1.0, string(s.Unit)
@@ -87,11 +113,6 @@ func line(s result.Sample) string {
 	}
 	return fmt.Sprintf("%-14s %s %-22s %5d values, p25 %8.3f  p50 %8.3f  p75 %8.3f  p99 %8.3f %s  %s",
 		s.Measure, s.Family, s.Subject, len(v), scale*at(0.25), scale*at(0.5), scale*at(0.75), scale*at(0.99), unit, s.Note)
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
 func must(t *testing.T, err error) {

@@ -14,8 +14,8 @@
 // in turn, each request sent when the one before was answered. Connects are connections with one request, ended by the client with
 // a reset: neither side keeps a port, and IPVS forgets after 10 s instead of 120 s.
 //
-// Of a pair, the subject and the virtual server made by hand run right after each other, every second pair in the other
-// order; the pod is asked directly after both. The subject's network has one more route than a client outside of a cluster has: to the pods, by node1.
+// The sides of a pair take turns of 25 ms, every second time in the other order, and the pod is asked directly after both; a pair's rate is the
+// median of its turns. On a busy host a guest stands still for milliseconds, which would make the ratio of two longer runs. The subject's network has one more route than a client outside of a cluster has: to the pods, by node1.
 //
 // # Hooks and rules
 //

@@ -19,6 +19,8 @@ const (
 	requestSize = 64
 	// connections of a target stay open for requests.
 	connections = 4
+	// mostLatencies is how many are remembered: those of 500 ms at 5 µs each.
+	mostLatencies = 100_000
 )
 
 // conn is both ends of a connection.
@@ -34,12 +36,17 @@ type target struct {
 	to     *address
 	linger *unix.Linger
 	open   []conn
-	count  uint64 // of requests
-	packet [2][requestSize]byte
+
+	latencies []time.Duration
+	count     uint64 // of requests
+	packet    [2][requestSize]byte
 }
 
 func newTarget(name string, client *topo.Host, at netip.AddrPort, listener int) *target {
-	return &target{name: name, client: client, at: at, listener: listener, to: newAddress(at), linger: &unix.Linger{Onoff: 1}}
+	return &target{
+		name: name, client: client, at: at, listener: listener, to: newAddress(at), linger: &unix.Linger{Onoff: 1},
+		latencies: make([]time.Duration, 0, mostLatencies),
+	}
 }
 
 // dial opens the connections that stay.
@@ -73,10 +80,9 @@ func (t *target) close() {
 	t.open = nil
 }
 
-// requests asks on the open connections in turn until d has passed. The latencies are put into room, as many as it
-// holds.
-func (t *target) requests(d time.Duration, room []time.Duration) (latencies []time.Duration, perSecond float64, err error) {
-	latencies = room[:0]
+// requests asks on the open connections in turn until d has passed, each request once the one before was answered. It
+// remembers latencies.
+func (t *target) requests(d time.Duration) (perSecond float64, err error) {
 	err = t.client.Do(func() error {
 		start := time.Now()
 		last, n := start, 0
@@ -85,8 +91,8 @@ func (t *target) requests(d time.Duration, room []time.Duration) (latencies []ti
 				return err
 			}
 			now := time.Now()
-			if len(latencies) < cap(latencies) {
-				latencies = append(latencies, now.Sub(last))
+			if len(t.latencies) < cap(t.latencies) { // nothing is allocated while it is measured
+				t.latencies = append(t.latencies, now.Sub(last))
 			}
 			last = now
 			n++
@@ -94,7 +100,17 @@ func (t *target) requests(d time.Duration, room []time.Duration) (latencies []ti
 		perSecond = float64(n) / last.Sub(start).Seconds()
 		return nil
 	})
-	return latencies, perSecond, t.wrap(err)
+	return perSecond, t.wrap(err)
+}
+
+// takeLatencies returns what requests remembers, in seconds and in the order of time, and has it forget that.
+func (t *target) takeLatencies() []float64 {
+	seconds := make([]float64, len(t.latencies))
+	for i, l := range t.latencies {
+		seconds[i] = l.Seconds()
+	}
+	t.latencies = t.latencies[:0]
+	return seconds
 }
 
 // connects makes connections with one request each until d has passed.
@@ -117,6 +133,18 @@ func (t *target) connects(d time.Duration) (perSecond float64, err error) {
 		return nil
 	})
 	return perSecond, t.wrap(err)
+}
+
+// once makes a connection with one request.
+func (t *target) once() error {
+	err := t.client.Do(func() error {
+		c, err := t.connect()
+		if err != nil {
+			return err
+		}
+		return errors.Join(t.exchange(c), t.reset(c))
+	})
+	return t.wrap(err)
 }
 
 // connect makes a connection, on a thread in the client's namespace.

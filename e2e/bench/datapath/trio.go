@@ -13,12 +13,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 )
 
-const (
-	// rawLatencies is how many of a target's latencies a sample has, evenly spread over the time of the measurement.
-	rawLatencies = 2000
-	// mostRequests is how many latencies of one run are looked at: those of 500 ms at 5 µs each.
-	mostRequests = 100_000
-)
+// rawLatencies is how many of a target's latencies a sample has, evenly spread over the time of the measurement.
+const rawLatencies = 2000
 
 // trio is the subject, the virtual server made by hand, and the pod asked directly.
 type trio struct {
@@ -72,23 +68,23 @@ func (t *trio) close() {
 
 func (t *trio) all() []*target { return []*target{t.subject, t.hand, t.pod} }
 
-// round is who runs in the i-th pair, in this order.
-func (t *trio) round(i int) []*target {
-	if i%2 == 0 {
-		return []*target{t.subject, t.hand, t.pod}
-	}
-	return []*target{t.hand, t.subject, t.pod}
-}
+// burst is how long one target runs before it is the next one's turn.
+const burst = 25 * time.Millisecond
 
-// rounds runs all pairs.
-func (t *trio) rounds(ctx context.Context, pairs int, run func(*target) error) error {
-	for i := range pairs {
-		for _, target := range t.round(i) {
+// bursts is one pair: each side runs for a time, in turns, and so does the pod asked directly. On a busy host a guest stands still now and then:
+// what takes turns shares that evenly.
+func (t *trio) bursts(ctx context.Context, each time.Duration, run func(*target) error) error {
+	for i := range max(1, int(each/burst)) {
+		order := []*target{t.subject, t.hand, t.pod}
+		if i%2 == 1 {
+			order = []*target{t.hand, t.subject, t.pod}
+		}
+		for _, target := range order {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			if err := run(target); err != nil {
-				return fmt.Errorf("pair %d: %w", i+1, err)
+				return err
 			}
 		}
 	}
@@ -97,65 +93,68 @@ func (t *trio) rounds(ctx context.Context, pairs int, run func(*target) error) e
 
 // requests measures throughput and latency.
 func (t *trio) requests(ctx context.Context, o Options, emit func(result.Sample)) error {
-	room := make([]time.Duration, 0, mostRequests)
-	var rates, medians, raw values
-	err := t.rounds(ctx, o.Pairs, func(target *target) error {
+	rates, medians, raw := values{}, values{}, values{}
+	for range o.Pairs {
 		// Connections of its own for every pair: where in memory they are makes a difference that stays (emulators look addresses up
 		// in small tables), and shall be left to chance.
-		defer target.close()
-		if err := target.dial(); err != nil {
-			return err
+		for _, target := range t.all() {
+			if err := target.dial(); err != nil {
+				return err
+			}
 		}
-		latencies, perSecond, err := target.requests(o.Each, room)
+		ofPair := values{}
+		err := t.bursts(ctx, o.Each, func(target *target) error {
+			perSecond, err := target.requests(burst)
+			ofPair.add(target, perSecond)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		rates.add(target, perSecond)
-		for _, l := range thin(latencies, rawLatencies/o.Pairs) {
-			raw.add(target, l.Seconds())
+		for _, target := range t.all() {
+			target.close()
+			rates.add(target, median(ofPair[target]))
+			latencies := target.takeLatencies()
+			raw[target] = append(raw[target], thin(latencies, rawLatencies/o.Pairs)...)
+			medians.add(target, median(latencies))
 		}
-		slices.Sort(latencies)
-		medians.add(target, latencies[len(latencies)/2].Seconds())
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	t.emit(emit, result.Requests, result.PerSecond, rates, "")
+	t.emit(emit, result.Requests, result.PerSecond, rates, ratesNote)
 	t.emit(emit, result.Latency, result.Seconds, raw, "")
-	t.emitPairs(emit, result.PairRequests, rates, "")
-	t.emitPairs(emit, result.PairLatency, medians, "medians of a pair's two sides")
+	t.emitPairs(emit, result.PairRequests, rates, ratesNote)
+	t.emitPairs(emit, result.PairLatency, medians, "of the medians of a pair's two sides")
 	return nil
 }
 
+// ratesNote says what a value is.
+const ratesNote = "each the median of bursts of 25 ms"
+
 // connects measures new connections.
 func (t *trio) connects(ctx context.Context, o Options, emit func(result.Sample)) error {
-	var rates values
-	err := t.rounds(ctx, o.Pairs, func(target *target) error {
-		perSecond, err := target.connects(o.Each)
+	rates := values{}
+	for range o.Pairs {
+		ofPair := values{}
+		err := t.bursts(ctx, o.Each, func(target *target) error {
+			perSecond, err := target.connects(burst)
+			ofPair.add(target, perSecond)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		rates.add(target, perSecond)
-		return nil
-	})
-	if err != nil {
-		return err
+		for _, target := range t.all() {
+			rates.add(target, median(ofPair[target]))
+		}
 	}
-	t.emit(emit, result.Connects, result.PerSecond, rates, "")
-	t.emitPairs(emit, result.PairConnects, rates, "")
+	t.emit(emit, result.Connects, result.PerSecond, rates, ratesNote)
+	t.emitPairs(emit, result.PairConnects, rates, ratesNote)
 	return nil
 }
 
 // values of each target, in the order in which they were taken.
 type values map[*target][]float64
 
-func (v *values) add(t *target, value float64) {
-	if *v == nil {
-		*v = values{}
-	}
-	(*v)[t] = append((*v)[t], value)
-}
+func (v values) add(t *target, value float64) { v[t] = append(v[t], value) }
 
 // emit emits the values of each target.
 func (t *trio) emit(emit func(result.Sample), m result.Measure, u result.Unit, v values, note string) {
@@ -191,14 +190,23 @@ func (t *trio) beside(target *target, note string) string {
 }
 
 // thin keeps n values at even distances, or all if there are fewer.
-func thin(all []time.Duration, n int) []time.Duration {
+func thin(all []float64, n int) []float64 {
 	n = max(1, n)
 	if len(all) <= n {
 		return all
 	}
-	kept := make([]time.Duration, n)
+	kept := make([]float64, n)
 	for i := range kept {
 		kept[i] = all[i*len(all)/n]
 	}
 	return kept
+}
+
+// median is 0 of nothing.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
