@@ -35,9 +35,9 @@ func goals() []goal {
 		{"burst-ipvs", "CPU time of a change in a burst: at most 1/20 of kube-proxy in IPVS mode", compareAnywhere(Burst, KubeIPVS, KubeProxyIPVS, atMostTimes(1./20))},
 		{"burst-nftables", "CPU time of 1,000 changes at 2,700 Services: at most 1/3 of kube-proxy in nftables mode", compare(Burst, KubeIPVS, KubeProxyNft, atMostTimes(1./3), large)},
 		{"memory", "Resident memory at 2,700 Services: at most 60 % of kube-proxy in IPVS mode", compare(Memory, KubeIPVS, KubeProxyIPVS, atMostTimes(0.6), large)},
-		{"steady-writes", "A minute in which nothing changes: nothing is written to the kernel", steadyWrites},
-		{"steady-reads", "A minute in which nothing changes: the audit's reads are spread, no second has more than a tenth of them", steadyReads},
-		{"steady-cpu", "A minute in which nothing changes: below 0.5 % of one core, without emulation", steadyCPU},
+		{"steady-writes", "A minute in which nothing changes at 2,700 Services: nothing is written to the kernel", steadyWrites},
+		{"steady-reads", "The same minute: the audit's reads are spread, no second has more than a tenth of them", steadyReads},
+		{"steady-cpu", "The same minute: below 0.5 % of one core, without emulation", steadyCPU},
 		{"datapath", "Through a node port: at most 3 % slower than a virtual server made by hand, by the median of 20 pairs or more", dataPath},
 		{"hooks", "Through a node port: no more hooks and rules on a packet's way than by hand", hooks},
 	}
@@ -177,61 +177,46 @@ func tail(r Run) []Finding {
 	return all
 }
 
+// steadyWrites needs a minute with an audit in it: before one, nothing is written by anybody.
 func steadyWrites(r Run) []Finding {
-	var all []Finding
-	for _, size := range r.sizesOf(KubeIPVS, Steady) {
-		s := r.of(KubeIPVS, Steady, size)
-		if s.counts == 0 {
-			all = append(all, missing(at(size)))
-			continue
-		}
-		writes := s.usage.writes()
-		f := Finding{Where: at(size), Measured: fmt.Sprintf("%d writes", writes), Beside: s.counted(), Outcome: Reached}
-		if writes > 0 {
-			f.Outcome = NotReached
-		}
-		all = append(all, f)
+	s := r.of(KubeIPVS, Steady, large)
+	if s.counts == 0 || s.usage.IPVSReads == 0 {
+		return []Finding{missing(at(large))}
 	}
-	return all
+	writes := s.usage.writes()
+	f := Finding{Where: at(large), Measured: fmt.Sprintf("%d writes", writes), Beside: s.counted(), Outcome: Reached}
+	if writes > 0 {
+		f.Outcome = NotReached
+	}
+	return []Finding{f}
 }
 
 func steadyReads(r Run) []Finding {
-	var all []Finding
-	for _, size := range r.sizesOf(KubeIPVS, AuditReads) {
-		var sum, most float64
-		for _, v := range r.of(KubeIPVS, AuditReads, size).values {
-			sum, most = sum+v.low, max(most, v.high)
-		}
-		// A minute without reads has no audit in it.
-		if sum == 0 || math.IsInf(most, 1) {
-			all = append(all, missing(at(size)))
-			continue
-		}
-		all = append(all, Finding{
-			Where: at(size), Measured: fmt.Sprintf("%s of %s reads in the busiest second", digits(most), digits(sum)),
-			Outcome: atMostTimes(0.1)(exactly(most / sum)),
-		})
+	var sum, most float64
+	for _, v := range r.of(KubeIPVS, AuditReads, large).values {
+		sum, most = sum+v.low, max(most, v.high)
 	}
-	return all
+	if sum == 0 || math.IsInf(most, 1) {
+		return []Finding{missing(at(large))}
+	}
+	return []Finding{{
+		Where: at(large), Measured: fmt.Sprintf("%s of %s reads in the busiest second", digits(most), digits(sum)),
+		Outcome: atMostTimes(0.1)(exactly(most / sum)),
+	}}
 }
 
 // steadyCPU: what little it takes where everything is slower, it takes at most where nothing is.
 func steadyCPU(r Run) []Finding {
 	limit := atMostTimes(0.005)
-	if native, ok := r.series(func(s Sample) bool { return s.Subject == KubeIPVS && s.Measure == SteadyNative }).median(); ok {
-		return []Finding{{Measured: percent(native), Outcome: limit(native)}}
+	if native, ok := r.of(KubeIPVS, SteadyNative, large).median(); ok {
+		return []Finding{{Where: at(large), Measured: percent(native), Outcome: limit(native)}}
 	}
-	var all []Finding
-	for _, size := range r.sizesOf(KubeIPVS, Steady) {
-		minute, ok := r.of(KubeIPVS, Steady, size).median()
-		if !ok {
-			all = append(all, missing(at(size)))
-			continue
-		}
-		emulated := span{minute.low / 60, minute.high / 60}
-		all = append(all, Finding{Where: at(size), Measured: percent(emulated) + " emulated", Outcome: limit(span{0, emulated.high})})
+	minute, ok := r.of(KubeIPVS, Steady, large).median()
+	if !ok {
+		return []Finding{missing(at(large))}
 	}
-	return all
+	emulated := span{minute.low / 60, minute.high / 60}
+	return []Finding{{Where: at(large), Measured: percent(emulated) + " emulated", Outcome: limit(span{0, emulated.high})}}
 }
 
 func percent(s span) string { return span{s.low * 100, s.high * 100}.text(Ratio) + " %" }

@@ -166,14 +166,9 @@ func (r Run) variants(name string, m Measure) []string {
 
 // sizes are the numbers of Services at which something was measured.
 func (r Run) sizes(measures ...Measure) []int {
-	return r.sizesOf("", measures...)
-}
-
-// sizesOf are those at which it was measured of a subject, or of any ("").
-func (r Run) sizesOf(subject string, measures ...Measure) []int {
 	var all []int
 	for _, s := range r.Samples {
-		if slices.Contains(measures, s.Measure) && (subject == "" || s.Subject == subject) && !slices.Contains(all, s.Size) {
+		if slices.Contains(measures, s.Measure) && !slices.Contains(all, s.Size) {
 			all = append(all, s.Size)
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	plotRight  = 450
 	plotHeight = 250
 	lineHeight = 16
+	widest     = 48 // column, of few subjects
 )
 
 // drawing is what the template gets: coordinates are ready to be written.
@@ -85,7 +86,7 @@ func (c chart) svg(a axis) ([]byte, error) {
 // fill draws the groups, and says how many lines their names have.
 func (c chart) fill(d *drawing, a axis) (lines int) {
 	wide := float64(d.Wide) / float64(len(c.groups))
-	each := wide / (float64(len(c.subjects)) + 0.5)
+	each := min(widest, wide/(float64(len(c.subjects))+0.5))
 	for g, name := range c.groups {
 		left := plotLeft + float64(g)*wide
 		for i, line := range name {
@@ -97,7 +98,8 @@ func (c chart) fill(d *drawing, a axis) (lines int) {
 		}
 		for i, subject := range c.subjects {
 			if s := c.values(subject, g); len(s.values) > 0 {
-				col := s.column(a, left+each*(float64(i)+0.75), each)
+				fromMiddle := float64(i) - float64(len(c.subjects)-1)/2
+				col := s.column(a, left+wide/2+each*fromMiddle, each)
 				col.Class = class(subject)
 				col.Tip = fmt.Sprintf("%s, %s: %s", subject, strings.Join(name, " "), s.text())
 				d.Columns = append(d.Columns, col)
@@ -163,9 +165,12 @@ func (c chart) legend(d *drawing) float64 {
 		x := 14 + float64(i%columns)*math.Floor((plotRight-10)/float64(columns))
 		d.Legend = append(d.Legend, label{Class: class(subject), Text: subject, X: x, Y: y})
 	}
-	keys := "a dot is one value, a bar the median"
+	keys := "dots: values, bars: medians"
 	if cut {
-		keys += ", a triangle what was cut off there"
+		keys += ", triangles: cut off there"
+	}
+	if c.log {
+		keys += "; logarithmic scale"
 	}
 	d.Keys = label{Text: keys, X: 10, Y: y + lineHeight + 2}
 	return d.Keys.Y

@@ -76,7 +76,7 @@ func (v Verdict) measured() string {
 		all = append(all, strings.TrimSpace(f.Where+" "+f.Measured))
 	}
 	if len(all) == 0 {
-		return "nothing"
+		return string(NotMeasured)
 	}
 	return strings.Join(all, "\n")
 }

@@ -34,7 +34,7 @@ func good(t *testing.T) Run {
 	t.Helper()
 	run := sampleRun(t)
 	change(run, KubeIPVS, Rules, func(s *Sample) { s.Values = []float64{1, 0, 0, 0} })
-	run.Samples = append(run.Samples, Sample{Subject: KubeIPVS, Measure: SteadyNative, Unit: Ratio, Values: []float64{0.001}})
+	run.Samples = append(run.Samples, Sample{Subject: KubeIPVS, Measure: SteadyNative, Size: large, Unit: Ratio, Values: []float64{0.001}})
 	return run
 }
 
@@ -169,6 +169,11 @@ func TestUncountedIsNotZero(t *testing.T) {
 	change(run, KubeIPVS, Steady, func(s *Sample) { s.Usage = &Usage{CPU: time.Second} })
 	if v := verdict(t, run, "steady-writes"); v.Outcome != NotMeasured {
 		t.Errorf("nothing was counted: %s", v.Outcome)
+	}
+	run = good(t)
+	change(run, KubeIPVS, Steady, func(s *Sample) { u := *s.Usage; u.IPVSReads = 0; s.Usage = &u })
+	if v := verdict(t, run, "steady-writes"); v.Outcome != NotMeasured {
+		t.Errorf("no audit was in it: %s", v.Outcome)
 	}
 }
 
