@@ -56,6 +56,9 @@ func measure(ctx context.Context) error {
 	if r.client, err = newClient(r.config); err != nil {
 		return err
 	}
+	if err := loadModules(ctx); err != nil {
+		return err
+	}
 	r.now = newPresent(r.job.Plan)
 	r.subjects(ctx)
 	r.dataPaths(ctx)
