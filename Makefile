@@ -44,7 +44,7 @@ e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches i
 demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## kube-ipvs beside kube-proxy in IPVS and nftables mode, in a guest, in out/bench: builds Kubernetes the first time; ARGS="-quick", -write-docs, -h
-	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/bench $(ARGS)
+	$(OWN_TMP) $(GO) run ./e2e/bench $(ARGS)
 bench-apply: ## ipvs.Apply by itself, in a guest
 	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
 microbench: ## Go benchmarks of every stage of a change, in the form that benchstat reads: make microbench COUNT=10 > before
