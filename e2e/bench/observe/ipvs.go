@@ -46,7 +46,8 @@ func (o *ipvsObserver) Close() error { return o.options.close() }
 
 // Complete counts until every virtual server has as many real servers as wanted, and then looks whether it is those.
 func (o *ipvsObserver) Complete(ctx context.Context, want Want) (time.Time, time.Duration, error) {
-	w := &awaited{options: o.options, want: want, before: time.Now(), lacking: keys(want)}
+	now := time.Now()
+	w := &awaited{options: o.options, want: want, start: now, before: now, lacking: keys(want)}
 	at, err := w.await(ctx)
 	if err == nil {
 		at, err = w.verify(ctx, at)
@@ -62,11 +63,15 @@ type awaited struct {
 	options options
 	want    Want
 	lacking []frontend.Key // as of the last look at all of them
-	before  time.Time      // when the last look began that found something missing
+	start   time.Time
+	before  time.Time // when the last look began that found something missing
 }
 
 // probes is how many virtual servers, taken at random from those that lacked something, must be as wanted before all are looked at.
-const probes = 8
+const probes = 16
+
+// few is the part of the virtual servers below which those that lack something are asked for one by one.
+const few = 1. / 8
 
 // await returns when all virtual servers have as many real servers as are wanted.
 func (w *awaited) await(ctx context.Context) (time.Time, error) {
@@ -77,6 +82,12 @@ func (w *awaited) await(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	for {
+		for range min(probes, len(w.lacking)) {
+			key := w.lacking[rand.IntN(len(w.lacking))]
+			if err := w.repeat(ctx, func() (bool, error) { return w.counted(key) }); err != nil {
+				return time.Time{}, err
+			}
+		}
 		begin := time.Now()
 		if err := w.look(); err != nil {
 			return time.Time{}, err
@@ -85,31 +96,41 @@ func (w *awaited) await(ctx context.Context) (time.Time, error) {
 			return time.Now(), nil
 		}
 		w.before = begin
-		for range probes {
-			key := w.lacking[rand.IntN(len(w.lacking))]
-			if err := w.repeat(ctx, func() (bool, error) {
-				n, err := w.options.reals(key)
-				return n >= len(w.want[key]), err
-			}); err != nil {
-				return time.Time{}, err
-			}
-		}
 	}
 }
 
-// look notes which virtual servers lack real servers.
+// counted says whether a virtual server has as many real servers as are wanted.
+func (w *awaited) counted(key frontend.Key) (bool, error) {
+	n, err := w.options.reals(key)
+	return n >= len(w.want[key]), err
+}
+
+// look leaves the virtual servers that lack real servers.
 func (w *awaited) look() error {
+	if float64(len(w.lacking)) < few*float64(len(w.want)) {
+		return w.remove(w.counted)
+	}
 	have, err := w.options.all()
 	if err != nil {
 		return err
 	}
-	w.lacking = w.lacking[:0]
-	for key, endpoints := range w.want {
-		if n, ok := have[key]; !ok || n < len(endpoints) {
-			w.lacking = append(w.lacking, key)
+	return w.remove(func(key frontend.Key) (bool, error) {
+		n, ok := have[key]
+		return ok && n >= len(w.want[key]), nil
+	})
+}
+
+// remove removes those that lack nothing.
+func (w *awaited) remove(whole func(frontend.Key) (bool, error)) (err error) {
+	w.lacking = slices.DeleteFunc(w.lacking, func(key frontend.Key) bool {
+		if err != nil {
+			return false
 		}
-	}
-	return nil
+		var is bool
+		is, err = whole(key)
+		return is
+	})
+	return err
 }
 
 // verify returns when every real server is one that is wanted, and serves: that is at, when all were counted, unless some were others. What was
@@ -118,14 +139,8 @@ func (w *awaited) verify(ctx context.Context, at time.Time) (time.Time, error) {
 	w.lacking = keys(w.want)
 	for counted := true; ; counted = false {
 		begin := time.Now()
-		var err error
-		w.lacking = slices.DeleteFunc(w.lacking, func(key frontend.Key) bool {
-			if err != nil {
-				return false
-			}
-			var has bool
-			has, err = w.options.has(key, w.want[key], room(len(w.want[key])))
-			return has
+		err := w.remove(func(key frontend.Key) (bool, error) {
+			return w.options.has(key, w.want[key], room(len(w.want[key])))
 		})
 		switch {
 		case err != nil:
@@ -139,7 +154,7 @@ func (w *awaited) verify(ctx context.Context, at time.Time) (time.Time, error) {
 		if counted {
 			continue // That was a long look, of which only a part is repeated.
 		}
-		if err := rest(ctx, begin); err != nil {
+		if err := rest(ctx, w.start, begin); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -154,7 +169,7 @@ func (w *awaited) repeat(ctx context.Context, look func() (bool, error)) error {
 			return err
 		}
 		w.before = begin
-		if err := rest(ctx, begin); err != nil {
+		if err := rest(ctx, w.start, begin); err != nil {
 			return err
 		}
 	}
@@ -198,7 +213,7 @@ func (o *ipvsObserver) look(ctx context.Context, key frontend.Key, endpoint neti
 	if err != nil || there {
 		return there, time.Now(), err
 	}
-	return false, time.Time{}, rest(ctx, begin)
+	return false, time.Time{}, rest(ctx, begin, begin)
 }
 
 func keys(want Want) []frontend.Key {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -63,172 +62,12 @@ func (o *nftObserver) Complete(ctx context.Context, want Want) (time.Time, time.
 	if err := o.stop(); err != nil {
 		return time.Time{}, 0, err
 	}
-	var (
-		seen    uint32       // generation that was looked at last; none is 0
-		lacking = len(want)  // in that generation
-		before  = time.Now() // when it, or what it was before the first, was still there
-	)
-	for {
-		begin := time.Now()
-		generation, err := o.socket.generation()
-		at := time.Now()
-		if err == nil && generation != seen {
-			var exact bool
-			lacking, exact, err = o.socket.lacking(want, generation)
-			if !exact { // Another commit came while this one's ruleset was read: it may be what was seen.
-				at = time.Now()
-			}
-			if err == nil && lacking == 0 {
-				return at, at.Sub(before), nil
-			}
-		}
-		seen, before = generation, begin
-		if err == nil {
-			err = rest(ctx, begin)
-		}
-		if err != nil {
-			return time.Time{}, 0, fmt.Errorf("observe nftables: %d of %d frontends lack something: %w", lacking, len(want), err)
-		}
+	s := &search{socket: o.socket, want: want, left: keys(want), lacking: len(want)}
+	at, before, err := s.await(ctx)
+	if err != nil {
+		return time.Time{}, 0, fmt.Errorf("observe nftables: %d of %d frontends lack something: %w", s.lacking, len(want), err)
 	}
-}
-
-// generation is the number of the last commit, of whatever table.
-func (s *nfSocket) generation() (id uint32, err error) {
-	err = s.ask(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0, nil, func(m message) error {
-		id = uint32(number(attribute(m.attrs, unix.NFTA_GEN_ID)))
-		return nil
-	})
-	return id, err
-}
-
-// lacking is how many frontends do not lead to all of their endpoints. The shorter a look, the likelier that the
-// generation is still the same, so that it begins with what is the least: node ports, then rules, which say to how many endpoints they lead.
-// Exact says that no other generation came while that was read. The endpoints themselves are in a set for each rule, and
-// are looked at when nothing else is missing.
-func (s *nfSocket) lacking(want Want, generation uint32) (n int, exact bool, err error) {
-	families := map[uint8]*ruleset{}
-	exact = true
-	for key := range want {
-		families[family(key)] = newRuleset()
-	}
-	for f, r := range families {
-		take := func(m message) error {
-			exact = exact && m.generation == uint16(generation)
-			r.apply(m)
-			return nil
-		}
-		if err := s.set(f, nodePortIPSet, take); err != nil {
-			return 0, exact, err
-		}
-		if err := s.set(f, nodePortsMap, take); err != nil {
-			return 0, exact, err
-		}
-	}
-	if n = want.lacking(func(key frontend.Key, _ []netip.AddrPort) bool {
-		return families[family(key)].external(key) != ""
-	}); n > 0 {
-		return n, exact, nil
-	}
-	for f, r := range families {
-		if err := s.ask(unix.NFT_MSG_GETRULE, f, unix.NLM_F_DUMP, appendText(nil, unix.NFTA_RULE_TABLE, table), func(m message) error {
-			exact = exact && m.generation == uint16(generation)
-			r.apply(m)
-			return nil
-		}); err != nil {
-			return 0, exact, err
-		}
-	}
-	if n = want.lacking(func(key frontend.Key, endpoints []netip.AddrPort) bool {
-		return families[family(key)].announced(key) >= len(endpoints)
-	}); n > 0 {
-		return n, exact, nil
-	}
-	n, err = s.lackingEndpoints(want, families)
-	return n, exact, err
-}
-
-// lackingEndpoints reads the maps of all frontends.
-func (s *nfSocket) lackingEndpoints(want Want, families map[uint8]*ruleset) (int, error) {
-	for key := range want {
-		r := families[family(key)]
-		if err := s.load(family(key), r, r.external(key), depth, false); err != nil {
-			return 0, err
-		}
-	}
-	return want.lacking(func(key frontend.Key, endpoints []netip.AddrPort) bool {
-		have := families[family(key)].endpoints(key)
-		for _, e := range endpoints {
-			if !have[e] {
-				return false
-			}
-		}
-		return true
-	}), nil
-}
-
-// lacking is how many are not as they should be.
-func (w Want) lacking(is func(frontend.Key, []netip.AddrPort) bool) int {
-	n := 0
-	for key, endpoints := range w {
-		if !is(key, endpoints) {
-			n++
-		}
-	}
-	return n
-}
-
-// load reads what a chain leads to, the maps that r does not have and, if asked for, the rules.
-func (s *nfSocket) load(f uint8, r *ruleset, chain string, left int, rules bool) error {
-	if left == 0 || chain == "" {
-		return nil
-	}
-	take := func(m message) error {
-		r.apply(m)
-		return nil
-	}
-	if rules {
-		request := appendText(appendText(nil, unix.NFTA_RULE_TABLE, table), unix.NFTA_RULE_CHAIN, chain)
-		delete(r.chains, chain)
-		if err := s.ask(unix.NFT_MSG_GETRULE, f, unix.NLM_F_DUMP, request, take); err != nil {
-			return err
-		}
-	}
-	for _, found := range r.chains[chain] {
-		next := slices.Clone(found.chains)
-		for _, set := range found.sets {
-			if _, known := r.sets[set]; !known || rules {
-				delete(r.sets, set)
-				if err := s.set(f, set, take); err != nil {
-					return err
-				}
-			}
-			for _, e := range r.sets[set] {
-				next = append(next, e.chain)
-			}
-		}
-		for _, chain := range next {
-			if err := s.load(f, r, chain, left-1, rules); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// set reads the elements of a set or map.
-func (s *nfSocket) set(f uint8, name string, take func(message) error) error {
-	request := appendText(appendText(nil, unix.NFTA_SET_ELEM_LIST_TABLE, table), unix.NFTA_SET_ELEM_LIST_SET, name)
-	return s.ask(unix.NFT_MSG_GETSETELEM, f, unix.NLM_F_DUMP, request, take)
-}
-
-// nodePort reads one element of the map of node ports.
-func (s *nfSocket) nodePort(f uint8, key frontend.Key, take func(message) error) error {
-	request := appendText(appendText(nil, unix.NFTA_SET_ELEM_LIST_TABLE, table), unix.NFTA_SET_ELEM_LIST_SET, nodePortsMap)
-	value := appendAttr(nil, unix.NFTA_DATA_VALUE, []byte(nodePort(key)))
-	element := appendAttr(nil, unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, value)
-	list := appendAttr(nil, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, element)
-	request = appendAttr(request, unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, list)
-	return s.ask(unix.NFT_MSG_GETSETELEM, f, 0, request, take)
+	return at, at.Sub(before), nil
 }
 
 // family is nf_tables' name for the one of a frontend.

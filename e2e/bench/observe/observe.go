@@ -34,15 +34,19 @@ const (
 	lookEvery = time.Millisecond
 	// share is how many times the duration of a look is waited for the next one.
 	share = 9
+	// fraction of the time that something takes is what its time may be late for the sake of fewer looks.
+	fraction = 500
 )
 
-// rest waits after a look that began at start, so long that looks take a tenth of the time.
-func rest(ctx context.Context, start time.Time) error {
-	took := time.Since(start)
+// rest waits after a look that began at look, so long that looks take a tenth of the time, and that they become rarer
+// the longer it takes that has begun at start.
+func rest(ctx context.Context, start, look time.Time) error {
+	now := time.Now()
+	took := now.Sub(look)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(max(lookEvery-took, share*took)):
+	case <-time.After(max(lookEvery-took, share*took, now.Sub(start)/fraction)):
 		return nil
 	}
 }

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -203,6 +204,13 @@ func (r *ruleset) announced(key frontend.Key) int {
 
 // has says whether a frontend leads to an endpoint.
 func (r *ruleset) has(key frontend.Key, e netip.AddrPort) bool { return r.endpoints(key)[e] }
+
+// sameRules says whether both have the same rules.
+func (r *ruleset) sameRules(other *ruleset) bool {
+	return maps.EqualFunc(r.chains, other.chains, func(a, b map[uint64]rule) bool {
+		return maps.EqualFunc(a, b, func(rule, rule) bool { return true })
+	})
+}
 
 // endpoint reads an address and a port, each part of which takes a multiple of four bytes.
 func endpoint(v string, is4 bool) (netip.AddrPort, bool) {
