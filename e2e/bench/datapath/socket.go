@@ -38,9 +38,9 @@ func listen(at netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// accept returns the next connection of a listener.
-func accept(listener int) (int, error) {
-	w := waiter{call: "accept", fd: listener, events: unix.POLLIN}
+// accept returns the next connection of a listener, or an error if the client that is to be accepted has failed.
+func accept(listener, client int) (int, error) {
+	w := waiter{call: "accept", fd: listener, events: unix.POLLIN, client: client}
 	for {
 		fd, err := sysAccept(listener)
 		if err == nil {
@@ -85,6 +85,18 @@ func receive(fd int, b []byte) error {
 	return nil
 }
 
+// socketError is what a socket failed with.
+func socketError(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	switch {
+	case err != nil:
+		return os.NewSyscallError("getsockopt", err)
+	case n == 0:
+		return errors.New("the client's socket was closed")
+	}
+	return unix.Errno(n)
+}
+
 // yields is how often a call that would block is made again before the thread waits.
 const yields = 20
 
@@ -93,6 +105,7 @@ type waiter struct {
 	call   string
 	fd     int
 	events int16
+	client int // of accept
 	yields int
 }
 
@@ -113,6 +126,9 @@ func (w *waiter) retry(err error) error {
 		return nil
 	}
 	fds := []unix.PollFd{{Fd: int32(w.fd), Events: w.events}}
+	if w.client > 0 {
+		fds = append(fds, unix.PollFd{Fd: int32(w.client)})
+	}
 	n, err := unix.Poll(fds, int(patience.Milliseconds()))
 	switch {
 	case errors.Is(err, unix.EINTR):
@@ -121,6 +137,8 @@ func (w *waiter) retry(err error) error {
 		return os.NewSyscallError("poll", err)
 	case n == 0:
 		return fmt.Errorf("%s: nothing within %s: %w", w.call, patience, os.ErrDeadlineExceeded)
+	case fds[0].Revents == 0:
+		return fmt.Errorf("%s: %w", w.call, socketError(w.client))
 	}
 	return nil
 }

@@ -157,12 +157,8 @@ func (t *target) connect() (conn, error) {
 		_ = unix.Close(client)
 		return conn{}, os.NewSyscallError("connect", err)
 	}
-	server, err := accept(t.listener)
+	server, err := accept(t.listener, client)
 	if err != nil {
-		// A refused connection says more than that nothing came.
-		if n, _ := unix.GetsockoptInt(client, unix.SOL_SOCKET, unix.SO_ERROR); n != 0 {
-			err = os.NewSyscallError("connect", unix.Errno(n))
-		}
 		_ = unix.Close(client)
 		return conn{}, err
 	}
