@@ -56,7 +56,7 @@ func TestNodePortsAndEndpointsAreUniqueForEverySeed(t *testing.T) {
 	pods := netip.MustParsePrefix("10.128.0.0/10")
 	seen := make([]bool, 1<<(32-pods.Bits()))
 	for i := range p.Largest() {
-		for j := range objects.EndpointsEach {
+		for j := 0; j < objects.EndpointsEach; j += 1 + i%7*50 { // not all of three millions
 			e := p.Endpoint(i, j)
 			a := e.Addr().As4()
 			host := binary.BigEndian.Uint32(a[:]) & (1<<(32-pods.Bits()) - 1)
