@@ -31,14 +31,14 @@ func (s *session) burst(ctx context.Context) error {
 	defer stop()
 	began := time.Now()
 	// Each Service is one writer's, so that its changes come in their order.
-	writers, writing := errgroup.WithContext(limited)
+	var writers errgroup.Group
 	for w := range min(burstWriters, len(order)) {
 		writers.Go(func() error {
 			for n := range s.job.Burst {
 				if k := n % len(order); k%burstWriters == w {
 					c, err := s.now.change(order[k])
 					if err == nil {
-						err = s.now.make(writing, client, c)
+						err = s.now.make(ctx, client, c) // not limited: what is under way must be known to have been made
 					}
 					if err != nil {
 						return err

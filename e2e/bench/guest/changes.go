@@ -133,7 +133,7 @@ func (s *session) change(ctx context.Context, service int) (changed, error) {
 	limited, stop := s.limit(ctx, s.job.ChangeCutoff)
 	defer stop()
 	began := time.Now()
-	if err := s.now.make(limited, s.client, c); err != nil {
+	if err := s.now.make(ctx, s.client, c); err != nil { // not limited: what is under way must be known to have been made
 		return changed{}, err
 	}
 	var last time.Time
