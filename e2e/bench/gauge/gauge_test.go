@@ -248,6 +248,7 @@ func TestCloseEndsWatchesOnBothSides(t *testing.T) {
 
 func TestListsAreCompressedIfTheProgramAsksForItAndWatchesNever(t *testing.T) {
 	server := newHTTPServer(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Asked", r.Header.Get("Accept-Encoding"))
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			_, _ = io.WriteString(w, "plain")
 			return
@@ -258,10 +259,10 @@ func TestListsAreCompressedIfTheProgramAsksForItAndWatchesNever(t *testing.T) {
 		_ = z.Close()
 	})
 	_, config := newGauge(t, &rest.Config{Host: server.URL}, "")
-	tests := []struct{ name, path, asks, want string }{
-		{"a list that asks", "/api/v1/services", "gzip", "gzip"},
-		{"a list that does not", "/api/v1/services", "", ""},
-		{"a watch that asks", "/api/v1/services?watch=true", "gzip", ""},
+	tests := []struct{ name, path, asks, asked, want string }{
+		{"a list that asks", "/api/v1/services", "gzip", "gzip", "gzip"},
+		{"a list that does not", "/api/v1/services", "", "", ""},
+		{"a watch that asks", "/api/v1/services?watch=true", "gzip", "identity", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -269,8 +270,9 @@ func TestListsAreCompressedIfTheProgramAsksForItAndWatchesNever(t *testing.T) {
 			if tt.asks != "" {
 				header = []string{"Accept-Encoding", tt.asks}
 			}
-			if got := get(t.Context(), t, config, tt.path, header...).Header.Get("Content-Encoding"); got != tt.want {
-				t.Errorf("encoded with %q, want %q", got, tt.want)
+			got := get(t.Context(), t, config, tt.path, header...).Header
+			if asked, encoded := got.Get("Asked"), got.Get("Content-Encoding"); asked != tt.asked || encoded != tt.want {
+				t.Errorf("asked for %q and encoded with %q, want %q and %q", asked, encoded, tt.asked, tt.want)
 			}
 		})
 	}
