@@ -26,21 +26,46 @@ import (
 
 const patience = 60 * time.Second
 
-// program is one that does as it is told.
+// program is one that is counted and does as it is told.
 type program struct {
 	*count.Process
-	t      *testing.T
+	*worker
+}
+
+// worker does as it is told.
+type worker struct {
+	t      testing.TB
 	socket net.Conn
 	lines  *bufio.Scanner
 }
 
-// startProgram starts one on a host of its own; nothing of it is watched yet.
-func startProgram(t *testing.T) *program {
+// startProgram starts one in this namespace; nothing of it is watched yet.
+func startProgram(t testing.TB) *program {
 	t.Helper()
 	return startProgramOn(t, topo.Here("here"))
 }
 
-func startProgramOn(t *testing.T, host *topo.Host) *program {
+func startProgramOn(t testing.TB, host *topo.Host) *program {
+	t.Helper()
+	p := &program{}
+	p.worker = startWorker(t, func(name string, args ...string) {
+		before := time.Now()
+		var err error
+		if p.Process, err = count.Start(host, os.Stderr, name, args...); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("Start took %v", time.Since(before))
+		t.Cleanup(func() {
+			if err := p.End(syscall.SIGTERM, patience); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	return p
+}
+
+// startWorker starts one in the way given.
+func startWorker(t testing.TB, start func(name string, args ...string)) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -52,17 +77,7 @@ func startProgramOn(t *testing.T, host *topo.Host) *program {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	before := time.Now()
-	p, err := count.Start(host, os.Stderr, self, "program", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("Start took %v", time.Since(before))
-	t.Cleanup(func() {
-		if err := p.End(syscall.SIGTERM, patience); err != nil {
-			t.Error(err)
-		}
-	})
+	start(self, "program", socket)
 	if err := l.(*net.UnixListener).SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -71,17 +86,17 @@ func startProgramOn(t *testing.T, host *topo.Host) *program {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &program{p, t, c, bufio.NewScanner(c)}
+	return &worker{t, c, bufio.NewScanner(c)}
 }
 
 // do lets the program work.
-func (p *program) do(what string, n int) {
-	p.t.Helper()
-	if _, err := fmt.Fprintln(p.socket, what, n); err != nil {
-		p.t.Fatal(err)
+func (w *worker) do(what string, n int) {
+	w.t.Helper()
+	if _, err := fmt.Fprintln(w.socket, what, n); err != nil {
+		w.t.Fatal(err)
 	}
-	if !p.lines.Scan() || p.lines.Text() != "done" {
-		p.t.Fatalf("%s %d: %s %v", what, n, p.lines.Text(), p.lines.Err())
+	if !w.lines.Scan() || w.lines.Text() != "done" {
+		w.t.Fatalf("%s %d: %s %v", what, n, w.lines.Text(), w.lines.Err())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,16 +133,28 @@ func prepareEvents() ([]event, error) {
 	}
 	all := events()
 	for _, e := range all {
-		for _, s := range e.at {
-			if strings.Contains(string(have), "/"+e.name+" "+s.String()+"\n") || strings.Contains(string(have), "/"+e.name+" "+s.String()+" ") {
+		for _, s := range e.missing(string(have)) {
+			err := e.add(s, list)
+			if s.maybe && errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
-			if err := e.add(s, list); err != nil && !(s.maybe && errors.Is(err, fs.ErrNotExist)) {
+			if err != nil {
 				return nil, fmt.Errorf("probe %s: %w", s, err)
 			}
 		}
 	}
 	return all, nil
+}
+
+// missing are the symbols at which the kernel, by its list of kprobes, does not count yet.
+func (e event) missing(list string) []symbol {
+	have := map[string]bool{}
+	for line := range strings.Lines(list) {
+		if f := strings.Fields(line); len(f) > 1 {
+			have[f[0]+" "+f[1]] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(e.at), func(s symbol) bool { return have["p:"+group+"/"+e.name+" "+s.String()] })
 }
 
 // add makes a kprobe. The kernel takes one in a module that is not there, in case it comes, and counts nothing: therefore it is loaded first.

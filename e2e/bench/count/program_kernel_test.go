@@ -4,6 +4,7 @@ package count_test
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
@@ -75,6 +77,12 @@ func work(what, number string) error {
 		return ipvsadm(n)
 	case "services":
 		return services(n)
+	case "remove":
+		return run("", "ipvsadm", "-C")
+	case "sends":
+		return sends(n)
+	case "updates":
+		return updates(n)
 	case "dump":
 		return dump(n)
 	case "nft":
@@ -121,11 +129,56 @@ func services(n int) error {
 	}
 	defer h.Close()
 	for i := range n {
-		err := h.NewService(&ipvs.Service{
-			AddressFamily: unix.AF_INET, Protocol: unix.IPPROTO_TCP, Address: net.IPv4(10, 9, 0, 2).To4(), Port: uint16(1000 + i),
-			SchedName: "rr", Netmask: 0xffffffff,
-		})
-		if err != nil {
+		if err := h.NewService(service(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func service(i int) *ipvs.Service {
+	return &ipvs.Service{
+		AddressFamily: unix.AF_INET, Protocol: unix.IPPROTO_TCP, Address: net.IPv4(10, 9, 0, 2).To4(), Port: uint16(1000 + i),
+		SchedName: "rr", Netmask: 0xffffffff,
+	}
+}
+
+// sends sends messages to the kernel that it refuses, without the language's runtime.
+func sends(n int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	// Nothing but a header, of a type that there is not, with a wish for an answer.
+	message := binary.NativeEndian.AppendUint32(nil, unix.NLMSG_HDRLEN)
+	message = binary.NativeEndian.AppendUint16(message, 0xfff0)
+	message = binary.NativeEndian.AppendUint16(message, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	message = append(message, make([]byte, 8)...)
+	answer := make([]byte, 4096)
+	for range n {
+		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s), uintptr(unsafe.Pointer(&message[0])), uintptr(len(message)), 0, 0, 0)
+		if errno == 0 {
+			_, _, errno = unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s), uintptr(unsafe.Pointer(&answer[0])), uintptr(len(answer)), 0, 0, 0)
+		}
+		if errno != 0 {
+			return errno
+		}
+	}
+	return nil
+}
+
+// updates writes the first of them again and again.
+func updates(n int) error {
+	h, err := ipvs.New("")
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	for range n {
+		if err := h.UpdateService(service(0)); err != nil {
 			return err
 		}
 	}

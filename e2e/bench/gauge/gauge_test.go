@@ -69,7 +69,7 @@ func within[T any](t *testing.T, c <-chan T) T {
 	}
 }
 
-func get(t *testing.T, ctx context.Context, config *rest.Config, path string, header ...string) *http.Response {
+func get(ctx context.Context, t *testing.T, config *rest.Config, path string, header ...string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+path, nil)
 	if err != nil {
@@ -171,7 +171,7 @@ func TestTheSelectorIsAddedToListsAndWatchesOfServicesAndSlices(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := g.Traffic().Requests[tt.counted]
-			get(t, t.Context(), config, tt.url)
+			get(t.Context(), t, config, tt.url)
 			got := within(t, asked)
 			in, err := url.Parse(tt.url)
 			if err != nil {
@@ -206,7 +206,7 @@ func TestTheProgramIsAnAdministratorWithoutKnowingIt(t *testing.T) {
 	config := server.config
 	config.BearerToken = "admin"
 	_, through := newGauge(t, &config, "")
-	get(t, t.Context(), through, "/version", "Authorization", "Bearer nobody")
+	get(t.Context(), t, through, "/version", "Authorization", "Bearer nobody")
 	if got := within(t, asked); got != "Bearer admin" {
 		t.Errorf("the API server was asked with %q", got)
 	}
@@ -216,7 +216,7 @@ func TestAWatchThatTheProgramCancelsEndsAtTheServer(t *testing.T) {
 	server := newServer(t)
 	_, config := newGauge(t, server.config(), "")
 	ctx, cancel := context.WithCancel(t.Context())
-	get(t, ctx, config, "/api/v1/services?watch=true")
+	get(ctx, t, config, "/api/v1/services?watch=true")
 	within(t, server.watched)
 	cancel()
 	within(t, server.ended)
@@ -225,7 +225,7 @@ func TestAWatchThatTheProgramCancelsEndsAtTheServer(t *testing.T) {
 func TestAWatchThatTheServerEndsEndsAtTheProgram(t *testing.T) {
 	server := newServer(t)
 	_, config := newGauge(t, server.config(), "")
-	resp := get(t, t.Context(), config, "/api/v1/services?watch=true")
+	resp := get(t.Context(), t, config, "/api/v1/services?watch=true")
 	close(server.events)
 	if _, err := io.ReadAll(resp.Body); err != nil {
 		t.Error(err)
@@ -235,7 +235,7 @@ func TestAWatchThatTheServerEndsEndsAtTheProgram(t *testing.T) {
 func TestCloseEndsWatchesOnBothSides(t *testing.T) {
 	server := newServer(t)
 	g, config := newGauge(t, server.config(), "")
-	resp := get(t, t.Context(), config, "/api/v1/services?watch=true")
+	resp := get(t.Context(), t, config, "/api/v1/services?watch=true")
 	within(t, server.watched)
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
@@ -248,6 +248,7 @@ func TestCloseEndsWatchesOnBothSides(t *testing.T) {
 
 func TestListsAreCompressedIfTheProgramAsksForItAndWatchesNever(t *testing.T) {
 	server := newHTTPServer(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Asked", r.Header.Get("Accept-Encoding"))
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			_, _ = io.WriteString(w, "plain")
 			return
@@ -258,10 +259,10 @@ func TestListsAreCompressedIfTheProgramAsksForItAndWatchesNever(t *testing.T) {
 		_ = z.Close()
 	})
 	_, config := newGauge(t, &rest.Config{Host: server.URL}, "")
-	tests := []struct{ name, path, asks, want string }{
-		{"a list that asks", "/api/v1/services", "gzip", "gzip"},
-		{"a list that does not", "/api/v1/services", "", ""},
-		{"a watch that asks", "/api/v1/services?watch=true", "gzip", ""},
+	tests := []struct{ name, path, asks, asked, want string }{
+		{"a list that asks", "/api/v1/services", "gzip", "gzip", "gzip"},
+		{"a list that does not", "/api/v1/services", "", "", ""},
+		{"a watch that asks", "/api/v1/services?watch=true", "gzip", "identity", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -269,8 +270,9 @@ func TestListsAreCompressedIfTheProgramAsksForItAndWatchesNever(t *testing.T) {
 			if tt.asks != "" {
 				header = []string{"Accept-Encoding", tt.asks}
 			}
-			if got := get(t, t.Context(), config, tt.path, header...).Header.Get("Content-Encoding"); got != tt.want {
-				t.Errorf("encoded with %q, want %q", got, tt.want)
+			got := get(t.Context(), t, config, tt.path, header...).Header
+			if asked, encoded := got.Get("Asked"), got.Get("Content-Encoding"); asked != tt.asked || encoded != tt.want {
+				t.Errorf("asked for %q and encoded with %q, want %q and %q", asked, encoded, tt.asked, tt.want)
 			}
 		})
 	}
@@ -280,7 +282,7 @@ func TestAListIsNotWhatAMarkerIsWaitedForIn(t *testing.T) {
 	server := newServer(t)
 	g, config := newGauge(t, server.config(), "")
 	seen := g.Await("marker-of-the-list")
-	if _, err := io.ReadAll(get(t, t.Context(), config, "/api/v1/services").Body); err != nil {
+	if _, err := io.ReadAll(get(t.Context(), t, config, "/api/v1/services").Body); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -295,8 +297,7 @@ func TestAListIsNotWhatAMarkerIsWaitedForIn(t *testing.T) {
 
 func TestAnAPIServerThatIsNotThereIsABadGateway(t *testing.T) {
 	_, config := newGauge(t, &rest.Config{Host: "http://127.0.0.1:1"}, "")
-	if got := get(t, t.Context(), config, "/version").StatusCode; got != http.StatusBadGateway {
+	if got := get(t.Context(), t, config, "/version").StatusCode; got != http.StatusBadGateway {
 		t.Errorf("status %d", got)
 	}
 }
-

@@ -89,7 +89,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	s.encodings <- encoding
 	s.watched <- w.Header()
 	defer func() { s.ended <- struct{}{} }()
-	events := streaming.NewEncoder(info.StreamSerializer.Framer.NewFrameWriter(w),
+	events := streaming.NewEncoder(info.StreamSerializer.NewFrameWriter(w),
 		scheme.Codecs.EncoderForVersion(info.StreamSerializer.Serializer, corev1.SchemeGroupVersion))
 	s.watch(r, w.(http.Flusher), events, objects)
 }
