@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -53,6 +54,8 @@ func (o *ipvsObserver) Complete(ctx context.Context, want Want) (time.Time, time
 		at, err = w.verify(ctx, at)
 	}
 	if err != nil {
+		w.lacking = keys(want)
+		err = errors.Join(err, w.remove(w.has))
 		return time.Time{}, 0, fmt.Errorf("observe IPVS: %d of %d frontends lack something: %w", len(w.lacking), len(want), err)
 	}
 	return at, at.Sub(w.before), nil
@@ -62,7 +65,7 @@ func (o *ipvsObserver) Complete(ctx context.Context, want Want) (time.Time, time
 type awaited struct {
 	options options
 	want    Want
-	lacking []frontend.Key // as of the last look at all of them
+	lacking []frontend.Key // as of the last look at all of them; unknown ones lack
 	start   time.Time
 	before  time.Time // when the last look began that found something missing
 }
