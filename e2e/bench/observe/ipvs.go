@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -53,6 +54,8 @@ func (o *ipvsObserver) Complete(ctx context.Context, want Want) (time.Time, time
 		at, err = w.verify(ctx, at)
 	}
 	if err != nil {
+		w.lacking = keys(want)
+		err = errors.Join(err, w.remove(w.has))
 		return time.Time{}, 0, fmt.Errorf("observe IPVS: %d of %d frontends lack something: %w", len(w.lacking), len(want), err)
 	}
 	return at, at.Sub(w.before), nil
@@ -62,7 +65,7 @@ func (o *ipvsObserver) Complete(ctx context.Context, want Want) (time.Time, time
 type awaited struct {
 	options options
 	want    Want
-	lacking []frontend.Key // as of the last look at all of them
+	lacking []frontend.Key // as of the last look at all of them; unknown ones lack
 	start   time.Time
 	before  time.Time // when the last look began that found something missing
 }
@@ -81,15 +84,20 @@ func (w *awaited) await(ctx context.Context) (time.Time, error) {
 	}); err != nil {
 		return time.Time{}, err
 	}
+	return w.settle(ctx, w.counted, w.look)
+}
+
+// settle returns when nothing is left that lacks something. All are looked at when some, taken at random, are whole.
+func (w *awaited) settle(ctx context.Context, whole func(frontend.Key) (bool, error), all func() error) (time.Time, error) {
 	for {
 		for range min(probes, len(w.lacking)) {
 			key := w.lacking[rand.IntN(len(w.lacking))]
-			if err := w.repeat(ctx, func() (bool, error) { return w.counted(key) }); err != nil {
+			if err := w.repeat(ctx, func() (bool, error) { return whole(key) }); err != nil {
 				return time.Time{}, err
 			}
 		}
 		begin := time.Now()
-		if err := w.look(); err != nil {
+		if err := all(); err != nil {
 			return time.Time{}, err
 		}
 		if len(w.lacking) == 0 {
@@ -137,27 +145,17 @@ func (w *awaited) remove(whole func(frontend.Key) (bool, error)) (err error) {
 // found is not looked at again.
 func (w *awaited) verify(ctx context.Context, at time.Time) (time.Time, error) {
 	w.lacking = keys(w.want)
-	for counted := true; ; counted = false {
-		begin := time.Now()
-		err := w.remove(func(key frontend.Key) (bool, error) {
-			return w.options.has(key, w.want[key], room(len(w.want[key])))
-		})
-		switch {
-		case err != nil:
-			return time.Time{}, err
-		case len(w.lacking) == 0 && counted:
-			return at, nil
-		case len(w.lacking) == 0:
-			return time.Now(), nil
-		}
-		w.before = begin
-		if counted {
-			continue // That was a long look, of which only a part is repeated.
-		}
-		if err := rest(ctx, w.start, begin); err != nil {
-			return time.Time{}, err
-		}
+	begin := time.Now()
+	if err := w.remove(w.has); err != nil || len(w.lacking) == 0 {
+		return at, err
 	}
+	w.before = begin
+	return w.settle(ctx, w.has, func() error { return w.remove(w.has) })
+}
+
+// has says whether a virtual server has all of its real servers.
+func (w *awaited) has(key frontend.Key) (bool, error) {
+	return w.options.has(key, w.want[key], room(len(w.want[key])))
 }
 
 // repeat looks until there is something to see.

@@ -31,11 +31,18 @@ func TestEverythingInNftablesIsSeenWithTheCommitThatHasItAll(t *testing.T) {
 				apply(t, node, s.service(i, endpoints-1, "")+s.mapped(i))
 			}
 			stillWaiting(t, seen)
-			begin := time.Now()
 			var all strings.Builder
 			for i := range services {
 				all.WriteString(s.service(i, endpoints, "flush"))
 			}
+			// As many as wanted, but one of them is another; and other generations, for not everything is read with each.
+			wanted, other := s.endpoint(5, 1).Addr().String(), s.addresses()[0].String()
+			apply(t, node, strings.ReplaceAll(all.String(), " "+wanted+" ", " "+other+" "))
+			for i := range 10 {
+				apply(t, node, fmt.Sprintf("add table ip6 others%d", i))
+			}
+			stillWaiting(t, seen)
+			begin := time.Now()
 			apply(t, node, all.String())
 			end := time.Now()
 			apply(t, node, "add table ip6 others") // nobody's business, but another generation
