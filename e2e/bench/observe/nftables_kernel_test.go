@@ -245,7 +245,7 @@ func apply(t testing.TB, node *topo.Host, rules string) {
 }
 
 // BenchmarkCompleteNftables1000x10 is how long nft takes, with nobody there, with an observer that waits for everything, and with one that
-// waits for a change; and how the time that the first one gives stands to the end of nft.
+// waits for a change, in another order each time; and how the time that the first one gives stands to the end of nft.
 func BenchmarkCompleteNftables1000x10(b *testing.B) {
 	const services, endpoints = 1000, 10
 	s := newRules("ip", services, endpoints)
@@ -254,37 +254,40 @@ func BenchmarkCompleteNftables1000x10(b *testing.B) {
 	for i := range services {
 		all.WriteString(s.service(i, endpoints, "") + s.mapped(i))
 	}
-	for b.Loop() {
+	write := func(node *topo.Host) time.Duration {
+		begin := time.Now()
+		apply(b, node, all.String())
+		return time.Since(begin)
+	}
+	ways := []func(*topo.Host){
+		func(node *topo.Host) { b.Logf("alone %v", write(node)) },
+		func(node *topo.Host) {
+			o := open(b, observe.Nftables, node)
+			apply(b, node, s.base()+s.service(0, 1, "")+s.mapped(0))
+			if _, err := o.Prepare(s.keys(0)[0], s.endpoint(0, 1)); err != nil {
+				b.Fatal(err)
+			}
+			apply(b, node, "delete table ip kube-proxy")
+			b.Logf("heard %v", write(node))
+		},
+		func(node *topo.Host) {
+			seen, begin := complete(b, open(b, observe.Nftables, node), s.want()), time.Now()
+			took := write(node)
+			end := begin.Add(took)
+			got := <-seen
+			b.Logf("observed %v: seen %v before the end, precision %v, said %v after the end (%v)",
+				took, end.Sub(got.at), got.precision, time.Since(end), got.err)
+		},
+	}
+	for round := 0; b.Loop(); round++ {
 		network, err := topo.New(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}
-		write := func(node *topo.Host) time.Duration {
-			c := node.Command(b.Context(), "nft", "-f", "-")
-			c.Stdin = strings.NewReader(all.String())
-			begin := time.Now()
-			if out, err := c.CombinedOutput(); err != nil {
-				b.Errorf("nft: %v: %s", err, out)
-			}
-			return time.Since(begin)
+		for i, node := range []*topo.Host{network.Client, network.Node1, network.Node2} {
+			ways[(round+i)%len(ways)](node)
+			apply(b, node, "flush ruleset")
 		}
-		alone := write(network.Client)
-
-		waiting := open(b, observe.Nftables, network.Node2)
-		apply(b, network.Node2, s.base()+s.service(0, 1, "")+s.mapped(0))
-		if _, err := waiting.Prepare(s.keys(0)[0], s.endpoint(0, 1)); err != nil {
-			b.Fatal(err)
-		}
-		apply(b, network.Node2, "delete table ip kube-proxy")
-		heard := write(network.Node2)
-
-		o := open(b, observe.Nftables, network.Node1)
-		seen, begin := complete(b, o, s.want()), time.Now()
-		observed := write(network.Node1)
-		end := begin.Add(observed)
-		got := <-seen
-		b.Logf("alone %v, heard %v, observed %v, seen %v before the end, precision %v, said %v after the end (%v)",
-			alone, heard, observed, end.Sub(got.at), got.precision, time.Since(end), got.err)
 		if err := network.Close(); err != nil {
 			b.Error(err)
 		}
