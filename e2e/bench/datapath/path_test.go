@@ -154,7 +154,7 @@ func TestEventsBelongToThePacketThatWasMarkedBeforeThem(t *testing.T) {
 	for name, wrong := range map[string][]event{
 		"a packet is missing":     append(append(mark(11), mark(12)...), mark(14)...),
 		"no answer":               append(append(mark(11), mark(12)...), mark(13)...),
-		"another order":          slices.Concat(mark(11), mark(12), mark(14), mark(13)),
+		"another order":           slices.Concat(mark(11), mark(12), mark(14), mark(13)),
 		"a packet was repeated":   slices.Concat(mark(11), mark(11), mark(13), mark(14)),
 		"one packet too many":     slices.Concat(events, mark(13)),
 		"somebody else's tracing": slices.Concat([]event{ended(input)}, events),
