@@ -25,7 +25,11 @@ const (
 const noise = 0.05
 
 func TestTwoVirtualServersMadeByHandAreEquallyFast(t *testing.T) {
-	ratios := measured(t, newSubject(t), pairs)
+	ratios, counts := measured(t, newSubject(t), pairs)
+	for _, f := range families() {
+		counted(t, counts, result.Hooks, f, 1, 0, 0, 0)
+		counted(t, counts, result.Rules, f, 1, 0, 0, 0)
+	}
 	for name, r := range ratios {
 		if m := median(r); math.Abs(m-1) > noise {
 			t.Errorf("%s: the median is %.3f", name, m)
@@ -42,7 +46,12 @@ func TestASubjectWithManyRulesIsSlower(t *testing.T) {
 	}
 	rules.WriteString("}\n}\n")
 	must(t, run(t.Context(), subject.Node1, rules.String(), "nft", "-f", "-"))
-	for name, r := range measured(t, subject, 4) {
+	ratios, counts := measured(t, subject, 4)
+	for _, f := range families() {
+		counted(t, counts, result.Hooks, f, 2, 1, 1, 1)
+		counted(t, counts, result.Rules, f, 201, 200, 200, 200)
+	}
+	for name, r := range ratios {
 		slower := median(r) < 1-noise
 		if strings.HasPrefix(name, string(result.PairLatency)) {
 			slower = median(r) > 1+noise
@@ -67,7 +76,8 @@ func TestTheAgentsRulesAreAsFastAsOneRuleMadeByHand(t *testing.T) {
 	a, err := agent.Start(t.Context(), network.Node1, agent.Options{Dir: manifests.Dir, StateDir: t.TempDir()})
 	must(t, err)
 	t.Cleanup(func() { must(t, a.Kill()) })
-	for name, r := range measured(t, &hand{network, pod}, pairs) {
+	ratios, _ := measured(t, &hand{network, pod}, pairs)
+	for name, r := range ratios {
 		if m := median(r); math.Abs(m-1) > 2*noise {
 			t.Errorf("%s: the median is %.3f", name, m)
 		}
@@ -83,21 +93,33 @@ func newSubject(t *testing.T) *hand {
 	return h
 }
 
-// measured prints all samples and returns the ratios of the subject's pairs, by measure and family.
-func measured(t *testing.T, subject *hand, pairs int) map[string][]float64 {
+// counted requires that the subject's packets pass so many hooks, or rules.
+func counted(t *testing.T, counts map[string][]float64, m result.Measure, f family, want ...float64) {
+	t.Helper()
+	if got := counts[string(m)+" "+f.name]; !slices.Equal(got, want) {
+		t.Errorf("%s, %s: %v, want %v: %s", m, f.name, got, want, traceNote)
+	}
+}
+
+// measured prints all samples and returns the ratios of the subject's pairs and what its packets pass, by measure and family.
+func measured(t *testing.T, subject *hand, pairs int) (ratios, counts map[string][]float64) {
 	t.Helper()
 	o := Options{Subject: "subject", Network: subject.Topology, Pod: subject.pod, NodePort: nodePort, Pairs: pairs, Each: each}
-	ratios := map[string][]float64{}
+	ratios, counts = map[string][]float64{}, map[string][]float64{}
 	must(t, Run(t.Context(), o, func(s result.Sample) {
 		t.Log(line(s))
-		if s.Unit == result.Ratio && s.Subject == o.Subject {
-			ratios[string(s.Measure)+" "+s.Family] = s.Values
+		switch name := string(s.Measure) + " " + s.Family; {
+		case s.Subject != o.Subject:
+		case s.Unit == result.Ratio:
+			ratios[name] = s.Values
+		case s.Unit == result.Count:
+			counts[name] = s.Values
 		}
 	}))
 	if len(ratios) != 6 {
 		t.Errorf("there are pairs of %d kinds and families", len(ratios))
 	}
-	return ratios
+	return ratios, counts
 }
 
 // line is a sample for people: what is there of it, and where the middle half of it lies.

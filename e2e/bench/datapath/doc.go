@@ -22,7 +22,7 @@
 // What a packet passes on node1 is not guessed: nftables traces a connection from its first packet (meta nftrace), and each base chain that is
 // entered counts as a hook, each rule that is looked at (whether it matches or not) as a rule; of a chain that is left early those up to the rule
 // that left it. Rules of chains that a packet is sent to count, those of chains that it is not sent to do not. That is how it shows that
-// IPVS takes a request at the input hook (priority 98), sends it on through output and postrouting, and that nat chains see only
+// IPVS takes a request at the input hook (priority 99), sends it on through output and postrouting, and that nat chains see only
 // the first packet of a connection. The tables of legacy iptables cannot be traced: of these all chains on the way count with all
 // of their rules, but not those that are jumped to, and the sample is marked AtLeast.
 //

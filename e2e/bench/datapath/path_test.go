@@ -1,9 +1,11 @@
 package datapath
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -153,12 +155,36 @@ func TestEventsBelongToThePacketThatWasMarkedBeforeThem(t *testing.T) {
 	for name, wrong := range map[string][]event{
 		"a packet is missing":     append(append(mark(11), mark(12)...), mark(14)...),
 		"no answer":               append(append(mark(11), mark(12)...), mark(13)...),
-		"a packet was repeated":   append(mark(11), mark(11)...),
-		"one packet too many":     append(events[:len(events):len(events)], mark(13)...),
-		"somebody else's tracing": append([]event{ended(input)}, events...),
+		"another order":           slices.Concat(mark(11), mark(12), mark(14), mark(13)),
+		"a packet was repeated":   slices.Concat(mark(11), mark(11), mark(13), mark(14)),
+		"one packet too many":     slices.Concat(events, mark(13)),
+		"somebody else's tracing": slices.Concat([]event{ended(input)}, events),
 	} {
 		if packets, err := split(known(t), wrong); err == nil {
 			t.Errorf("%s: %v", name, packets)
+		}
+	}
+}
+
+func TestAnEventIsReadAsTheKernelSendsIt(t *testing.T) {
+	text := func(kind int, s string) *nl.RtAttr { return nl.NewRtAttr(kind, nl.ZeroTerminated(s)) }
+	verdict := nl.NewRtAttr(unix.NFTA_TRACE_VERDICT|unix.NLA_F_NESTED, nil)
+	verdict.AddRtAttr(unix.NFTA_VERDICT_CODE, []byte{0xff, 0xff, 0xff, 0xfd})
+	verdict.AddRtAttr(unix.NFTA_VERDICT_CHAIN, nl.ZeroTerminated("allowed"))
+	message := []byte{unix.NFPROTO_INET, 0, 0, 0}
+	for _, a := range []*nl.RtAttr{
+		nl.NewRtAttr(unix.NFTA_TRACE_ID, []byte{1, 2, 3, 4}), text(unix.NFTA_TRACE_TABLE, "web"), text(unix.NFTA_TRACE_CHAIN, "input"),
+		nl.NewRtAttr(unix.NFTA_TRACE_RULE_HANDLE, []byte{0, 0, 0, 0, 0, 0, 0, 4}),
+		nl.NewRtAttr(unix.NFTA_TRACE_TYPE, []byte{0, 0, 0, unix.NFT_TRACETYPE_RULE}), verdict,
+	} {
+		message = append(message, a.Serialize()...)
+	}
+	if got, err := parseEvent(message); err != nil || got != matched(input, 4, unix.NFT_JUMP, "allowed") {
+		t.Errorf("%+v %v", got, err)
+	}
+	for _, short := range [][]byte{nil, message[:3], message[:len(message)-1]} {
+		if got, err := parseEvent(short); err == nil {
+			t.Errorf("%d bytes of a message: %+v", len(short), got)
 		}
 	}
 }

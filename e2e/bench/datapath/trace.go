@@ -2,7 +2,6 @@ package datapath
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -192,14 +191,14 @@ func parseEvent(b []byte) (event, error) {
 		case unix.NFTA_TRACE_CHAIN:
 			e.chain.name = nl.BytesToString(value)
 		case unix.NFTA_TRACE_RULE_HANDLE:
-			e.rule = binary.BigEndian.Uint64(value)
+			e.rule = number(value)
 		case unix.NFTA_TRACE_TYPE:
-			e.kind = eventKind(binary.BigEndian.Uint32(value))
+			e.kind = eventKind(number(value))
 		case unix.NFTA_TRACE_VERDICT:
 			return attributes(value, func(kind uint16, value []byte) error {
 				switch kind {
 				case unix.NFTA_VERDICT_CODE:
-					e.verdict = int32(binary.BigEndian.Uint32(value))
+					e.verdict = int32(number(value))
 				case unix.NFTA_VERDICT_CHAIN:
 					e.to = nl.BytesToString(value)
 				}
@@ -209,6 +208,14 @@ func parseEvent(b []byte) (event, error) {
 		return nil
 	})
 	return e, err
+}
+
+// number reads one in network byte order, of any size.
+func number(b []byte) (n uint64) {
+	for _, digit := range b {
+		n = n<<8 | uint64(digit)
+	}
+	return n
 }
 
 // attributes calls f for each netlink attribute.
