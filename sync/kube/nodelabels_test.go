@@ -121,7 +121,7 @@ func (c *cluster) labelled(nodes ...string) {
 		objects = append(objects, c.metadata(text))
 	}
 	c.nodes = metadatafake.NewSimpleMetadataClient(scheme, objects...)
-	c.source.client.Metadata = c.nodes
+	c.source.client.NodeLabels = fakeClient(c.client, c.nodes).NodeLabels
 }
 
 func (c *cluster) metadata(text string) *metav1.PartialObjectMetadata {
