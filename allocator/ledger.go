@@ -87,6 +87,11 @@ func (l *Ledger) Holds(id ID, c Claim) bool {
 // other. The caller may keep the slice.
 func (l *Ledger) Claimants(key frontend.Key) []Claimant { return slices.Clone(l.claimants[key]) }
 
+// ClaimedBy reports whether one of those who claim the frontend is as which says.
+func (l *Ledger) ClaimedBy(key frontend.Key, which func(Claimant) bool) bool {
+	return slices.ContainsFunc(l.claimants[key], which)
+}
+
 // Claims are all claimed frontends, sorted, each with its Claimants. It sorts all keys, so it is for what people ask,
 // not for each change.
 func (l *Ledger) Claims() iter.Seq2[frontend.Key, []Claimant] {

@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -39,5 +38,13 @@ func (s keySet) minus(o keySet) keySet {
 }
 
 func (s keySet) sorted() []frontend.Key {
-	return slices.SortedFunc(maps.Keys(s), frontend.Key.Compare)
+	if len(s) == 0 {
+		return nil
+	}
+	keys := make([]frontend.Key, 0, len(s))
+	for k := range s {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, frontend.Key.Compare)
+	return keys
 }

@@ -57,7 +57,7 @@ func newFeed[T interface {
 	kind string, i *Informers, informer cache.TypedSharedIndexInformer[T], set func(T), remove func(types.NamespacedName),
 ) (feed, error) {
 	err := errors.Join(
-		informer.SetTransform(strip),
+		informer.SetTransform(newStripper(i.State.log.started).strip),
 		informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			i.watchFailed(kind, err)
 		}))
