@@ -48,3 +48,14 @@ func (s keySet) sorted() []frontend.Key {
 	slices.SortFunc(keys, frontend.Key.Compare)
 	return keys
 }
+
+// emptied is a set for the next round. A map keeps the room that it once had, and walking through it takes as long as if it
+// were full: after a start with thousands of Services each change would pay for them.
+func emptied[M ~map[K]V, K comparable, V any](m M) M {
+	const few = 64
+	if len(m) > few {
+		return M{}
+	}
+	clear(m)
+	return m
+}

@@ -166,7 +166,7 @@ func (s *State) settleClaims() {
 		}
 		s.dirty[id] = struct{}{}
 	}
-	clear(s.claims)
+	s.claims = emptied(s.claims)
 }
 
 // Resolve computes what has to be computed anew and returns the keys whose frontend changed, came or went, sorted.
@@ -189,7 +189,7 @@ func (s *State) Resolve() []frontend.Key {
 		s.resolveChecks(id)
 		s.assess(id)
 	}
-	clear(s.dirty)
+	s.dirty = emptied(s.dirty)
 	for key := range changed {
 		f, wanted := fresh[key]
 		old, was := s.want[key]
