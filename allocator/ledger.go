@@ -13,7 +13,7 @@ import (
 // and its rivals for them, never on how many other claims there are. The zero value is not usable; see New. It is not
 // safe for concurrent use.
 type Ledger struct {
-	claimants map[frontend.Key][]Claimant // in order, the holder first; no key without any
+	claimants map[frontend.Key][]Claimant // in order, the holder first; no key without any; never written to, but replaced
 	accounts  map[ID]account              // no owner without claims
 	ports     map[uint16]int              // how many keys of claimants have the port
 	changes   uint64
@@ -61,11 +61,7 @@ func (l *Ledger) Set(owner Owner, claims []Claim) []ID {
 
 // Clone is a ledger of its own with the same claims.
 func (l *Ledger) Clone() *Ledger {
-	c := &Ledger{claimants: make(map[frontend.Key][]Claimant, len(l.claimants)), accounts: maps.Clone(l.accounts), ports: maps.Clone(l.ports), changes: l.changes}
-	for key, claimants := range l.claimants {
-		c.claimants[key] = slices.Clone(claimants)
-	}
-	return c
+	return &Ledger{claimants: maps.Clone(l.claimants), accounts: maps.Clone(l.accounts), ports: maps.Clone(l.ports), changes: l.changes}
 }
 
 // Changes counts the calls of Set that changed any claim or owner: as long as it stays, so does everything else here.
@@ -86,6 +82,11 @@ func (l *Ledger) Holds(id ID, c Claim) bool {
 // Claimants are all who claim the frontend, in order: the first holds it, the others would take it over one after the
 // other. The caller may keep the slice.
 func (l *Ledger) Claimants(key frontend.Key) []Claimant { return slices.Clone(l.claimants[key]) }
+
+// ClaimedBy reports whether one of those who claim the frontend is as which says.
+func (l *Ledger) ClaimedBy(key frontend.Key, which func(Claimant) bool) bool {
+	return slices.ContainsFunc(l.claimants[key], which)
+}
 
 // Claims are all claimed frontends, sorted, each with its Claimants. It sorts all keys, so it is for what people ask,
 // not for each change.
@@ -137,9 +138,10 @@ func (l *Ledger) concerned(but ID, before map[frontend.Key]Claimant) []ID {
 }
 
 func (l *Ledger) withdraw(id ID, key frontend.Key) {
-	rest := slices.DeleteFunc(l.claimants[key], func(c Claimant) bool { return c.ID == id })
-	if len(rest) > 0 {
-		l.claimants[key] = rest
+	all := l.claimants[key]
+	i := slices.IndexFunc(all, func(c Claimant) bool { return c.ID == id })
+	if len(all) > 1 {
+		l.claimants[key] = slices.Concat(all[:i], all[i+1:])
 		return
 	}
 	delete(l.claimants, key)
@@ -152,9 +154,11 @@ func (l *Ledger) enter(key frontend.Key, c Claimant) {
 	rivals := l.claimants[key]
 	if len(rivals) == 0 {
 		l.ports[key.Port]++
+		l.claimants[key] = []Claimant{c}
+		return
 	}
 	at, _ := slices.BinarySearchFunc(rivals, c, Claimant.order)
-	l.claimants[key] = slices.Insert(rivals, at, c)
+	l.claimants[key] = slices.Concat(rivals[:at], []Claimant{c}, rivals[at:])
 }
 
 // normalised are claims sorted by frontend, each frontend once, by its lowest kind.

@@ -16,7 +16,8 @@ type Frontend struct {
 	Service ServiceID
 	// Port is the Service port that it is for: for people and metrics.
 	Port PortRef
-	// Entry is the virtual server with the endpoints that get new connections.
+	// Entry is the virtual server with the endpoints that get new connections. Frontends of one port on several addresses
+	// share them, and Quiet: nobody writes to them.
 	Entry ipvs.Entry
 	// Quiet are endpoints that get no new connection and keep what they have, for as long as they like: they terminate and
 	// still serve, or are in maintenance. Weight 0 where the kernel has them, never added.
@@ -51,7 +52,7 @@ func (f Frontend) lives(addr netip.AddrPort) bool {
 // masquerade the node's for everything but local endpoints under policy Local. There the endpoints see their clients, but
 // for the pods beside them, whose replies would take the way straight back.
 func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, masquerade filter.Masquerade) Frontend {
-	c := choose(port, key.Addr)
+	c, steps := choose(port, key.Addr), port.steps(scheduler)
 	f := Frontend{
 		Service: svc.ID,
 		Port:    port.ref(svc.ID),
@@ -78,28 +79,37 @@ func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, 
 		f.Entry.PersistenceTimeout = uint32(port.Affinity.Timeout / time.Second)
 		f.Entry.PersistencePrefix = port.Affinity.prefix(key.Addr)
 	}
-	for _, e := range c.use {
-		if !e.Maintenance {
-			f.Entry.Reals[e.Addr] = port.real(e, scheduler)
+	for i := range c.use {
+		if e := &c.use[i]; !e.Maintenance {
+			f.Entry.Reals[e.Addr] = port.real(e, steps)
 		}
 	}
-	for _, e := range slices.Concat(c.quiet, c.use) {
-		if _, used := f.Entry.Reals[e.Addr]; used {
+	f.keepQuiet(c.quiet)
+	if len(f.Entry.Reals) < len(c.use) {
+		f.keepQuiet(c.use)
+	}
+	return f
+}
+
+// keepQuiet makes those endpoints quiet that get no new connection.
+func (f *Frontend) keepQuiet(endpoints []Endpoint) {
+	for i := range endpoints {
+		addr := endpoints[i].Addr
+		if _, used := f.Entry.Reals[addr]; used {
 			continue
 		}
 		if f.Quiet == nil {
 			f.Quiet = map[netip.AddrPort]struct{}{}
 		}
-		f.Quiet[e.Addr] = struct{}{}
+		f.Quiet[addr] = struct{}{}
 	}
-	return f
 }
 
-// real is an endpoint of the port as a real server under a scheduler.
-func (p ServicePort) real(e Endpoint, scheduler string) ipvs.RealServer {
+// real is an endpoint of the port as a real server, whose weight is multiplied by steps.
+func (p *ServicePort) real(e *Endpoint, steps uint32) ipvs.RealServer {
 	return ipvs.RealServer{
 		Forwarding:     ipvs.Masquerade,
-		Weight:         max(1, uint32(e.Weight)) * p.steps(scheduler),
+		Weight:         max(1, uint32(e.Weight)) * steps,
 		UpperThreshold: p.Limits.Upper,
 		LowerThreshold: p.Limits.Lower,
 	}

@@ -2,12 +2,12 @@ package sync
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
-// choice is what becomes of the endpoints of a Service port on frontends of one family.
+// choice is what becomes of the endpoints of a Service port on frontends of one family. They may be the port's own: nobody
+// writes to them.
 type choice struct {
 	// use gets new connections.
 	use []Endpoint
@@ -37,19 +37,15 @@ func choose(port ServicePort, addr netip.Addr) choice {
 	return c
 }
 
-// usable chooses among the endpoints of the family of addr: all of them, or those on this node.
+// usable chooses among the endpoints of the family of addr: all of them, or those on this node. Where all are chosen, which
+// is usual, they are not copied.
 func usable(endpoints []Endpoint, addr netip.Addr, localOnly bool) choice {
-	var ready, terminating []Endpoint
-	for _, e := range endpoints {
-		switch {
-		case e.Addr.Addr().Is4() != addr.Is4():
-		case localOnly && !e.Local:
-		case e.Ready:
-			ready = append(ready, e)
-		case e.Serving && e.Terminating:
-			terminating = append(terminating, e)
-		}
+	here := func(e *Endpoint) bool { return e.Addr.Addr().Is4() == addr.Is4() && (!localOnly || e.Local) }
+	ready := only(endpoints, func(e *Endpoint) bool { return here(e) && e.Ready })
+	if len(ready) == len(endpoints) && !localOnly {
+		return choice{use: near(ready)}
 	}
+	terminating := only(endpoints, func(e *Endpoint) bool { return here(e) && !e.Ready && e.Serving && e.Terminating })
 	if len(ready) == 0 {
 		return choice{use: terminating}
 	}
@@ -59,20 +55,48 @@ func usable(endpoints []Endpoint, addr netip.Addr, localOnly bool) choice {
 	return choice{use: ready, quiet: terminating}
 }
 
+// only are the endpoints that keep chooses, in their order: all of them if it chooses all, else a copy.
+func only(endpoints []Endpoint, keep func(*Endpoint) bool) []Endpoint {
+	n := count(endpoints, keep)
+	switch n {
+	case 0:
+		return nil
+	case len(endpoints):
+		return endpoints
+	}
+	kept := make([]Endpoint, 0, n)
+	for i := range endpoints {
+		if keep(&endpoints[i]) {
+			kept = append(kept, endpoints[i])
+		}
+	}
+	return kept
+}
+
+func count(endpoints []Endpoint, which func(*Endpoint) bool) int {
+	n := 0
+	for i := range endpoints {
+		if which(&endpoints[i]) {
+			n++
+		}
+	}
+	return n
+}
+
 // near leaves those of ready endpoints that are meant for this node, or else for its zone. Hints of a kind count only if
 // every endpoint has one and at least one names this node (this zone): one that misses switches them off, since the
 // control plane may be in the middle of writing them.
 func near(ready []Endpoint) []Endpoint {
-	for _, hint := range []func(Endpoint) Hint{
-		func(e Endpoint) Hint { return e.NodeHint },
-		func(e Endpoint) Hint { return e.ZoneHint },
+	for _, hint := range []func(*Endpoint) Hint{
+		func(e *Endpoint) Hint { return e.NodeHint },
+		func(e *Endpoint) Hint { return e.ZoneHint },
 	} {
-		without := func(e Endpoint) bool { return hint(e) == NoHint }
-		here := func(e Endpoint) bool { return hint(e) == Here }
-		if slices.ContainsFunc(ready, without) || !slices.ContainsFunc(ready, here) {
+		if count(ready, func(e *Endpoint) bool { return hint(e) == NoHint }) > 0 {
 			continue
 		}
-		return slices.DeleteFunc(ready, func(e Endpoint) bool { return !here(e) })
+		if here := only(ready, func(e *Endpoint) bool { return hint(e) == Here }); len(here) > 0 {
+			return here
+		}
 	}
 	return ready
 }
@@ -83,9 +107,12 @@ func (s *State) NoLocal() int { return s.noLocalPorts }
 
 // countLocal counts the ports of a Service for NoLocal.
 func (s *State) countLocal(id ServiceID, frontends map[frontend.Key]Frontend) {
-	ports := map[PortRef]struct{}{}
+	var ports map[PortRef]struct{} // mostly there is none
 	for _, key := range s.keys[id] {
 		if f := frontends[key]; f.Internal {
+			if ports == nil {
+				ports = map[PortRef]struct{}{}
+			}
 			ports[f.Port] = struct{}{}
 		}
 	}

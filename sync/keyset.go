@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -39,5 +38,24 @@ func (s keySet) minus(o keySet) keySet {
 }
 
 func (s keySet) sorted() []frontend.Key {
-	return slices.SortedFunc(maps.Keys(s), frontend.Key.Compare)
+	if len(s) == 0 {
+		return nil
+	}
+	keys := make([]frontend.Key, 0, len(s))
+	for k := range s {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, frontend.Key.Compare)
+	return keys
+}
+
+// emptied is a set for the next round. A map keeps the room that it once had, and walking through it takes as long as if it
+// were full: after a start with thousands of Services each change would pay for them.
+func emptied[M ~map[K]V, K comparable, V any](m M) M {
+	const few = 64
+	if len(m) > few {
+		return M{}
+	}
+	clear(m)
+	return m
 }

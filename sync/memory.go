@@ -1,30 +1,61 @@
 package sync
 
 import (
+	"maps"
+	"net/netip"
+
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
-// memory is our part of the kernel's table as the kernel acknowledged it or showed it: never as it was wished.
+// memory is our part of the kernel's table as the kernel acknowledged it or showed it: never as it was wished. Where that
+// comes to the same, it has the real servers in common with what was wished: most of a quiet node's memory are these sets.
 type memory struct {
 	table ipvs.Table
 	reals int // real servers in all of table
+	// shared are the entries whose real servers are not ours alone: they are copied before they change.
+	shared keySet
 }
+
+func newMemory() memory { return memory{table: ipvs.Table{}, shared: keySet{}} }
 
 // put records what the kernel showed under key.
 func (m *memory) put(key frontend.Key, e ipvs.Entry) {
-	m.reals += len(e.Reals) - len(m.table[key].Reals)
+	known, there := m.table[key]
+	if there && known.Equal(e) {
+		return
+	}
+	m.reals += len(e.Reals) - len(known.Reals)
 	m.table[key] = e
+	delete(m.shared, key)
 }
 
 // drop records that the kernel has nothing under key.
 func (m *memory) drop(key frontend.Key) {
 	m.reals -= len(m.table[key].Reals)
 	delete(m.table, key)
+	delete(m.shared, key)
+}
+
+// share takes wished for the real servers under key if they are the same. From here on nobody may write to it.
+func (m *memory) share(key frontend.Key, wished map[netip.AddrPort]ipvs.RealServer) {
+	e, there := m.table[key]
+	if !there || !maps.Equal(e.Reals, wished) {
+		return
+	}
+	e.Reals = wished
+	m.table[key] = e
+	m.shared.add(key)
 }
 
 // commit records an operation that the kernel acknowledged.
 func (m *memory) commit(op ipvs.Op) {
+	if m.shared.has(op.Key) {
+		if e, there := m.table[op.Key]; there {
+			m.table[op.Key] = e.Clone()
+		}
+		delete(m.shared, op.Key)
+	}
 	before := len(m.table[op.Key].Reals)
 	m.table.Commit(op)
 	m.reals += len(m.table[op.Key].Reals) - before

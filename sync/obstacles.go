@@ -92,7 +92,7 @@ func (s *State) concernClaimants(at socket) {
 // claimsPort reports whether a Service claims a port to be served at some address: health checks find out by listening.
 func (s *State) claimsPort(protocol frontend.Protocol, port uint16) bool {
 	return slices.ContainsFunc(s.places, func(p nodeaddr.Place) bool {
-		return slices.ContainsFunc(s.ledger.Claimants(frontend.NewKey(p.Addr, protocol, port)), func(c allocator.Claimant) bool {
+		return s.ledger.ClaimedBy(frontend.NewKey(p.Addr, protocol, port), func(c allocator.Claimant) bool {
 			return c.Kind != allocator.HealthCheck
 		})
 	})
@@ -144,6 +144,9 @@ type obstacle struct {
 
 // obstacleTo is what stands in the way of a port's frontend that its Service holds.
 func (s *State) obstacleTo(port ServicePort, key frontend.Key) obstacle {
+	if o := &s.obstacles; len(o.listeners) == 0 && len(o.foreign) == 0 && !o.unlisted {
+		return obstacle{}
+	}
 	_, serving := s.want[key]
 	if _, kept := s.obstacles.kept[key]; kept {
 		serving = true

@@ -64,7 +64,7 @@ func (v PortsView) Suggest(n int) []uint16 {
 // ViewPorts is who has which port, sorted by port, protocol and kind.
 func (s *State) ViewPorts() PortsView {
 	v := PortsView{taken: s.takenPorts()}
-	rows := map[string]int{}
+	rows := map[portRow]int{}
 	for key, claimants := range s.ledger.Claims() {
 		use := s.portUse(key, claimants)
 		row := use.row()
@@ -119,10 +119,22 @@ func (s *State) portUse(key frontend.Key, claimants []allocator.Claimant) PortUs
 	return use
 }
 
-// row is the same for uses that differ in their addresses alone.
-func (u PortUse) row() string {
-	u.Addresses = nil
-	return fmt.Sprint(u)
+// portRow is the same for uses that differ in their addresses alone.
+type portRow struct {
+	port     uint16
+	protocol frontend.Protocol
+	kind     allocator.Kind
+	owner    ServiceID
+	served   bool
+	company  string // others on the port, as text; mostly there are none
+}
+
+func (u PortUse) row() portRow {
+	row := portRow{port: u.Port, protocol: u.Protocol, kind: u.Kind, owner: u.Owner, served: u.Served}
+	if len(u.Rivals)+len(u.Others) > 0 {
+		row.company = fmt.Sprint(u.Rivals, u.Others)
+	}
+	return row
 }
 
 // Ask calls f with the state between two passes: it is to be read, not written, and not to be kept. It waits for the

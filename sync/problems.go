@@ -39,7 +39,7 @@ func (s *State) News() map[ServiceID][]Problem {
 	for id := range s.news {
 		news[id] = s.problems[id]
 	}
-	clear(s.news)
+	s.news = emptied(s.news)
 	return news
 }
 

@@ -76,7 +76,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 		unread:  keySet{},
 		orphans: keySet{},
 		refused: map[string]time.Time{},
-		have:    memory{table: ipvs.Table{}},
+		have:    newMemory(),
 		leaving: map[frontend.Key]departures{},
 		rising:  map[frontend.Key]rising{},
 		retry:   map[frontend.Key]backoff{},

@@ -63,6 +63,7 @@ func (r *Reconciler) publish(keys []frontend.Key) {
 		s := Served{PortRef: r.serving.entries[key].PortRef}
 		if f, wanted := r.state.Want(key); wanted {
 			s.PortRef = f.Port
+			r.have.share(key, f.Entry.Reals)
 		}
 		if leaving := r.leaving[key]; len(leaving) > 0 {
 			s.Draining = make(map[netip.AddrPort]struct{}, len(leaving))

@@ -144,50 +144,58 @@ func (s *State) SetRefused(schedulers []string) {
 // Claim settles who holds what, before anything is computed by it, and reports whether a frontend is about to be served
 // that is not wanted yet: what stands in its way has to be known by then.
 func (s *State) Claim() (more bool) {
+	s.settleClaims()
+	for id := range s.dirty {
+		svc := s.services[id]
+		for _, port := range svc.Ports {
+			for _, key := range s.keysOf(svc, port) {
+				if s.want[key].Service != id && s.mayServe(id, port, key) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// settleClaims enters the claims that have to be entered anew, and marks whom that concerns.
+func (s *State) settleClaims() {
 	for id := range s.claims {
 		for _, other := range s.ledger.Set(s.owner(id), s.claimsOf(id)) {
 			s.dirty[other] = struct{}{}
 		}
 		s.dirty[id] = struct{}{}
 	}
-	clear(s.claims)
-	for id := range s.dirty {
-		svc := s.services[id]
-		for _, port := range svc.Ports {
-			more = more || slices.ContainsFunc(s.keysOf(svc, port), func(key frontend.Key) bool {
-				return s.want[key].Service != id && s.mayServe(svc.ID, port, key)
-			})
-		}
-	}
-	return more
+	s.claims = emptied(s.claims)
 }
 
 // Resolve computes what has to be computed anew and returns the keys whose frontend changed, came or went, sorted.
 func (s *State) Resolve() []frontend.Key {
-	s.Claim()
-	changed := map[frontend.Key]struct{}{}
+	s.settleClaims()
+	if len(s.dirty) == 0 {
+		return nil
+	}
+	changed := make(keySet, len(s.dirty)*len(s.places))
 	// What is given up comes before what is taken: a port that moves from one Service to another has one owner.
-	fresh := map[frontend.Key]Frontend{}
+	fresh := make(map[frontend.Key]Frontend, len(s.dirty)*len(s.places))
 	for id := range s.dirty {
-		for _, key := range s.keys[id] {
-			changed[key] = struct{}{}
-		}
+		changed.add(s.keys[id]...)
 		delete(s.keys, id)
-		for key, f := range s.frontends(id) {
-			fresh[key] = f
-			s.keys[id] = append(s.keys[id], key)
-			changed[key] = struct{}{}
+		if keys := s.frontends(id, fresh); len(keys) > 0 {
+			s.keys[id] = keys
+			changed.add(keys...)
 		}
 		s.countLocal(id, fresh)
 		s.resolveChecks(id)
 		s.assess(id)
 	}
-	clear(s.dirty)
+	s.dirty = emptied(s.dirty)
 	for key := range changed {
 		f, wanted := fresh[key]
 		old, was := s.want[key]
 		if wanted == was && old.Equal(f) {
 			delete(changed, key)
+			f.Entry.Reals, f.Quiet = old.Entry.Reals, old.Quiet // others have them in common with it
 		}
 		if wanted {
 			s.want[key] = f
@@ -195,7 +203,7 @@ func (s *State) Resolve() []frontend.Key {
 			delete(s.want, key)
 		}
 	}
-	return slices.SortedFunc(maps.Keys(changed), frontend.Key.Compare)
+	return changed.sorted()
 }
 
 // Want is what should be served under key; false if nothing.
@@ -216,7 +224,7 @@ func (s *State) owner(id ServiceID) allocator.Owner {
 
 func (s *State) claimsOf(id ServiceID) []allocator.Claim {
 	svc := s.services[id]
-	var claims []allocator.Claim
+	claims := make([]allocator.Claim, 0, len(svc.Ports)*len(s.places))
 	for _, port := range svc.Ports {
 		for _, key := range s.keysOf(svc, port) {
 			claims = append(claims, allocator.Claim{Key: key, Kind: port.kind()})
@@ -227,7 +235,10 @@ func (s *State) claimsOf(id ServiceID) []allocator.Claim {
 
 // keysOf are the frontends that a port asks for on this node.
 func (s *State) keysOf(svc Service, port ServicePort) []frontend.Key {
-	var keys []frontend.Key
+	if len(s.places) == 0 {
+		return nil
+	}
+	keys := make([]frontend.Key, 0, len(s.places))
 	for _, place := range s.places {
 		if svc.servedAt(place) {
 			keys = append(keys, frontend.NewKey(place.Addr, port.Protocol, port.NodePort))
@@ -244,18 +255,31 @@ func (p ServicePort) kind() allocator.Kind {
 	return allocator.NodePort
 }
 
-// frontends are those of a Service that it also holds, and that nobody else is in the way of.
-func (s *State) frontends(id ServiceID) map[frontend.Key]Frontend {
+// frontends are those of a Service that it also holds, and that nobody else is in the way of, added to all. It returns their
+// keys.
+func (s *State) frontends(id ServiceID, all map[frontend.Key]Frontend) []frontend.Key {
 	svc := s.services[id]
-	all := map[frontend.Key]Frontend{}
-	for _, port := range svc.Ports {
+	keys := make([]frontend.Key, 0, len(svc.Ports)*len(s.places))
+	for i := range svc.Ports {
+		port := svc.Ports[i]
+		var byFamily [2]Frontend // addresses of one family differ in nothing
+		var known [2]bool
 		for _, key := range s.keysOf(svc, port) {
-			if s.mayServe(id, port, key) {
-				all[key] = desired(svc, port, key, s.schedulerOf(port), s.Masquerade)
+			if !s.mayServe(id, port, key) {
+				continue
 			}
+			family := 0
+			if key.Addr.Is4() {
+				family = 1
+			}
+			if !known[family] {
+				byFamily[family], known[family] = desired(svc, port, key, s.schedulerOf(port), s.Masquerade), true
+			}
+			all[key] = byFamily[family]
+			keys = append(keys, key)
 		}
 	}
-	return all
+	return keys
 }
 
 // mayServe reports whether a Service holds a frontend of a port, and nobody else is in the way of it.

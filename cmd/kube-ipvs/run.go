@@ -55,6 +55,8 @@ connections live on, and the next start takes over what is there. cleanup remove
 // run takes the node's lock, prepares the kernel and keeps everything going until ctx ends or a part cannot go on.
 func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings) error {
 	log := around.logs.logger
+	memory := newMemoryCare()
+	memory.begin()
 	unlock, err := host.Lock()
 	if err != nil {
 		return err
@@ -109,6 +111,10 @@ func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings)
 	for _, e := range endpoints {
 		parts.Go(func() error { return e.serve(ctx) })
 	}
+	parts.Go(func() error {
+		memory.settle(ctx, func() bool { return !reconciler.Health(time.Now()).Synced.IsZero() })
+		return nil
+	})
 	parts.Go(func() error { return watcher.Run(ctx) })
 	parts.Go(func() error { return source.Run(ctx) })
 	parts.Go(func() error { return reconciler.Run(ctx) })

@@ -11,7 +11,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -48,6 +50,21 @@ func permission(verb, group, resource string) string {
 	return verb + " " + resource
 }
 
+// clientOf asks a fake, which does not stream lists.
+func clientOf(c *fake.Clientset) kube.Client {
+	return kube.Client{
+		Services:       unstreamed[*corev1.ServiceList]{c.CoreV1().Services("")},
+		EndpointSlices: unstreamed[*discoveryv1.EndpointSliceList]{c.DiscoveryV1().EndpointSlices("")},
+		Nodes:          unstreamed[*corev1.NodeList]{c.CoreV1().Nodes()},
+		Events:         c.CoreV1().Events(""),
+	}
+}
+
+type unstreamed[L runtime.Object] struct{ kube.Lister[L] }
+
+// IsWatchListSemanticsUnSupported is what client-go asks for.
+func (unstreamed[L]) IsWatchListSemanticsUnSupported() bool { return true }
+
 // used is what the agent asks a cluster for: everything listed and watched, and an Event that is repeated.
 func used(t *testing.T) []string {
 	t.Helper()
@@ -55,7 +72,7 @@ func used(t *testing.T) []string {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}}
 		client := fake.NewClientset(node)
-		source := kube.NewInformers(kube.Client{Kubernetes: client}, kube.Options{NodeName: "node1"}, logr.Discard())
+		source := kube.NewInformers(clientOf(client), kube.Options{NodeName: "node1"}, logr.Discard())
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- source.Run(ctx) }()

@@ -30,10 +30,22 @@ func (s *State) Changes() sync.Changes {
 // trigger takes down when the endpoints changed of which a slice tells. The endpoint slice controller writes that of the
 // first change that it had not written before (kubernetes/community, sig-scalability/slos/network_programming_latency.md).
 func (l *changeLog) trigger(id sync.ServiceID, slice *discoveryv1.EndpointSlice) {
-	t, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime])
-	if err == nil && t.After(l.started) { // a time that nobody can read is not measured, that is all
+	if t := triggerTime(slice); t.After(l.started) {
 		l.triggers.Add(id, t)
 	}
+}
+
+// triggerTime is zero, which is long ago, for a time that nobody can read: it is not measured, that is all.
+func triggerTime(slice *discoveryv1.EndpointSlice) time.Time {
+	text, written := slice.Annotations[corev1.EndpointsLastChangeTriggerTime]
+	if !written {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // take hands over the triggers of the changed Services. What came of no change for nodes took no time to program.

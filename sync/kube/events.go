@@ -6,9 +6,8 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
@@ -28,9 +27,9 @@ var _ sync.Events = (*Informers)(nil)
 // storm. Those of core/v1 are used: the ones of events.k8s.io take problems of one Reason for the same, whatever they say.
 func (i *Informers) recordEvents(ctx context.Context) {
 	broadcaster := record.NewBroadcaster(record.WithContext(logr.NewContext(ctx, i.log)))
-	broadcaster.StartRecordingToSink(eventSink{ctx, i.client.Kubernetes})
+	broadcaster.StartRecordingToSink(eventSink{ctx, i.client.Events})
 	source := corev1.EventSource{Component: eventSource, Host: i.options.NodeName}
-	recorder := broadcaster.NewRecorder(scheme.Scheme, source).WithLogger(i.log)
+	recorder := broadcaster.NewRecorder(runtime.NewScheme(), source).WithLogger(i.log)
 	i.tell.Store(new(func(about *corev1.ObjectReference, reason, message string) {
 		if ctx.Err() == nil {
 			recorder.Event(about, corev1.EventTypeWarning, reason, message)
@@ -87,17 +86,17 @@ func clip(text string, most int) string {
 // eventSink writes Events until its context ends, requests under way included.
 type eventSink struct {
 	ctx    context.Context // the interface has none
-	client kubernetes.Interface
+	client EventWriter
 }
 
 func (s eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
-	return s.client.CoreV1().Events(e.Namespace).CreateWithEventNamespaceWithContext(s.ctx, e)
+	return s.client.CreateWithEventNamespaceWithContext(s.ctx, e)
 }
 
 func (s eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
-	return s.client.CoreV1().Events(e.Namespace).UpdateWithEventNamespaceWithContext(s.ctx, e)
+	return s.client.UpdateWithEventNamespaceWithContext(s.ctx, e)
 }
 
 func (s eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
-	return s.client.CoreV1().Events(e.Namespace).PatchWithEventNamespaceWithContext(s.ctx, e, data)
+	return s.client.PatchWithEventNamespaceWithContext(s.ctx, e, data)
 }

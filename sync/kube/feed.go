@@ -8,7 +8,9 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -28,6 +30,25 @@ type feed struct {
 	listed cache.DoneChecker
 }
 
+// noResync: what the agent remembers is compared with the kernel, never with itself.
+const noResync = 0
+
+// newInformer is an informer for the selected objects of one kind, of which example is one. Servers that can stream the
+// first list are asked to: it is never in memory as a whole then.
+func newInformer[T cache.Object, L runtime.Object](from Lister[L], example runtime.Object, selected func(*metav1.ListOptions)) cache.TypedSharedIndexInformer[T] {
+	source := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			selected(&o)
+			return from.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			selected(&o)
+			return from.Watch(ctx, o)
+		},
+	}
+	return cache.NewTypedSharedIndexInformer[T](cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(source, from), example, noResync, cache.Indexers{}))
+}
+
 // newFeed connects an informer, which must not run yet, with the State's set and remove.
 func newFeed[T interface {
 	comparable
@@ -36,7 +57,7 @@ func newFeed[T interface {
 	kind string, i *Informers, informer cache.TypedSharedIndexInformer[T], set func(T), remove func(types.NamespacedName),
 ) (feed, error) {
 	err := errors.Join(
-		informer.SetTransform(strip),
+		informer.SetTransform(newStripper(i.State.log.started).strip),
 		informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			i.watchFailed(kind, err)
 		}))

@@ -10,19 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-const (
-	// noResync: what the agent remembers is compared with the kernel, never with itself.
-	noResync = 0
-	// sayWaiting is how often the log says which kinds the API server has not yet listed.
-	sayWaiting = 10 * time.Second
-)
+// sayWaiting is how often the log says which kinds the API server has not yet listed.
+const sayWaiting = 10 * time.Second
 
 // Informers is the source that reads the API server. Until it has listed Services, EndpointSlices and the Node there is
 // no Update at all; when it cannot be reached later, what it said last stays.
@@ -75,19 +69,19 @@ func (i *Informers) Run(ctx context.Context) error {
 
 func (i *Informers) feeds() ([]feed, error) {
 	services, err := newFeed(kindServices, i,
-		coreinformers.NewTypedFilteredServiceInformer(i.client.Kubernetes, metav1.NamespaceAll, noResync, nil, i.selectServices),
+		newInformer[*corev1.Service](i.client.Services, &corev1.Service{}, i.selectServices),
 		i.setService, i.deleteService)
 	if err != nil {
 		return nil, err
 	}
 	endpointSlices, err := newFeed(kindEndpointSlices, i,
-		discoveryinformers.NewTypedFilteredEndpointSliceInformer(i.client.Kubernetes, metav1.NamespaceAll, noResync, nil, selectSlices),
+		newInformer[*discoveryv1.EndpointSlice](i.client.EndpointSlices, &discoveryv1.EndpointSlice{}, selectSlices),
 		i.setSlice, i.deleteSlice)
 	if err != nil {
 		return nil, err
 	}
 	node, err := newFeed(kindThisNode, i,
-		coreinformers.NewTypedFilteredNodeInformer(i.client.Kubernetes, noResync, nil, i.selectNode),
+		newInformer[*corev1.Node](i.client.Nodes, &corev1.Node{}, i.selectNode),
 		i.setNode, i.deleteNode)
 	if err != nil {
 		return nil, err

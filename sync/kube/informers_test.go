@@ -42,7 +42,7 @@ func newCluster(t *testing.T, o Options, log logr.Logger, objects ...runtime.Obj
 	}
 	c.client = fake.NewClientset(objects...)
 	c.nodes = metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
-	c.source = NewInformers(Client{Kubernetes: c.client, Metadata: c.nodes}, o, log)
+	c.source = NewInformers(fakeClient(c.client, c.nodes), o, log)
 	counting, names := counted(c.source.options)
 	counting.nodeMissing = c.source.nodeMissing
 	c.source.State, c.translated = counting, names
@@ -322,7 +322,7 @@ func (w *watches) expire(t *testing.T) {
 
 // Whatever chooses the addresses: without the Node no endpoint is local.
 func TestTheAPIServersNodeIsAlwaysNeeded(t *testing.T) {
-	i := NewInformers(Client{Kubernetes: fake.NewClientset()}, Options{NodeName: "node-a"}, logr.Discard())
+	i := NewInformers(Client{}, Options{NodeName: "node-a"}, logr.Discard())
 	i.change(i.setSynced)
 	expectUpdate(t, i.State, "problem [invalid, skipped] Node node-a: it is not known to the API server; is --hostname-override right?\n")
 }

@@ -9,8 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/metadata/metadatainformer"
-	"k8s.io/client-go/tools/cache"
 )
 
 // labelPatience is how long the start waits for the labels of nodes. They only weigh: an API server that refuses to list
@@ -70,9 +68,8 @@ func (i *Informers) followLabels(ctx context.Context, listed chan<- struct{}) er
 	case <-ctx.Done():
 		return nil
 	}
-	nodes := corev1.SchemeGroupVersion.WithResource("nodes")
-	generic := metadatainformer.NewFilteredMetadataInformer(i.client.Metadata, nodes, metav1.NamespaceAll, noResync, cache.Indexers{}, nil)
-	f, err := newFeed(kindNodeLabels, i, cache.NewTypedSharedIndexInformer[*metav1.PartialObjectMetadata](generic.Informer()),
+	informer := newInformer[*metav1.PartialObjectMetadata](i.client.NodeLabels, &metav1.PartialObjectMetadata{}, func(*metav1.ListOptions) {})
+	f, err := newFeed(kindNodeLabels, i, informer,
 		func(m *metav1.PartialObjectMetadata) { i.setNodeLabels(m.Name, m.Labels) },
 		func(name types.NamespacedName) { i.deleteNodeLabels(name.Name) })
 	if err != nil {

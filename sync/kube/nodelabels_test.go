@@ -121,7 +121,7 @@ func (c *cluster) labelled(nodes ...string) {
 		objects = append(objects, c.metadata(text))
 	}
 	c.nodes = metadatafake.NewSimpleMetadataClient(scheme, objects...)
-	c.source.client.Metadata = c.nodes
+	c.source.client.NodeLabels = fakeClient(c.client, c.nodes).NodeLabels
 }
 
 func (c *cluster) metadata(text string) *metav1.PartialObjectMetadata {
@@ -260,7 +260,7 @@ func TestStripKeepsWhatAuthorsChoose(t *testing.T) {
 	}
 	svc.Annotations["example.com/x"] = "x"
 	svc.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"}
-	small, err := strip(svc)
+	small, err := newStripper(time.Time{}).strip(svc)
 	must(t, err)
 	stripped := small.(*corev1.Service)
 	if n := len(stripped.Annotations); n != len(svc.Annotations)-1 || stripped.Annotations["example.com/x"] != "" {
@@ -269,7 +269,7 @@ func TestStripKeepsWhatAuthorsChoose(t *testing.T) {
 	if len(stripped.Spec.LoadBalancerSourceRanges) != 1 {
 		t.Error("the ranges of the spec are gone")
 	}
-	slim, err := strip(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+	slim, err := newStripper(time.Time{}).strip(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Name: "node-b", UID: types.UID("u"), ResourceVersion: "7", Labels: labels("r1"), Annotations: map[string]string{"a": "b"},
 	}})
 	must(t, err)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
@@ -29,7 +28,7 @@ func refusing(t *testing.T) string {
 func TestAPIServerThatRefusesIsNamedAndDoesNotDelayTheEnd(t *testing.T) {
 	config := &rest.Config{Host: refusing(t)}
 	wrapTransport(config)
-	client, err := kubernetes.NewForConfig(config)
+	client, err := clientFor(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +37,7 @@ func TestAPIServerThatRefusesIsNamedAndDoesNotDelayTheEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- NewInformers(Client{Kubernetes: client}, testOptions(), log).Run(ctx) }()
+	go func() { ended <- NewInformers(client, testOptions(), log).Run(ctx) }()
 	deadline := time.After(10 * time.Second)
 	for named := false; !named; {
 		select {

@@ -28,8 +28,8 @@ type State struct {
 
 	mu       stdsync.Mutex
 	services map[sync.ServiceID]*corev1.Service
-	// slices has the slices of each Service, which need not exist; sliceOwner is the way back.
-	slices     map[sync.ServiceID]map[types.NamespacedName]*discoveryv1.EndpointSlice
+	// slices has the slices of each Service, which need not exist, sorted by name; sliceOwner is the way back.
+	slices     map[sync.ServiceID][]*discoveryv1.EndpointSlice
 	sliceOwner map[types.NamespacedName]sync.ServiceID
 	dirty      map[sync.ServiceID]struct{}
 	// delivered is what the consumer knows of each Service that is not Empty.
@@ -59,7 +59,7 @@ func newState(o Options, nodeMissing string) *State {
 		translate:   Translate,
 		changed:     make(chan struct{}, 1),
 		services:    map[sync.ServiceID]*corev1.Service{},
-		slices:      map[sync.ServiceID]map[types.NamespacedName]*discoveryv1.EndpointSlice{},
+		slices:      map[sync.ServiceID][]*discoveryv1.EndpointSlice{},
 		sliceOwner:  map[types.NamespacedName]sync.ServiceID{},
 		dirty:       map[sync.ServiceID]struct{}{},
 		delivered:   map[sync.ServiceID]sync.Service{},
@@ -105,7 +105,7 @@ func (s *State) takeDirty() []sync.Service {
 	for id := range s.dirty {
 		ids = append(ids, id)
 	}
-	clear(s.dirty)
+	s.dirty = make(map[sync.ServiceID]struct{}) // the old one may have been large: walking through it would take as long for ever
 	slices.SortFunc(ids, compareIDs)
 	var changed []sync.Service
 	for _, id := range ids {
@@ -130,11 +130,7 @@ func (s *State) translated(id sync.ServiceID) sync.Service {
 	if svc == nil {
 		return sync.Service{ID: id}
 	}
-	own := make([]*discoveryv1.EndpointSlice, 0, len(s.slices[id]))
-	for _, slice := range s.slices[id] {
-		own = append(own, slice)
-	}
-	return s.translate(svc, own, s.options)
+	return s.translate(svc, s.slices[id], s.options)
 }
 
 func (s *State) sourceProblems() []sync.Problem {
@@ -194,12 +190,8 @@ func (s *State) setSlice(slice *discoveryv1.EndpointSlice) {
 	if owner.Name == "" {
 		return
 	}
-	before := s.slices[owner][name]
-	if s.slices[owner] == nil {
-		s.slices[owner] = map[types.NamespacedName]*discoveryv1.EndpointSlice{}
-	}
-	s.slices[owner][name] = slice
 	s.sliceOwner[name] = owner
+	before := s.storeSlice(owner, slice)
 	if before != nil && sameSlice(before, slice) {
 		return
 	}
@@ -210,6 +202,22 @@ func (s *State) setSlice(slice *discoveryv1.EndpointSlice) {
 	s.mark(owner)
 }
 
+// storeSlice stores a slice under its owner and returns the one that it replaces, nil if there is none.
+func (s *State) storeSlice(owner sync.ServiceID, slice *discoveryv1.EndpointSlice) (before *discoveryv1.EndpointSlice) {
+	own := s.slices[owner]
+	i, found := slices.BinarySearchFunc(own, slice.Name, compareSliceName)
+	if found {
+		before, own[i] = own[i], slice
+		return before
+	}
+	s.slices[owner] = slices.Insert(own, i, slice)
+	return nil
+}
+
+func compareSliceName(slice *discoveryv1.EndpointSlice, name string) int {
+	return cmp.Compare(slice.Name, name)
+}
+
 func (s *State) deleteSlice(name types.NamespacedName) {
 	if owner, ok := s.sliceOwner[name]; ok {
 		s.dropSlice(name, owner)
@@ -218,8 +226,12 @@ func (s *State) deleteSlice(name types.NamespacedName) {
 
 func (s *State) dropSlice(name types.NamespacedName, owner sync.ServiceID) {
 	delete(s.sliceOwner, name)
-	delete(s.slices[owner], name)
-	if len(s.slices[owner]) == 0 {
+	own := s.slices[owner]
+	if i, found := slices.BinarySearchFunc(own, name.Name, compareSliceName); found {
+		own = slices.Delete(own, i, i+1)
+	}
+	s.slices[owner] = own
+	if len(own) == 0 {
 		delete(s.slices, owner)
 	}
 	s.log.EndpointSlices.Add()

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -22,16 +23,17 @@ func TestStrippedObjectsMeanTheSame(t *testing.T) {
 		must(t, err)
 		options := testOptions()
 		options.SpecSourceRanges = true
+		small := newStripper(time.Time{})
 		whole, stripped := newState(options, ""), newState(options, "")
 		for _, o := range decode(input, content).objects {
-			small, err := strip(o.value)
+			value, err := small.strip(o.value)
 			must(t, err)
-			for s, value := range map[*State]any{whole: o.value, stripped: small} {
+			for s, value := range map[*State]any{whole: o.value, stripped: value} {
 				m := Manifests{State: s}
 				m.set(object{key: o.key, value: value.(metav1.Object)})
 			}
 			if n, is := o.value.(*corev1.Node); is {
-				labels, err := strip(&metav1.PartialObjectMetadata{ObjectMeta: n.ObjectMeta})
+				labels, err := small.strip(&metav1.PartialObjectMetadata{ObjectMeta: n.ObjectMeta})
 				must(t, err)
 				stripped.setNodeLabels(n.Name, labels.(*metav1.PartialObjectMetadata).Labels)
 			}
@@ -56,7 +58,7 @@ func TestStripForgetsTheRest(t *testing.T) {
 	svc.Labels = map[string]string{"app": "web"}
 	svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
 	svc.Spec.Selector = map[string]string{"app": "web"}
-	small, err := strip(svc)
+	small, err := newStripper(time.Time{}).strip(svc)
 	must(t, err)
 	want := webService("web", 30080)
 	want.Annotations = map[string]string{"kube-ipvs.io/scheduler": "rr"}
