@@ -33,9 +33,11 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		if len(up.since) > 0 {
 			r.rising[key] = up
 		}
-		if entry != nil {
-			next[key] = *entry
+		if entry == nil {
+			delete(r.patience, key)
+			continue
 		}
+		next[key] = *entry
 	}
 	return have, next
 }
@@ -77,7 +79,7 @@ func (p patience) note(key frontend.Key, want *Frontend, exists bool) {
 	switch {
 	case want != nil && want.DrainTimeout > 0:
 		p[key] = want.DrainTimeout
-	case want != nil || !exists:
+	case want != nil, !exists:
 		delete(p, key)
 	}
 }
