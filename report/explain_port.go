@@ -151,7 +151,7 @@ func departed(o *sync.Overview, v sync.PortView, k Kernel) []ExplainedEndpoint {
 				continue
 			}
 			known[addr] = true
-			e := ExplainedEndpoint{Address: addr.String(), Use: "draining", Reason: "no EndpointSlice has it any more: it keeps its connections until they end, or --drain-timeout is over"}
+			e := ExplainedEndpoint{Address: addr.String(), Use: "draining", Reason: "no EndpointSlice has it any more: it keeps its connections until they end, or its drain timeout is over"}
 			if since, leaves := o.Departing(f.Key)[addr]; leaves {
 				e.Since = instant(since)
 			} else if k.Entries[f.Key].Reals[addr].Weight > 0 {

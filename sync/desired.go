@@ -34,6 +34,8 @@ type Frontend struct {
 	Extra bool
 	// SlowStart is the time over which a new real server gets its weight; 0 is at once.
 	SlowStart time.Duration
+	// DrainTimeout bounds how long a real server that is gone keeps its connections; 0 is the node's own bound.
+	DrainTimeout time.Duration
 }
 
 // Equal reports whether both ask for the same kernel state under the same names, apart from how what is not chosen leaves it.
@@ -66,6 +68,8 @@ func desired(svc Service, port ServicePort, key frontend.Key, scheduler string, 
 		Extra:      port.Extra,
 		SlowStart:  port.slowStart(scheduler),
 		endpoints:  port.Endpoints,
+
+		DrainTimeout: port.DrainTimeout,
 	}
 	if port.Policy == Local && !c.internal {
 		f.Masquerade = filter.MasqueradePods

@@ -60,6 +60,66 @@ func TestDrainTimeoutEndsTheWait(t *testing.T) {
 	})
 }
 
+// patient is a Service that chose how long what leaves it may take.
+func patient(timeout time.Duration, endpoints ...string) Service {
+	svc := web(endpoints...)
+	for i := range svc.Ports {
+		svc.Ports[i].DrainTimeout = timeout
+	}
+	return svc
+}
+
+func TestServicesOwnDrainTimeoutIsInsteadOfTheNodes(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		own, node time.Duration
+	}{{"longer", 2 * time.Minute, time.Second}, {"shorter", 2 * time.Minute, time.Hour}} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+				g := start(t, kernel, nft, func(config *Config) { config.DrainTimeout = c.node })
+				g.serve(patient(c.own, stays, leaves))
+				busy(kernel, 1)
+				g.deliver(patient(c.own, stays))
+				g.after(c.own - 10*time.Second)
+				g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+				g.after(15 * time.Second)
+				g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+			})
+		})
+	}
+}
+
+func TestDrainTimeoutOfAServiceOutlivesIt(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Second })
+		g.serve(patient(2*time.Minute, leaves))
+		busy(kernel, 1)
+		g.deliver(gone("web"))
+		g.after(110 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*0")
+		g.after(15 * time.Second)
+		g.expect()
+		// Whoever has the port next drains as he asks, and not as somebody before him did.
+		g.serve(web(leaves))
+		g.deliver(gone("web"))
+		g.after(5 * time.Second)
+		g.expect()
+	})
+}
+
+func TestDrainTimeoutThatChangesCountsFromTheBeginOfTheDrain(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Hour })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		g.after(time.Minute)
+		g.deliver(patient(30*time.Second, stays))
+		g.after(2 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
 func TestEndpointThatComesBackDuringItsDrainIsRestored(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)

@@ -128,6 +128,8 @@ type ServicePort struct {
 	OnePacket bool
 	// SlowStart is the time over which a new endpoint gets its weight, if the scheduler in force knows how; 0 is at once.
 	SlowStart time.Duration
+	// DrainTimeout bounds how long an endpoint that is gone keeps its connections; 0 is the node's own bound.
+	DrainTimeout time.Duration
 	// Affinity keeps a client with one endpoint.
 	Affinity Affinity
 	// Endpoints are all endpoints of both families, usable or not, without duplicates, sorted by address.

@@ -18,6 +18,7 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 			want = &f
 		}
 		delete(r.orphans, key)
+		r.patience.note(key, want, exists)
 		if !exists && want == nil {
 			delete(r.leaving, key)
 			delete(r.rising, key)
@@ -32,9 +33,11 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		if len(up.since) > 0 {
 			r.rising[key] = up
 		}
-		if entry != nil {
-			next[key] = *entry
+		if entry == nil {
+			delete(r.patience, key)
+			continue
 		}
+		next[key] = *entry
 	}
 	return have, next
 }
@@ -54,7 +57,29 @@ func follow(now time.Time, timeout time.Duration, key frontend.Key, present ipvs
 func (r *Reconciler) drainTimeout(key frontend.Key) time.Duration {
 	_, inGrace := r.grace[key.Addr]
 	if inGrace || slices.Contains(r.local, key.Addr) {
-		return r.DrainTimeout
+		return r.patience.of(key, r.DrainTimeout)
 	}
 	return 0
+}
+
+// patience is how long the real servers of frontends may take to leave whose Services chose that themselves. It outlives
+// the Service: what is left of a deleted one drains as its author asked. A restart forgets it with the Service.
+type patience map[frontend.Key]time.Duration
+
+// of is the bound for a frontend, the node's where its Service chose none.
+func (p patience) of(key frontend.Key, node time.Duration) time.Duration {
+	if own, chosen := p[key]; chosen {
+		return own
+	}
+	return node
+}
+
+// note remembers the choice of the Service that wants a frontend, until nobody does and the kernel has nothing left of it.
+func (p patience) note(key frontend.Key, want *Frontend, exists bool) {
+	switch {
+	case want != nil && want.DrainTimeout > 0:
+		p[key] = want.DrainTimeout
+	case want != nil, !exists:
+		delete(p, key)
+	}
 }

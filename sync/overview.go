@@ -38,6 +38,7 @@ type Overview struct {
 	drainTimeout time.Duration
 	partial      bool
 	orphans      keySet
+	patience     patience
 	leaving      map[frontend.Key]departures
 	rising       map[frontend.Key]rising
 	retry        map[frontend.Key]backoff
@@ -63,7 +64,7 @@ func (r *Reconciler) Overview(ctx context.Context) (*Overview, error) {
 		o = &Overview{
 			State: s.copied(), Settled: r.adopted, Grace: maps.Clone(r.grace), Rules: r.rules.Clone(),
 			drainTimeout: r.DrainTimeout, partial: r.partial, orphans: maps.Clone(r.orphans),
-			leaving: maps.Clone(r.leaving), rising: maps.Clone(r.rising), retry: maps.Clone(r.retry),
+			patience: maps.Clone(r.patience), leaving: maps.Clone(r.leaving), rising: maps.Clone(r.rising), retry: maps.Clone(r.retry),
 		}
 	})
 	if err != nil {
@@ -170,7 +171,10 @@ func (o *Overview) Next(kernel ipvs.Table, keys []frontend.Key) (have, next ipvs
 		default:
 			timeout := time.Duration(0) // as Reconciler.drainTimeout has it
 			if here[key.Addr] {
-				timeout = o.drainTimeout
+				timeout = o.patience.of(key, o.drainTimeout)
+				if want != nil && want.DrainTimeout > 0 { // of a Service that no pass has seen yet
+					timeout = want.DrainTimeout
+				}
 			}
 			if entry, _, _ := follow(o.Time, timeout, key, present, want, o.leaving[key], o.rising[key]); entry != nil {
 				next[key] = *entry

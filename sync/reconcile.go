@@ -49,9 +49,11 @@ type Reconciler struct {
 	rules   filter.Rules // our nftables table, as acknowledged
 	leaving map[frontend.Key]departures
 	rising  map[frontend.Key]rising
-	retry   map[frontend.Key]backoff
-	flows   flowCare
-	pods    podCare
+	// patience of Services that chose it themselves.
+	patience patience
+	retry    map[frontend.Key]backoff
+	flows    flowCare
+	pods     podCare
 
 	questions chan func()
 
@@ -70,17 +72,18 @@ type Reconciler struct {
 func New(log logr.Logger, c Config) *Reconciler {
 	return &Reconciler{
 		Config: c, log: log,
-		state:   NewState(c.Defaults),
-		pods:    newPodCare(c),
-		grace:   map[netip.Addr]time.Time{},
-		unread:  keySet{},
-		orphans: keySet{},
-		refused: map[string]time.Time{},
-		have:    newMemory(),
-		leaving: map[frontend.Key]departures{},
-		rising:  map[frontend.Key]rising{},
-		retry:   map[frontend.Key]backoff{},
-		flows:   flowCare{keys: keySet{}},
+		state:    NewState(c.Defaults),
+		pods:     newPodCare(c),
+		grace:    map[netip.Addr]time.Time{},
+		unread:   keySet{},
+		orphans:  keySet{},
+		refused:  map[string]time.Time{},
+		have:     newMemory(),
+		leaving:  map[frontend.Key]departures{},
+		rising:   map[frontend.Key]rising{},
+		patience: patience{},
+		retry:    map[frontend.Key]backoff{},
+		flows:    flowCare{keys: keySet{}},
 
 		questions: make(chan func()),
 

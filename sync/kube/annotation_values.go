@@ -245,6 +245,20 @@ func readSlowStart(value string, _ Options, w *wanted) (string, error) {
 	return d.String(), nil
 }
 
+const (
+	minDrainTimeout = time.Second
+	maxDrainTimeout = 24 * time.Hour
+)
+
+func readDrainTimeout(value string, _ Options, w *wanted) (string, error) {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < minDrainTimeout || d > maxDrainTimeout {
+		return "", fmt.Errorf("%q is not a duration from 1s to 24h, for example 30m", value)
+	}
+	w.drain = d
+	return d.String(), nil
+}
+
 // readAffinityPrefix reads a list of prefix lengths such as "/24,/64". With anything wrong in it all of it counts as
 // absent.
 func readAffinityPrefix(value string, _ Options, w *wanted) (string, error) {

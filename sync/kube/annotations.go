@@ -69,6 +69,7 @@ type wanted struct {
 	// extraPorts are those that this node allows.
 	extraPorts []extraPort
 	slowStart  time.Duration
+	drain      time.Duration
 	onePacket  bool
 	// prefix4 and prefix6 group clients for session affinity; 0 is each client by itself.
 	prefix4, prefix6 uint8
@@ -147,7 +148,12 @@ func annotations() []annotation {
 			example: "true",
 			meaning: "each UDP datagram is scheduled by itself: for senders that wait for no answer and keep their source port, such as syslog. For `externalTrafficPolicy: Local` with rr or wrr and without session affinity; answers do not come back from the node's address",
 		},
-		{key: annotationPrefix + "drain-timeout"},
+		{
+			key: annotationPrefix + "drain-timeout", read: readDrainTimeout, otherwise: "the node's --drain-timeout is used",
+			values:  "a duration from 1s to 24h",
+			example: "30m",
+			meaning: "an endpoint that is gone keeps its TCP and SCTP connections for this long at most, instead of the node's `--drain-timeout`. It holds for the Service's deletion too, unless the agent restarts meanwhile. What terminates and still serves has no such bound, and UDP none to wait for",
+		},
 		{
 			key: annotationExtraPorts, read: readExtraPorts, otherwise: "no extra port is opened",
 			values:  "`PORT=NAME`, NAME being the name or the number of a port of the Service; separated by commas",
@@ -185,9 +191,6 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		setting := sync.Setting{Name: a.key, Written: value, Aspect: a.aspect}
 		_, instead := svc.Annotations[a.insteadOf]
 		switch {
-		case a.read == nil:
-			setting.Why = "has no effect yet"
-			r.unsupported("annotation %s has no effect yet", a.key)
 		case instead && a.insteadOf != "": // a manifest may have an annotation without a name
 			setting.Why = "not read, since " + a.insteadOf + " is there"
 		default:

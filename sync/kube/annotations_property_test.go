@@ -291,6 +291,9 @@ func checkPort(t *testing.T, p sync.ServicePort, o Options) {
 	if p.SlowStart != 0 && (p.SlowStart < minSlowStart || p.SlowStart > maxSlowStart) {
 		t.Errorf("slow start %s", p.SlowStart)
 	}
+	if p.DrainTimeout != 0 && (p.DrainTimeout < minDrainTimeout || p.DrainTimeout > maxDrainTimeout) {
+		t.Errorf("drain timeout %s", p.DrainTimeout)
+	}
 	if p.Affinity.Prefix4 > 32 || p.Affinity.Prefix6 > 128 {
 		t.Errorf("prefixes of affinity %v", p.Affinity)
 	}

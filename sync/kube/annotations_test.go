@@ -76,6 +76,9 @@ func effect(s sync.Service) string {
 	if p.SlowStart != 0 {
 		say("slow start %s", p.SlowStart)
 	}
+	if p.DrainTimeout != 0 {
+		say("drain timeout %s", p.DrainTimeout)
+	}
 	if p.Affinity.Prefix4+p.Affinity.Prefix6 != 0 {
 		say("affinity /%d /%d", p.Affinity.Prefix4, p.Affinity.Prefix6)
 	}
@@ -347,11 +350,18 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 			[]string{"annotation kube-ipvs.io/slow-start: weight 6554 is above 6553, which is the most with slow-start; new endpoints get their whole weight at once"},
 		},
 		{
-			"what later versions read",
-			[]string{"drain-timeout=1m"},
+			"a bound for draining",
+			[]string{"drain-timeout=90m"},
+			"drain timeout 1h30m0s",
+			[]string{"drain-timeout: 1h30m0s"},
+			nil,
+		},
+		{
+			"a bound for draining that is none",
+			[]string{"drain-timeout=25h"},
 			"",
-			[]string{"drain-timeout:  | has no effect yet"},
-			[]string{"annotation kube-ipvs.io/drain-timeout has no effect yet"},
+			[]string{`drain-timeout:  | "25h" is not a duration from 1s to 24h, for example 30m; the node's --drain-timeout is used`},
+			[]string{`annotation kube-ipvs.io/drain-timeout: "25h" is not a duration from 1s to 24h, for example 30m; the node's --drain-timeout is used`},
 		},
 		{
 			"a restriction that is misspelt, beside one that is not",

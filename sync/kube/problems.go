@@ -24,11 +24,6 @@ func (r *report) skipped(format string, args ...any) {
 	r.add(sync.Invalid, true, fmt.Sprintf(format, args...))
 }
 
-// unsupported reports a part that asks for what the agent does not do.
-func (r *report) unsupported(format string, args ...any) {
-	r.add(sync.Unsupported, false, fmt.Sprintf(format, args...))
-}
-
 func (r *report) add(reason sync.Reason, skipped bool, message string) {
 	r.problems = append(r.problems, sync.Problem{Object: r.object, Reason: reason, Message: sync.Printable(message), Skipped: skipped})
 }

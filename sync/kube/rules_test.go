@@ -138,6 +138,9 @@ func renderFrontend(b *strings.Builder, s *sync.State, f sync.FrontendView) {
 	if frontend.SlowStart != 0 {
 		fmt.Fprintf(b, "    slow start: %s\n", frontend.SlowStart)
 	}
+	if frontend.DrainTimeout != 0 {
+		fmt.Fprintf(b, "    drain timeout: %s\n", frontend.DrainTimeout)
+	}
 	for _, real := range f.Reals {
 		fmt.Fprintf(b, "    %s %s\n", real.Addr, frontend.Entry.Reals[real.Addr])
 	}

@@ -179,7 +179,7 @@ func (w *wanted) equip(ports []sync.ServicePort, svc *corev1.Service, r *report)
 		port := &ports[i]
 		port.Policy, port.Affinity = policy, sticky
 		port.Scheduler, port.SchedulerFlags = w.scheduler, w.flags
-		port.Limits, port.SlowStart, port.OnePacket = w.limits, w.slowStart, w.onePacket
+		port.Limits, port.SlowStart, port.OnePacket, port.DrainTimeout = w.limits, w.slowStart, w.onePacket, w.drain
 	}
 	return ports
 }
