@@ -39,24 +39,37 @@ func (o Options) Validate() error {
 // came because ctx ended, only Read tells which.
 type Table struct {
 	mu    sync.Mutex
-	nft   knftables.Interface
+	nft   writer
 	list  lister
 	match match
 	own   generations
+	found *found
 }
 
-// Open is the table of the network namespace of the calling thread. It runs nft to see that it works and is allowed to,
-// and writes nothing.
+// found is what Open read, for the first who asks.
+type found struct {
+	state      State
+	generation uint32
+}
+
+// Open is the table of the network namespace of the calling thread. It reads the table, to see that nft works and is
+// allowed to; the first Read runs no nft if nobody has written since.
 func Open(o Options) (*Table, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	nft, err := knftables.New(Family, Name)
+	t := &Table{nft: newProgram(), list: listByNft, match: match{podInterface: o.PodInterface}}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	generation, err := Generation()
 	if err != nil {
-		return nil, fmt.Errorf("nftables: %w", err)
+		return nil, err
 	}
-	t := New(nft, o)
-	t.list = listByNft
+	state, err := t.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.found = &found{state: state, generation: generation}
 	return t, nil
 }
 
@@ -89,7 +102,7 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	state, err := t.read(ctx)
+	state, err := t.present(ctx)
 	if err != nil || state.Intact {
 		return false, err
 	}
@@ -103,7 +116,7 @@ func (t *Table) Read(ctx context.Context) (State, error) {
 	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return t.read(ctx)
+	return t.present(ctx)
 }
 
 // Apply writes a change, all of it or nothing. Elements to be added that exist, and elements to be deleted that are gone,
@@ -143,6 +156,9 @@ func (t *Table) apply(ctx context.Context, c Change) error {
 	tx := t.nft.NewTransaction()
 	deleteElements(tx, c)
 	addElements(tx, c)
+	if c.Hooks != nil {
+		changeHooks(tx, t.match, *c.Hooks)
+	}
 	if err := t.run(ctx, tx); err != nil {
 		_ = t.runEach(ctx, lists.Add, deleteList) // those that somebody has all the same stay
 		return err
@@ -185,7 +201,7 @@ func (t *Table) Remove(ctx context.Context) error {
 	defer cancel()
 	tx := t.nft.NewTransaction()
 	tx.Delete(&knftables.Table{})
-	if err := t.run(ctx, tx); err != nil && !knftables.IsNotFound(err) {
+	if err := t.run(ctx, tx); err != nil && !isMissing(err) {
 		return fmt.Errorf("nftables: deleting table %s: %w", Name, err)
 	}
 	return nil
@@ -194,7 +210,7 @@ func (t *Table) Remove(ctx context.Context) error {
 // IsOutOfStep reports that a change could not be written because the table is not what it was taken for: it, or a part
 // of it, does not exist, an element has another value, or a list to be removed is in use.
 func IsOutOfStep(err error) bool {
-	return knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) || isBusy(err)
+	return isMissing(err) || isOther(err) || isBusy(err)
 }
 
 func (t *Table) replace(ctx context.Context, r Rules) error {
@@ -202,7 +218,7 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	// Deleting what may not exist: add it first.
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
-	addSkeleton(tx, t.match)
+	addSkeleton(tx, t.match, r.Hooks())
 	whole := Diff(Rules{}, r)
 	if whole.Lists != nil {
 		for _, s := range whole.Lists.Add {
@@ -216,6 +232,17 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	return nil
 }
 
+// present is what the table has: what Open read, if nobody has written to nftables since.
+func (t *Table) present(ctx context.Context) (State, error) {
+	if found := t.found; found != nil {
+		t.found = nil
+		if now, err := Generation(); err == nil && now == found.generation {
+			return found.state, nil
+		}
+	}
+	return t.read(ctx)
+}
+
 // read lists the table and makes a State of it.
 func (t *Table) read(ctx context.Context) (State, error) {
 	l, err := t.list(ctx)
@@ -227,8 +254,7 @@ func (t *Table) read(ctx context.Context) (State, error) {
 
 // state is what a listing means to a table whose rules tell pods by m.
 func (l listing) state(m match) State {
-	// Chains of somebody else in our table are his: only the rules of ours count.
-	state := State{Present: l.present, Intact: slices.Equal(comments(byChain(l.rules)), comments(byChain(ruleObjects(m))))}
+	state := State{Present: l.present, Intact: l.present}
 	state.Rules.init()
 	for _, c := range containers() {
 		// A masquerade map may still be a set, as in layout 1.
@@ -243,6 +269,9 @@ func (l listing) state(m match) State {
 		}
 	}
 	l.readSources(&state)
+	hooks := state.Rules.Hooks()
+	// Chains of somebody else in our table are his: only the rules of ours count.
+	state.Intact = state.Intact && l.hasHooks(hooks) && slices.Equal(comments(byChain(l.rules)), comments(byChain(ruleObjects(m, hooks))))
 	state.Rules.Pods = NormalPrefixes(state.Rules.Pods)
 	slices.Sort(state.Stray)
 	return state
@@ -251,7 +280,7 @@ func (l listing) state(m match) State {
 // comments has those of the rules of our chains, chain by chain: what identifies a rule.
 func comments(chains map[string][]*knftables.Rule) []string {
 	var all []string
-	for _, c := range chainObjects() {
+	for _, c := range chainObjects(Hooks{Input: true, Output: true}) {
 		all = append(all, commentsOf(c.Name, chains[c.Name])...)
 	}
 	return all
