@@ -119,3 +119,15 @@ func TestAChangeOfWhoMayConnectIsRefusedWithoutItsHooks(t *testing.T) {
 		t.Errorf("Apply = %v, want it refused and nothing written", err)
 	}
 }
+
+// What a change deletes that is not there does not count: the others need their hook.
+func TestHooksStayForThoseThatAChangeDoesNotKnow(t *testing.T) {
+	rules := filter.Rules{Internal: set(t, web4), Sources: admitting(t, office(), web4)}
+	c := rules.Complete(filter.Change{
+		DelInternal: keys(t, web6, dns4, web6), Sources: []filter.SourcesChange{{Key: keys(t, web6)[0], Was: office()}},
+	})
+	both := filter.Hooks{Input: true, Output: true}
+	if c.Hooks == nil || *c.Hooks != (filter.HooksChange{Was: both, Is: both}) {
+		t.Errorf("hooks %+v, want both before and after", c.Hooks)
+	}
+}
