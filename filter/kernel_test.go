@@ -107,6 +107,9 @@ func wantState(t *testing.T, table *Table, want Rules) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := dumpOnce(); err != nil {
+		t.Errorf("the kernel itself is not understood: %v", err)
+	}
 	t.Logf("reading %d elements took %v", len(want.Owned)+len(want.Masquerade), time.Since(start).Round(time.Millisecond))
 	if !state.Intact || len(state.Stray) > 0 || !state.Rules.Equal(want) {
 		t.Fatalf("intact %v, stray %v, %d owned and %d masqueraded; want all %d and %d", state.Intact, state.Stray,
@@ -399,11 +402,20 @@ func TestListingAtOnceGivesWhatKnftablesGives(t *testing.T) {
 		t.Fatal(err)
 	}
 	middle := time.Now()
+	byNetlink, err := dumpOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("by netlink %v", time.Since(middle).Round(time.Millisecond))
+	middle = time.Now()
 	oneByOne, err := listBy(theirs)(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("at once %v, one by one %v", middle.Sub(begin).Round(time.Millisecond), time.Since(middle).Round(time.Millisecond))
+	if n := byNetlink.state(table.match); !n.Intact || !n.Rules.Equal(atOnce.state(table.match).Rules) || len(n.Stray) != 1 {
+		t.Errorf("at once   %+v\nby netlink %+v", atOnce.state(table.match), n)
+	}
 	a, b := atOnce.state(table.match), oneByOne.state(table.match)
 	if !a.Intact || !b.Intact || !a.Rules.Equal(b.Rules) || !slices.Equal(a.Stray, b.Stray) || len(a.Stray) != 1 {
 		t.Errorf("at once %+v\none by one %+v", a, b)

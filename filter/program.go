@@ -17,8 +17,7 @@ type writer interface {
 }
 
 // program carries them out with nft, one run for each. knftables would run it twice more before the first one, to ask for
-// its version and whether it takes comments: the former stands in every listing (see parseListing), and nft 1.0.1, the
-// oldest that it works with, takes them.
+// its version and whether it takes comments, which nft 1.0.1 does, the oldest that this works with.
 type program struct {
 	// transactions makes them: what knftables has for tests runs nothing of its own.
 	transactions *knftables.Fake

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"regexp"
 	"slices"
 	"sync"
@@ -52,13 +53,16 @@ type found struct {
 	generation uint32
 }
 
-// Open is the table of the network namespace of the calling thread. It reads the table, to see that nft works and is
-// allowed to; the first Read runs no nft if nobody has written since.
+// Open is the table of the network namespace of the calling thread. It reads the table, to see that it may, and the first Read
+// gives that if nobody has written since. It does not run nft, but sees that there is one.
 func Open(o Options) (*Table, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	t := &Table{nft: newProgram(), list: listByNft, match: match{podInterface: o.PodInterface}}
+	if _, err := exec.LookPath("nft"); err != nil {
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
+	t := &Table{nft: newProgram(), list: listByNetlink, match: match{podInterface: o.PodInterface}}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	generation, err := Generation()
@@ -109,8 +113,8 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	return true, t.replace(ctx, state.Rules)
 }
 
-// Read is what the kernel has, at one moment. A table that is missing is no error: the state is empty and not Intact. nft
-// runs for it and prints everything, so ask when Watch says so, not on a timer.
+// Read is what the kernel has, at one moment. A table that is missing is no error: the state is empty and not Intact. The
+// kernel tells everything, so ask when Watch says so, not on a timer.
 func (t *Table) Read(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

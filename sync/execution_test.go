@@ -13,7 +13,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
 
-// executions counts the calls of our nftables table: each is one run of nft, but that which makes or leaves a list.
+// executions counts the calls of our nftables table. A writing one is one run of nft, and up to three if it is about lists of
+// clients; a reading one asks the kernel for everything.
 type executions struct {
 	Filter
 	reads, writes int
@@ -42,8 +43,8 @@ func (e *executions) expect(t *testing.T, what string, reads, writes int) {
 	e.reads, e.writes = 0, 0
 }
 
-// A run of nft costs more than all the messages of a hundred Services: starting takes one that reads and one that writes,
-// starting again one that reads, and a change of endpoints none.
+// A run of nft costs more than all the messages of a hundred Services: starting takes one, starting again none, and a change of
+// endpoints neither that nor a reading.
 func TestNftRunsAsSeldomAsItCan(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		var calls executions
