@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -105,15 +106,7 @@ func (l listing) dumpElements() error {
 		if _, exists := l.types[c.name()]; !exists {
 			continue
 		}
-		var kernel []kernelElement
-		about := []*nl.RtAttr{named(unix.NFTA_SET_ELEM_LIST_TABLE, Name), named(unix.NFTA_SET_ELEM_LIST_SET, c.name())}
-		err := ask(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, about, func(msg []byte) error {
-			return eachAttribute(attribute(msg, unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, element []byte) error {
-				e, err := parseElement(element)
-				kernel = append(kernel, e)
-				return err
-			})
-		})
+		kernel, err := c.settled()
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name(), err)
 		}
@@ -122,6 +115,36 @@ func (l listing) dumpElements() error {
 		}
 	}
 	return nil
+}
+
+// settled are the elements of a set once two dumps agree. For some milliseconds after many were added the kernel makes
+// the hash table larger, and a dump that goes on by position in it misses some: 488 of 2,000 (Linux 6.18), which is no other
+// generation.
+func (c container) settled() ([]kernelElement, error) {
+	before, err := c.dump()
+	for range 10 {
+		if err != nil {
+			return nil, err
+		}
+		var after []kernelElement
+		if after, err = c.dump(); err == nil && slices.EqualFunc(before, after, kernelElement.equal) {
+			return after, nil
+		}
+		before = after
+	}
+	return nil, errors.Join(err, errMoved)
+}
+
+func (c container) dump() (kernel []kernelElement, err error) {
+	about := []*nl.RtAttr{named(unix.NFTA_SET_ELEM_LIST_TABLE, Name), named(unix.NFTA_SET_ELEM_LIST_SET, c.name())}
+	err = ask(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, about, func(msg []byte) error {
+		return eachAttribute(attribute(msg, unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, element []byte) error {
+			e, err := parseElement(element)
+			kernel = append(kernel, e)
+			return err
+		})
+	})
+	return kernel, err
 }
 
 // ask dumps objects of family inet.

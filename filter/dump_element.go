@@ -22,6 +22,10 @@ type kernelElement struct {
 	value string // of a map, as nft writes it
 }
 
+func (e kernelElement) equal(o kernelElement) bool {
+	return bytes.Equal(e.key, o.key) && e.ends == o.ends && e.value == o.value
+}
+
 // errStrange is that an element is none that an agent makes: nft is asked what it is.
 var errStrange = errors.New("an element of another kind")
 
