@@ -36,6 +36,9 @@ type Change struct {
 	// Lists are the lists that Sources needs and leaves behind. Diff and Rules.Complete know them, and Apply refuses
 	// Sources without them.
 	Lists *ListsChange
+	// Hooks are those that Internal and Sources need. Diff and Rules.Complete know them too, and Apply refuses Internal and
+	// Sources without them.
+	Hooks *HooksChange
 	// Pods are all networks of pods from now on, if SetPods. nft cannot add one in the transaction that deletes another
 	// which overlaps it.
 	Pods    []netip.Prefix
@@ -76,11 +79,15 @@ func Diff(have, want Rules) Change {
 	return have.Complete(c)
 }
 
-// Complete is a change of r with its Lists: those that no frontend of r has yet are made, and those that none has any
-// more are removed. A change that is put together by hand is completed when it is whole, with the rules it will be
+// Complete is a change of r with its Lists and Hooks: those that no frontend of r has yet are made, and those that none has
+// any more are removed. A change that is put together by hand is completed when it is whole, with the rules it will be
 // committed to.
 func (r Rules) Complete(c Change) Change {
-	c.Lists = nil
+	c.Lists, c.Hooks = nil, nil
+	if c.restricts() {
+		hooks := r.hooksAround(c)
+		c.Hooks = &hooks
+	}
 	if len(c.Sources) == 0 {
 		return c
 	}
@@ -131,6 +138,9 @@ func inOrder(lists map[string]*Sources) []*Sources {
 	return list
 }
 
+// restricts reports that the change is about who may connect.
+func (c Change) restricts() bool { return len(c.AddInternal)+len(c.DelInternal)+len(c.Sources) > 0 }
+
 // Empty reports that nothing is to be written.
 func (c Change) Empty() bool {
 	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade)+len(c.Sources) == 0 && !c.SetPods
@@ -165,6 +175,9 @@ func (c Change) validate() []error {
 		if err := validatePrefix(p); err != nil {
 			errs = append(errs, fmt.Errorf("network of pods: %w", err))
 		}
+	}
+	if c.restricts() && c.Hooks == nil {
+		errs = append(errs, errors.New("a change of who may connect without its hooks: Rules.Complete was not called"))
 	}
 	return append(errs, c.validateSources()...)
 }

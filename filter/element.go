@@ -86,18 +86,6 @@ func (c container) prefix(p netip.Prefix) *knftables.Element {
 	return &knftables.Element{Set: c.name(), Key: []string{p.String()}}
 }
 
-// prefixSeparator stands between several elements in one: knftables hands the key to nft as it is.
-const prefixSeparator = ", "
-
-// prefixes are several elements of a set of prefixes in one command.
-func (c container) prefixes(list []netip.Prefix) *knftables.Element {
-	var texts []string
-	for _, p := range list {
-		texts = append(texts, p.String())
-	}
-	return &knftables.Element{Set: c.name(), Key: []string{strings.Join(texts, prefixSeparator)}}
-}
-
 // add enters an element into rules. What no agent writes is an error that names container and element.
 func (c container) add(e *knftables.Element, rules *Rules) error {
 	if err := c.enter(e, rules); err != nil {

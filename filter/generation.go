@@ -40,15 +40,39 @@ func generationID(msg []byte) (uint32, error) {
 
 // attribute is the value of an attribute of an nftables message, which begins with its nfgenmsg; nil if it is not there.
 func attribute(msg []byte, kind uint16) []byte {
-	for offset := nl.SizeofNfgenmsg; offset+unix.SizeofNlAttr <= len(msg); {
-		size := int(binary.NativeEndian.Uint16(msg[offset:]))
-		if size < unix.SizeofNlAttr || offset+size > len(msg) {
+	if len(msg) < nl.SizeofNfgenmsg {
+		return nil
+	}
+	return firstOf(msg[nl.SizeofNfgenmsg:], kind)
+}
+
+// firstOf is the value of the first attribute of a kind; nil if there is none.
+func firstOf(attributes []byte, kind uint16) []byte {
+	var found []byte
+	_ = eachAttribute(attributes, func(k uint16, value []byte) error {
+		if k != kind {
 			return nil
 		}
-		if binary.NativeEndian.Uint16(msg[offset+2:])&nlaTypeMask == kind {
-			return msg[offset+unix.SizeofNlAttr : offset+size]
+		found = value
+		return errFound
+	})
+	return found
+}
+
+// errFound ends a walk.
+var errFound = errors.New("found")
+
+// eachAttribute walks attributes until f has an error, or what follows is none.
+func eachAttribute(attributes []byte, f func(kind uint16, value []byte) error) error {
+	for len(attributes) >= unix.SizeofNlAttr {
+		size := int(binary.NativeEndian.Uint16(attributes))
+		if size < unix.SizeofNlAttr || size > len(attributes) {
+			return nil
 		}
-		offset += (size + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1)
+		if err := f(binary.NativeEndian.Uint16(attributes[2:])&nlaTypeMask, attributes[unix.SizeofNlAttr:size]); err != nil {
+			return err
+		}
+		attributes = attributes[min(len(attributes), (size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)):]
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package filter
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"sigs.k8s.io/knftables"
 
@@ -16,16 +18,22 @@ const (
 
 // layout is the version of everything in this file. It stands in the comments of the rules; a table with another one is
 // made anew by Ensure, with the elements it can still read. Raise it with every change of names, types or rules.
-const layout = 3
+const layout = 4
 
-// The chains. The first three are hooked, the others are where their rules and the masquerade maps send packets. What the
-// sources maps send them to is in lists.go.
+// The chains. The first three are hooked (hooks.go tells when), the others are where their rules and the masquerade maps
+// send packets. What the sources maps send them to is in lists.go.
 const (
 	chainInput       = "input"
 	chainOutput      = "output"
 	chainPostrouting = "postrouting"
 	chainOutside     = "outside"
 )
+
+// chainFor is where the connections of a protocol and family are looked up that do not take the short way through
+// postrouting.
+func chainFor(c container) string {
+	return chainPostrouting + "-" + familyName(c.ipv4) + "-" + c.protocol.String()
+}
 
 // chainOf is where the masquerade maps send the connections of a frontend.
 func chainOf(m Masquerade) string { return "masquerade-" + m.String() }
@@ -101,30 +109,19 @@ func tableObject() *knftables.Table {
 	}
 }
 
-func chainObjects() []*knftables.Chain {
-	chains := []*knftables.Chain{
-		{
-			Name:     chainInput,
-			Type:     knftables.PtrTo(knftables.FilterType),
-			Hook:     knftables.PtrTo(knftables.InputHook),
-			Priority: knftables.PtrTo(knftables.FilterPriority),
-			Comment:  knftables.PtrTo("before IPVS takes a packet: what may not come in"),
-		},
-		{
-			Name:     chainOutput,
-			Type:     knftables.PtrTo(knftables.FilterType),
-			Hook:     knftables.PtrTo(knftables.OutputHook),
-			Priority: knftables.PtrTo(knftables.ManglePriority),
-			Comment:  knftables.PtrTo("before IPVS takes a packet of this node: what it may not ask for"),
-		},
-		{
-			Name:     chainPostrouting,
-			Type:     knftables.PtrTo(knftables.NATType),
-			Hook:     knftables.PtrTo(knftables.PostroutingHook),
-			Priority: knftables.PtrTo(knftables.SNATPriority),
-			Comment:  knftables.PtrTo("replies of the pods have to come back through this node: masquerade the clients"),
-		},
-		{Name: chainOutside, Comment: knftables.PtrTo("neither this node nor one of its pods: dropped")},
+// chainObjects are the chains of a table with these hooks.
+func chainObjects(hooks Hooks) []*knftables.Chain {
+	chains := append(hooks.chains(), &knftables.Chain{
+		Name:     chainPostrouting,
+		Type:     knftables.PtrTo(knftables.NATType),
+		Hook:     knftables.PtrTo(knftables.PostroutingHook),
+		Priority: knftables.PtrTo(knftables.SNATPriority),
+		Comment:  knftables.PtrTo("replies of the pods have to come back through this node: masquerade the clients"),
+	}, &knftables.Chain{
+		Name: chainOutside, Comment: knftables.PtrTo("neither this node nor one of its pods: dropped"),
+	})
+	for _, c := range rareMaps() {
+		chains = append(chains, &knftables.Chain{Name: chainFor(c)})
 	}
 	for _, m := range masquerades() {
 		chains = append(chains, &knftables.Chain{Name: chainOf(m)})
@@ -153,55 +150,91 @@ func (m match) elsewhere(ipv4 bool) string {
 
 func (m match) quoted() string { return `"` + m.podInterface + `"` }
 
-// ruleObjects lists the rules in the order of each chain. Each has a comment of its own in its chain, which tells what it
-// is and of which layout.
-func ruleObjects(m match) []*knftables.Rule {
-	var rules []*knftables.Rule
+// rules are gathered in the order of each chain. Each has a comment of its own in its chain, which tells what it is and of
+// which layout.
+type rules struct {
+	match match
+	list  []*knftables.Rule
+}
+
+func (r *rules) add(chain, what string, rule ...any) {
 	version := fmt.Sprintf("layout %d, ", layout)
-	if m.podInterface != "" {
-		version += "pods on " + m.podInterface + ", "
+	if r.match.podInterface != "" {
+		version += "pods on " + r.match.podInterface + ", "
 	}
-	add := func(chain, what string, rule ...any) {
-		rules = append(rules, &knftables.Rule{Chain: chain, Rule: knftables.Concat(rule...), Comment: knftables.PtrTo(version + what)})
+	r.list = append(r.list, &knftables.Rule{Chain: chain, Rule: knftables.Concat(rule...), Comment: knftables.PtrTo(version + what)})
+}
+
+// ruleObjects are the rules of a table with these hooks.
+func ruleObjects(m match, hooks Hooks) []*knftables.Rule {
+	r := &rules{match: m}
+	for _, chain := range hooks.chains() {
+		r.addHooked(chain.Name)
 	}
-	const (
-		replace = "masquerade fully-random"
-		// All that belongs to no connection: what conntrack cannot follow, or was told not to, must not be let in.
-		unknown = "ct state new,invalid,untracked"
-	)
-	for _, chain := range []string{chainInput, chainOutput} {
-		for _, ipv4 := range families() {
-			add(chain, "sources, "+familyName(ipv4), unknown, header(ipv4), "daddr . meta l4proto . th dport vmap @"+sourcesMap(ipv4).name())
-		}
-	}
-	add(chainOutside, "this node itself", `iifname "lo"`, "return")
+	r.addPostrouting()
+	const replace = "masquerade fully-random"
+	r.add(chainOutside, "this node itself", `iifname "lo"`, "return")
 	for _, ipv4 := range families() {
-		ip, family := header(ipv4), familyName(ipv4)
+		family := familyName(ipv4)
 		nfproto := "meta nfproto " + family
-		add(chainInput, "internal, "+family, "ct state new", ip, "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
-		add(chainOutside, "its pods, "+family, nfproto, m.from(ipv4), "return")
-		add(chainOf(MasqueradeRemote), "pods elsewhere, "+family, nfproto, m.elsewhere(ipv4), replace)
-		add(chainOf(MasqueradePods), "clients that are pods, "+family, nfproto, m.from(ipv4), replace)
-		for _, p := range frontend.Protocols() {
-			add(chainPostrouting, family+" "+p.String(), nfproto, "meta l4proto", p.String(),
-				"ct original", ip, "daddr . ct original proto-dst vmap @"+masqueradeMap(ipv4, p).name())
-		}
+		r.add(chainOutside, "its pods, "+family, nfproto, m.from(ipv4), "return")
+		r.add(chainOf(MasqueradeRemote), "pods elsewhere, "+family, nfproto, m.elsewhere(ipv4), replace)
+		r.add(chainOf(MasqueradePods), "clients that are pods, "+family, nfproto, m.from(ipv4), replace)
 	}
-	add(chainOutside, "everybody else", "drop")
-	add(chainOf(MasqueradeRemote), "clients that are pods", "goto", chainOf(MasqueradePods))
-	add(chainOf(MasqueradeAll), "all clients", replace)
-	return rules
+	r.add(chainOutside, "everybody else", "drop")
+	r.add(chainOf(MasqueradeRemote), "clients that are pods", "goto", chainOf(MasqueradePods))
+	r.add(chainOf(MasqueradeAll), "all clients", replace)
+	return r.list
+}
+
+// addHooked adds the rules of input or output.
+func (r *rules) addHooked(chain string) {
+	// All that belongs to no connection: what conntrack cannot follow, or was told not to, must not be let in.
+	const unknown = "ct state new,invalid,untracked"
+	r.add(chain, "decided before", "ct state established,related accept")
+	for _, ipv4 := range families() {
+		r.add(chain, "sources, "+familyName(ipv4), unknown, header(ipv4), "daddr . meta l4proto . th dport vmap @"+sourcesMap(ipv4).name())
+	}
+	if chain != chainInput {
+		return
+	}
+	for _, ipv4 := range families() {
+		r.add(chain, "internal, "+familyName(ipv4), "ct state new", header(ipv4), "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
+	}
+}
+
+// addPostrouting adds the rules that every connection of the node meets once, so there are few: a TCP connection is looked
+// up by the first or second of them, of the others all but one are told by their protocol that nothing is known of them.
+func (r *rules) addPostrouting() {
+	look := func(c container) string {
+		return fmt.Sprintf("meta l4proto %s ct original %s daddr . ct original proto-dst vmap @%s", c.protocol, header(c.ipv4), c.name())
+	}
+	for _, ipv4 := range families() {
+		c := masqueradeMap(ipv4, frontend.TCP)
+		r.add(chainPostrouting, familyName(ipv4)+" "+c.protocol.String(), "meta nfproto "+familyName(ipv4), look(c))
+	}
+	var ways []string
+	for _, c := range rareMaps() {
+		ways = append(ways, fmt.Sprintf("%s . %s : goto %s", familyName(c.ipv4), c.protocol, chainFor(c)))
+		r.add(chainFor(c), familyName(c.ipv4)+" "+c.protocol.String(), look(c))
+	}
+	r.add(chainPostrouting, "other protocols", "meta nfproto . meta l4proto vmap {", strings.Join(ways, " , "), "}")
+}
+
+// rareMaps are the masquerade maps of other protocols than TCP.
+func rareMaps() []container {
+	return slices.DeleteFunc(containers(), func(c container) bool { return c.kind != masquerade || c.protocol == frontend.TCP })
 }
 
 // addSkeleton makes the table without elements.
-func addSkeleton(tx *knftables.Transaction, m match) {
+func addSkeleton(tx *knftables.Transaction, m match, hooks Hooks) {
 	tx.Add(tableObject())
 	for _, c := range containers() {
 		if c.objectType() == "set" {
 			tx.Add(c.object())
 		}
 	}
-	for _, c := range chainObjects() {
+	for _, c := range chainObjects(hooks) {
 		tx.Add(c)
 	}
 	for _, c := range containers() {
@@ -209,7 +242,7 @@ func addSkeleton(tx *knftables.Transaction, m match) {
 			tx.Add(c.object())
 		}
 	}
-	for _, r := range ruleObjects(m) {
+	for _, r := range ruleObjects(m, hooks) {
 		tx.Add(r)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+
+	"sigs.k8s.io/knftables"
 )
 
 // nftError is an error of nft on one line: what is wrong and the command it is wrong with. nft itself prints three lines
@@ -23,7 +25,7 @@ func (e nftError) Error() string {
 	lines := strings.Split(strings.TrimSpace(e.err.Error()), "\n")
 	text := lines[0]
 	if len(lines) > 1 {
-		text += " in: " + strings.TrimSpace(lines[1])
+		text += " in: " + strings.TrimSuffix(strings.TrimSpace(lines[1]), ",") // one of the elements of a command
 	}
 	if len(lines) > 3 {
 		text += " (and more)"
@@ -39,13 +41,25 @@ func (e nftError) Unwrap() []error {
 	return []error{e.err}
 }
 
-// isBusy reports that something could not be deleted because something else refers to it. knftables tells ENOENT and
-// EEXIST only, as it finds them in the first line of what nft prints, in English in every locale.
-func isBusy(err error) bool {
+// isMissing reports that something does not exist.
+func isMissing(err error) bool {
+	return knftables.IsNotFound(err) || says(err, "No such file or directory")
+}
+
+// isOther reports that something exists already, and is not as it should be.
+func isOther(err error) bool {
+	return knftables.IsAlreadyExists(err) || says(err, "File exists")
+}
+
+// isBusy reports that something could not be deleted because something else refers to it.
+func isBusy(err error) bool { return says(err, "Device or resource busy") }
+
+// says reports that nft printed what it calls an error number, in its first line, and in English in every locale.
+func says(err error, text string) bool {
 	e, ok := errors.AsType[nftError](err)
 	if !ok {
 		return false
 	}
 	first, _, _ := strings.Cut(e.err.Error(), "\n")
-	return strings.Contains(first, "Device or resource busy")
+	return strings.Contains(first, "Error: ") && strings.Contains(first, text)
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"regexp"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,24 +39,40 @@ func (o Options) Validate() error {
 // came because ctx ended, only Read tells which.
 type Table struct {
 	mu    sync.Mutex
-	nft   knftables.Interface
+	nft   writer
 	list  lister
 	match match
 	own   generations
+	found *found
 }
 
-// Open is the table of the network namespace of the calling thread. It runs nft to see that it works and is allowed to,
-// and writes nothing.
+// found is what Open read, for the first who asks.
+type found struct {
+	state      State
+	generation uint32
+}
+
+// Open is the table of the network namespace of the calling thread. It reads the table, to see that it may, and the first Read
+// gives that if nobody has written since. It does not run nft, but sees that there is one.
 func Open(o Options) (*Table, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	nft, err := knftables.New(Family, Name)
-	if err != nil {
+	if _, err := exec.LookPath("nft"); err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	t := New(nft, o)
-	t.list = listByNft
+	t := &Table{nft: newProgram(), list: listByNetlink, match: match{podInterface: o.PodInterface}}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	generation, err := Generation()
+	if err != nil {
+		return nil, err
+	}
+	state, err := t.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.found = &found{state: state, generation: generation}
 	return t, nil
 }
 
@@ -64,21 +80,6 @@ func Open(o Options) (*Table, error) {
 // one for tests.
 func New(nft knftables.Interface, o Options) *Table {
 	return &Table{nft: nft, list: listBy(nft), match: match{podInterface: o.PodInterface}}
-}
-
-// State is what the kernel has.
-type State struct {
-	// Rules has all elements that can be read, whoever wrote them. A frontend whose list of sources cannot be read has
-	// Nobody there. One that is missing in the map of sources is not known to have had any.
-	Rules Rules
-	// Present: there is a table of our name.
-	Present bool
-	// Intact: the sets, maps, chains and rules are there, of the present layout and for the present options, and there are
-	// just those lists of sources that frontends have, each as its ID says. If not, Ensure or Replace mend it.
-	Intact bool
-	// Stray has the elements that cannot be read, as "SET: ELEMENT: REASON". Somebody else wrote them; no packet that
-	// the agent cares for matches them, but for those in a list, which then cannot be read either. Replace removes them.
-	Stray []string
 }
 
 // Ensure makes the table if it is missing, damaged or of another layout, and keeps the elements that it can read. It
@@ -89,21 +90,21 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	state, err := t.read(ctx)
+	state, err := t.present(ctx)
 	if err != nil || state.Intact {
 		return false, err
 	}
 	return true, t.replace(ctx, state.Rules)
 }
 
-// Read is what the kernel has, at one moment. A table that is missing is no error: the state is empty and not Intact. nft
-// runs for it and prints everything, so ask when Watch says so, not on a timer.
+// Read is what the kernel has, at one moment. A table that is missing is no error: the state is empty and not Intact. The
+// kernel tells everything, so ask when Watch says so, not on a timer.
 func (t *Table) Read(ctx context.Context) (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return t.read(ctx)
+	return t.present(ctx)
 }
 
 // Apply writes a change, all of it or nothing. Elements to be added that exist, and elements to be deleted that are gone,
@@ -143,6 +144,9 @@ func (t *Table) apply(ctx context.Context, c Change) error {
 	tx := t.nft.NewTransaction()
 	deleteElements(tx, c)
 	addElements(tx, c)
+	if c.Hooks != nil {
+		changeHooks(tx, t.match, *c.Hooks)
+	}
 	if err := t.run(ctx, tx); err != nil {
 		_ = t.runEach(ctx, lists.Add, deleteList) // those that somebody has all the same stay
 		return err
@@ -185,7 +189,7 @@ func (t *Table) Remove(ctx context.Context) error {
 	defer cancel()
 	tx := t.nft.NewTransaction()
 	tx.Delete(&knftables.Table{})
-	if err := t.run(ctx, tx); err != nil && !knftables.IsNotFound(err) {
+	if err := t.run(ctx, tx); err != nil && !isMissing(err) {
 		return fmt.Errorf("nftables: deleting table %s: %w", Name, err)
 	}
 	return nil
@@ -194,7 +198,7 @@ func (t *Table) Remove(ctx context.Context) error {
 // IsOutOfStep reports that a change could not be written because the table is not what it was taken for: it, or a part
 // of it, does not exist, an element has another value, or a list to be removed is in use.
 func IsOutOfStep(err error) bool {
-	return knftables.IsNotFound(err) || knftables.IsAlreadyExists(err) || isBusy(err)
+	return isMissing(err) || isOther(err) || isBusy(err)
 }
 
 func (t *Table) replace(ctx context.Context, r Rules) error {
@@ -202,7 +206,7 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	// Deleting what may not exist: add it first.
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
-	addSkeleton(tx, t.match)
+	addSkeleton(tx, t.match, r.Hooks())
 	whole := Diff(Rules{}, r)
 	if whole.Lists != nil {
 		for _, s := range whole.Lists.Add {
@@ -216,6 +220,17 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 	return nil
 }
 
+// present is what the table has: what Open read, if nobody has written to nftables since.
+func (t *Table) present(ctx context.Context) (State, error) {
+	if found := t.found; found != nil {
+		t.found = nil
+		if now, err := Generation(); err == nil && now == found.generation {
+			return found.state, nil
+		}
+	}
+	return t.read(ctx)
+}
+
 // read lists the table and makes a State of it.
 func (t *Table) read(ctx context.Context) (State, error) {
 	l, err := t.list(ctx)
@@ -223,58 +238,6 @@ func (t *Table) read(ctx context.Context) (State, error) {
 		return State{}, fmt.Errorf("nftables: listing table %s: %w", Name, err)
 	}
 	return l.state(t.match), nil
-}
-
-// state is what a listing means to a table whose rules tell pods by m.
-func (l listing) state(m match) State {
-	// Chains of somebody else in our table are his: only the rules of ours count.
-	state := State{Present: l.present, Intact: slices.Equal(comments(byChain(l.rules)), comments(byChain(ruleObjects(m))))}
-	state.Rules.init()
-	for _, c := range containers() {
-		// A masquerade map may still be a set, as in layout 1.
-		state.Intact = state.Intact && l.types[c.name()] == c.objectType()
-		if c.kind == sources {
-			continue // below: what they mean stands elsewhere
-		}
-		for _, e := range l.elements[c.name()] {
-			if err := c.add(e, &state.Rules); err != nil {
-				state.Stray = append(state.Stray, err.Error())
-			}
-		}
-	}
-	l.readSources(&state)
-	state.Rules.Pods = NormalPrefixes(state.Rules.Pods)
-	slices.Sort(state.Stray)
-	return state
-}
-
-// comments has those of the rules of our chains, chain by chain: what identifies a rule.
-func comments(chains map[string][]*knftables.Rule) []string {
-	var all []string
-	for _, c := range chainObjects() {
-		all = append(all, commentsOf(c.Name, chains[c.Name])...)
-	}
-	return all
-}
-
-func commentsOf(chain string, rules []*knftables.Rule) []string {
-	var all []string
-	for _, r := range rules {
-		text := chain + ": "
-		if r.Comment != nil {
-			text += *r.Comment
-		}
-		all = append(all, text)
-	}
-	return all
-}
-
-func byChain(rules []*knftables.Rule) map[string][]*knftables.Rule {
-	chains := map[string][]*knftables.Rule{}
-	for _, r := range rules {
-		chains[r.Chain] = append(chains[r.Chain], r)
-	}
-	return chains
 }
 
 func (t *Table) run(ctx context.Context, tx *knftables.Transaction) error {

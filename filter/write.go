@@ -9,10 +9,8 @@ import (
 // deleteElements deletes what a change deletes or alters. Each deletion is preceded by an addition: the element is gone
 // then, whether it was there or not.
 func deleteElements(tx *knftables.Transaction, c Change) {
-	remove := func(e *knftables.Element) {
-		tx.Add(e)
-		tx.Delete(e)
-	}
+	var gone []*knftables.Element
+	remove := func(e *knftables.Element) { gone = append(gone, e) }
 	for _, m := range c.Masquerade {
 		if m.Was != MasqueradeNone {
 			remove(masqueradeElement(m.Key, m.Was))
@@ -28,6 +26,12 @@ func deleteElements(tx *knftables.Transaction, c Change) {
 	}
 	for _, key := range c.DelOwned {
 		remove(ownedSet(key.Addr.Is4()).element(key))
+	}
+	for _, e := range gone {
+		tx.Add(e)
+	}
+	for _, e := range gone {
+		tx.Delete(e)
 	}
 	if c.SetPods {
 		for _, ipv4 := range families() {

@@ -177,18 +177,17 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 	return generation
 }
 
-// inheritFilter takes what our table has for the record of what is ours, and makes it if it is missing or of another
+// inheritFilter takes what our table has for the record of what is ours, and makes it anew if it is damaged or of another
 // layout. What it says of frontends that are not ours somebody else wrote.
 func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 	found, err := r.Filter.Read(ctx)
 	if err == nil {
 		switch ours := found.Rules.OfOwned(); {
-		case !ours.Equal(found.Rules):
+		case !found.Present:
+			r.unmade = true // the first change makes it, with all that it brings
+		case !found.Intact, !ours.Equal(found.Rules):
 			found.Rules = ours
 			err = r.Filter.Replace(ctx, ours)
-			p.transaction(err)
-		case !found.Intact:
-			_, err = r.Filter.Ensure(ctx)
 			p.transaction(err)
 		}
 	}
@@ -203,6 +202,9 @@ func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 
 // mendFilter puts our table right in one write: until then clients are not masqueraded.
 func (r *Reconciler) mendFilter(ctx context.Context, p *passReport) bool {
+	if r.unmade {
+		return true
+	}
 	found, err := r.Filter.Read(ctx)
 	if err != nil {
 		p.fail(err)

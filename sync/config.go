@@ -14,9 +14,7 @@ import (
 
 // Filter is our nftables table: which frontends are ours, whose clients are masqueraded, and who may connect.
 type Filter interface {
-	// Ensure makes the table if it is missing or of another layout, keeping what it has, and reports whether it wrote.
-	Ensure(ctx context.Context) (bool, error)
-	// Read returns what the table has, and whether it is Intact. A missing table is empty.
+	// Read returns what the table has, and whether it is Present and Intact. A missing table is empty.
 	Read(ctx context.Context) (filter.State, error)
 	// Apply changes the table in one transaction: all of it or nothing. filter.IsOutOfStep(err) if the
 	// table is not what it was taken for.

@@ -58,6 +58,9 @@ func (r *Reconciler) sayWhosePodsAreKnown() {
 // protectPods writes the networks of this node's pods to our nftables table. A failure is that of the Services with policy
 // Local at most, and none of the node's.
 func (r *Reconciler) protectPods(ctx context.Context, p *passReport) {
+	if r.unmade {
+		return // they come with the table
+	}
 	if !r.podsDiffer() {
 		r.pods.retry = backoff{}
 		return

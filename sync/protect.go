@@ -129,8 +129,11 @@ func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passRe
 // transact applies a change and remembers it once it is acknowledged. If somebody removed or changed the table, it is made
 // anew with all that it should have.
 func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passReport) error {
-	if c.Empty() {
+	switch {
+	case c.Empty():
 		return nil
+	case r.unmade:
+		return r.makeWith(ctx, c, p)
 	}
 	c = r.rules.Complete(c)
 	err := r.Filter.Apply(ctx, c)
@@ -147,4 +150,37 @@ func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passRepor
 	}
 	r.rules.Commit(c)
 	return nil
+}
+
+// makeWith makes our table where there is none, with a change and with what is known of this node's pods: a run of nft is
+// dear, and a node that starts has nothing to protect before the first frontend.
+func (r *Reconciler) makeWith(ctx context.Context, c filter.Change, p *passReport) error {
+	if r.podsDiffer() {
+		c.Pods, c.SetPods = r.pods.networks, true
+	}
+	whole := r.rules.Clone()
+	whole.Commit(c)
+	err := r.Filter.Replace(ctx, whole)
+	p.transaction(err)
+	if err == nil {
+		r.rules, r.unmade = whole, false
+	}
+	return err
+}
+
+// makeFilter makes our table if there is none, and no frontend that was due has brought it along. Once that goes well, those
+// that failed to are due again.
+func (r *Reconciler) makeFilter(ctx context.Context, p *passReport) {
+	if !r.unmade {
+		return
+	}
+	if err := r.makeWith(ctx, filter.Change{}, p); err != nil {
+		p.fail(err)
+		r.nextAudit = time.Now().Add(auditRetry)
+		return
+	}
+	for key, b := range r.retry {
+		b.at = time.Now()
+		r.retry[key] = b
+	}
 }

@@ -47,6 +47,7 @@ type Reconciler struct {
 
 	have    memory       // our part of the kernel's table
 	rules   filter.Rules // our nftables table, as acknowledged
+	unmade  bool         // there is no such table yet
 	leaving map[frontend.Key]departures
 	rising  map[frontend.Key]rising
 	// patience of Services that chose it themselves.
@@ -118,6 +119,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.dueRamps(start)...)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
+		r.makeFilter(ctx, p)
 		r.notePrograms(time.Now())
 		r.listen()
 		r.reserve(time.Now())

@@ -103,7 +103,8 @@ func TestListOfClientsIsInForceBeforeAndAsLongAsTheFrontend(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		var s script
 		g := start(t, kernel, nft, s.watch)
-		g.serve(restricted(web(stays), "10.0.0.0/8"))
+		g.serve() // the table is there
+		g.deliver(restricted(web(stays), "10.0.0.0/8"))
 		s.expect(t, "nft []->[allow 10.0.0.0/8]", ipvs.AddVirtual.String(), ipvs.AddReal.String())
 		g.clients("tcp://10.1.0.10:30080 allow 10.0.0.0/8")
 

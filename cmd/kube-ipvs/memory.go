@@ -14,7 +14,7 @@ import (
 
 // How much the heap may grow before Go collects it, in percent of what is in use. Measured with 2,700 Services of 10 endpoints
 // on two addresses: the start takes 0.48 s of CPU with 200 and 0.85 s with 50. Once that is done, an agent that serves changes
-// has 75 MB resident with 50 and 150 MB with 100, Go's own default; 1,000 changes cost a tenth more CPU.
+// has 75 MB resident with 50 and 150 MB with 100, Go's own default; 1,000 changes cost a fifth more CPU, 0.08 ms each.
 const (
 	collectAtStart = 200
 	collectLater   = 50

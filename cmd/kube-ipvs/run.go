@@ -52,7 +52,8 @@ connections live on, and the next start takes over what is there. cleanup remove
 	return cmd
 }
 
-// run takes the node's lock, prepares the kernel and keeps everything going until ctx ends or a part cannot go on.
+// run takes the node's lock and keeps everything going until ctx ends or a part cannot go on. The source is asked first: its
+// first answers come while the kernel is prepared and read.
 func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings) error {
 	log := around.logs.logger
 	memory := newMemoryCare()
@@ -70,6 +71,26 @@ func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings)
 	if err != nil {
 		return err
 	}
+	parts, ctx := errgroup.WithContext(ctx)
+	watcher := nodeaddr.NewWatcher(log)
+	parts.Go(func() error { return source.Run(ctx) })
+	parts.Go(func() error { return watcher.Run(ctx) })
+	parts.Go(func() error { return o.serve(ctx, inputs{node, source, from, watcher, memory}, around) })
+	return parts.Wait()
+}
+
+// inputs are what the node is served by.
+type inputs struct {
+	node    string
+	source  sync.Source
+	from    string // what people call the source
+	watcher *nodeaddr.Watcher
+	memory  memoryCare
+}
+
+// serve prepares the kernel, reconciles it, and answers whoever asks, until ctx ends.
+func (o *options) serve(ctx context.Context, in inputs, around surroundings) error {
+	log := around.logs.logger
 	kernel, err := o.prepareKernel(ctx, log)
 	if err != nil {
 		return err
@@ -79,24 +100,22 @@ func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings)
 	if err != nil {
 		return fmt.Errorf("%w: is nft installed, and may the agent use it (CAP_NET_ADMIN)?", err)
 	}
-	parts, ctx := errgroup.WithContext(ctx)
 	foreign, err := table.Watch(ctx)
 	if err != nil {
 		return err
 	}
-	watcher := nodeaddr.NewWatcher(log)
 	var reconciler *sync.Reconciler // asks nobody for health before it runs
 	checks := healthcheck.New(func() bool { return reconciler.Health(time.Now()).Ready })
 	defer checks.Close()
-	events, _ := source.(sync.Events) // manifests have nobody to tell
+	events, _ := in.source.(sync.Events) // manifests have nobody to tell
 	reconciler = sync.New(log, sync.Config{
-		Source: source, Addresses: watcher, Kernel: kernel, Filter: table,
+		Source: in.source, Addresses: in.watcher, Kernel: kernel, Filter: table,
 		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
-		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(node),
+		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(in.node),
 		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
-	inspector := o.inspector(node, from, reconciler)
+	inspector := o.inspector(in.node, in.from, reconciler)
 	meter, finish := o.newMeter(reconciler, log)
 	defer finish()
 	inspector.meter = meter
@@ -107,16 +126,15 @@ func (o *options) run(ctx context.Context, stdin io.Reader, around surroundings)
 	if text := o.overlap(); text != "" && rangeToReserve(o.nodePorts, host.ReservedPorts{}.EphemeralRange).Size() == 0 { // else they are reserved in a moment, or it is told why not
 		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
 	}
-	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
+	log.Info("Starting", "version", version, "node", in.node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
+	parts, ctx := errgroup.WithContext(ctx)
 	for _, e := range endpoints {
 		parts.Go(func() error { return e.serve(ctx) })
 	}
 	parts.Go(func() error {
-		memory.settle(ctx, func() bool { return !reconciler.Health(time.Now()).Synced.IsZero() })
+		in.memory.settle(ctx, func() bool { return !reconciler.Health(time.Now()).Synced.IsZero() })
 		return nil
 	})
-	parts.Go(func() error { return watcher.Run(ctx) })
-	parts.Go(func() error { return source.Run(ctx) })
 	parts.Go(func() error { return reconciler.Run(ctx) })
 	err = parts.Wait()
 	log.Info("Stopped: the kernel goes on serving what it has (kube-ipvs cleanup removes it)")

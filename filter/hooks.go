@@ -1,0 +1,111 @@
+package filter
+
+import (
+	"sigs.k8s.io/knftables"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+)
+
+// Hooks says at which hooks a table has rules that look at every packet, those of connections included. Each is there only
+// while a frontend needs it: an internal one the first, one with sources both. Postrouting is there always, and costs a
+// connection that is there nothing: a chain of type nat sees the first packet of each.
+type Hooks struct{ Input, Output bool }
+
+// Hooks are those that a table with these rules has.
+func (r Rules) Hooks() Hooks { return hooksFor(len(r.Internal), len(r.Sources)) }
+
+func hooksFor(internal, sources int) Hooks {
+	return Hooks{Input: internal+sources > 0, Output: sources > 0}
+}
+
+// without are those of h that o lacks.
+func (h Hooks) without(o Hooks) Hooks {
+	return Hooks{Input: h.Input && !o.Input, Output: h.Output && !o.Output}
+}
+
+// chains are the chains at these hooks.
+func (h Hooks) chains() []*knftables.Chain {
+	var chains []*knftables.Chain
+	if h.Input {
+		chains = append(chains, &knftables.Chain{
+			Name:     chainInput,
+			Type:     knftables.PtrTo(knftables.FilterType),
+			Hook:     knftables.PtrTo(knftables.InputHook),
+			Priority: knftables.PtrTo(knftables.FilterPriority),
+			Comment:  knftables.PtrTo("before IPVS takes a packet: what may not come in"),
+		})
+	}
+	if h.Output {
+		chains = append(chains, &knftables.Chain{
+			Name:     chainOutput,
+			Type:     knftables.PtrTo(knftables.FilterType),
+			Hook:     knftables.PtrTo(knftables.OutputHook),
+			Priority: knftables.PtrTo(knftables.ManglePriority),
+			Comment:  knftables.PtrTo("before IPVS takes a packet of this node: what it may not ask for"),
+		})
+	}
+	return chains
+}
+
+// HooksChange are the hooks before a change and after it.
+type HooksChange struct{ Was, Is Hooks }
+
+// hooksAround are the hooks of r before a change and after it.
+func (r Rules) hooksAround(c Change) HooksChange {
+	internal, sources := map[frontend.Key]bool{}, map[frontend.Key]bool{}
+	for _, key := range c.DelInternal {
+		internal[key] = false
+	}
+	for _, key := range c.AddInternal {
+		internal[key] = true // what is added and deleted is there in the end
+	}
+	for _, s := range c.Sources {
+		sources[s.Key] = s.Is != nil
+	}
+	return HooksChange{Was: r.Hooks(), Is: hooksFor(
+		grown(len(r.Internal), internal, r.Internal.Has),
+		grown(len(r.Sources), sources, func(key frontend.Key) bool { return r.Sources[key] != nil }),
+	)}
+}
+
+// grown is the size of a set of n keys once it has, or has not, some of them.
+func grown(n int, after map[frontend.Key]bool, has func(frontend.Key) bool) int {
+	for key, is := range after {
+		switch was := has(key); {
+		case is && !was:
+			n++
+		case was && !is:
+			n--
+		}
+	}
+	return n
+}
+
+// changeHooks makes the chains that a change needs and removes those that nothing needs after it.
+//
+// Before a chain has its rules in force, packets pass it. That lets nobody in who was kept out: where the chain was missing,
+// nobody was. The first frontend with a restriction is either not served before this transaction, or was open before.
+func changeHooks(tx *knftables.Transaction, m match, c HooksChange) {
+	for _, chain := range c.Is.without(c.Was).chains() {
+		tx.Add(chain)
+		tx.Flush(chain) // whatever stands under its name
+	}
+	for _, rule := range ruleObjects(m, c.Is.without(c.Was)) {
+		if rule.Chain == chainInput || rule.Chain == chainOutput {
+			tx.Add(rule)
+		}
+	}
+	for _, chain := range c.Was.without(c.Is).chains() {
+		tx.Add(chain) // deleting what may not exist
+		tx.Delete(chain)
+	}
+}
+
+// hasHooks reports whether the table has just these.
+func (l listing) hasHooks(h Hooks) bool {
+	has := map[string]bool{}
+	for _, name := range l.chains {
+		has[name] = true
+	}
+	return has[chainInput] == h.Input && has[chainOutput] == h.Output
+}
