@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
@@ -52,6 +53,42 @@ func appendVirtualsDump(b []byte, family uint16, seq uint32) []byte {
 	start := len(b)
 	return closeMessage(appendHeaders(b, family, flagRequest|flagDump, seq, cmdGetService), start)
 }
+
+// appendVirtualRequest appends the request for one virtual server.
+func appendVirtualRequest(b []byte, family uint16, seq uint32, key frontend.Key) []byte {
+	start := len(b)
+	b = appendHeaders(b, family, flagRequest, seq, cmdGetService)
+	b = appendKey(b, key)
+	return closeMessage(b, start)
+}
+
+// appendTimeoutsRequest appends the question for the timeouts.
+func appendTimeoutsRequest(b []byte, family uint16, seq uint32) []byte {
+	start := len(b)
+	return closeMessage(appendHeaders(b, family, flagRequest, seq, cmdGetConfig), start)
+}
+
+// appendSetTimeouts appends the message that sets those that are not zero, and asks for an acknowledgement.
+func appendSetTimeouts(b []byte, family uint16, seq uint32, t Timeouts) []byte {
+	start := len(b)
+	b = appendHeaders(b, family, flagRequest|flagAck, seq, cmdSetConfig)
+	for _, a := range t.attrs() {
+		b = appendU32(b, a.typ, uint32(*a.value/time.Second)) // the kernel keeps its own for a zero
+	}
+	return closeMessage(b, start)
+}
+
+// timeoutAttr is one of Timeouts and its attribute.
+type timeoutAttr struct {
+	typ   uint16
+	value *time.Duration
+}
+
+func (t *Timeouts) attrs() [3]timeoutAttr {
+	return [...]timeoutAttr{{attrTimeoutTCP, &t.TCP}, {attrTimeoutTCPFin, &t.TCPFin}, {attrTimeoutUDP, &t.UDP}}
+}
+
+func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
 
 // appendFamilyRequest appends the question for the number of a generic-netlink family.
 func appendFamilyRequest(b []byte, seq uint32, name string) []byte {

@@ -67,18 +67,15 @@ func BenchmarkVirtuals(b *testing.B) {
 func BenchmarkUse(b *testing.B) {
 	for name, six := range map[string]bool{"IPv4": false, "IPv6": true} {
 		text := recordProc(six)
-		b.Run(name, func(b *testing.B) { parseAll(b, text, procUse) })
+		b.Run(name, func(b *testing.B) { parseAll(b, text) })
 	}
 }
 
-// BenchmarkList's part that is no netlink.
-func BenchmarkProcConfig(b *testing.B) { parseAll(b, recordProc(false), procConfig) }
-
-func parseAll[T any](b *testing.B, text []byte, value func(RealServer, []byte) (T, error)) {
+func parseAll(b *testing.B, text []byte) {
 	b.Helper()
 	b.ReportAllocs()
 	for b.Loop() {
-		table, err := parseProc(io.Reader(bytes.NewReader(text)), value)
+		table, err := parseProc(io.Reader(bytes.NewReader(text)), procUse)
 		if err != nil || len(table) != benchVirtuals {
 			b.Fatal(len(table), err)
 		}
