@@ -20,7 +20,7 @@ import (
 type statsReader struct {
 	session
 	proc     io.ReadSeekCloser // /proc/net/ip_vs of the namespace; nil where the kernel has none
-	virtuals int // how many the last dump had: the next map is made for as many
+	virtuals int               // how many the last dump had: the next map is made for as many
 }
 
 var _ StatsReader = (*statsReader)(nil)

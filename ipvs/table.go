@@ -66,6 +66,15 @@ func (t Table) Only(keys []frontend.Key) Table {
 	return part
 }
 
+// Virtuals is t without the real servers.
+func (t Table) Virtuals() map[frontend.Key]VirtualServer {
+	virtuals := make(map[frontend.Key]VirtualServer, len(t))
+	for k, e := range t {
+		virtuals[k] = e.VirtualServer
+	}
+	return virtuals
+}
+
 // Keys lists the virtual servers in the order of address, port and protocol.
 func (t Table) Keys() []frontend.Key {
 	return slices.SortedFunc(maps.Keys(t), frontend.Key.Compare)
