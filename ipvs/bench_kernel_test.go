@@ -47,6 +47,44 @@ func BenchmarkApply1000x10x2(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkBatches programs 59,400 entries in batches of several sizes, each time into a fresh network namespace.
+func BenchmarkBatches(b *testing.B) {
+	plan := ipvs.Diff(nil, services(2700, 10, "10.1.0.10", "10.2.0.10"))
+	contestants := []contestant{{"bare", false, prepareBare}}
+	for _, size := range []int{256, 512, 1024, 2048, 4096} {
+		contestants = append(contestants, contestant{fmt.Sprintf("apply-%d", size), false, prepareBatches(size)})
+	}
+	for b.Loop() {
+		took := map[string][]time.Duration{}
+		for round := range 3 {
+			for i := range contestants {
+				c := contestants[(2*round+i)%len(contestants)]
+				took[c.name] = append(took[c.name], c.run(b, plan))
+			}
+		}
+		for name, all := range took {
+			b.ReportMetric(float64(median(all).Milliseconds()), name+"-ms")
+			b.Logf("%-10s %v", name, all)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func prepareBatches(size int) func(*testing.B, ipvs.Plan) func(context.Context) error {
+	return func(b *testing.B, plan ipvs.Plan) func(context.Context) error {
+		h := open(b, ipvs.Options{})
+		if err := ipvs.SetBatch(h, size); err != nil {
+			b.Fatal(err)
+		}
+		return func(ctx context.Context) error {
+			if r := ipvs.Apply(ctx, h, plan); len(r.Done) != len(plan) {
+				return fmt.Errorf("%d of %d done, %v", len(r.Done), len(plan), r.Failed)
+			}
+			return nil
+		}
+	}
+}
+
 // BenchmarkRead2700x2x10 reads a table of 5,400 virtual servers with 10 real servers each in every way there is: whole, as
 // the agent does when it starts, and in the parts that an audit is made of; through moby/ipvs for comparison.
 func BenchmarkRead2700x2x10(b *testing.B) {
@@ -127,13 +165,7 @@ func (c contestant) run(b *testing.B, plan ipvs.Plan) time.Duration {
 }
 
 func prepareApply(b *testing.B, plan ipvs.Plan) func(context.Context) error {
-	h := open(b, ipvs.Options{})
-	return func(ctx context.Context) error {
-		if r := ipvs.Apply(ctx, h, plan); len(r.Done) != len(plan) {
-			return fmt.Errorf("%d of %d done, %v", len(r.Done), len(plan), r.Failed)
-		}
-		return nil
-	}
+	return prepareBatches(1024)(b, plan)
 }
 
 func prepareBare(b *testing.B, plan ipvs.Plan) func(context.Context) error {

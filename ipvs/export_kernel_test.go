@@ -64,6 +64,14 @@ func (b *Bare) Run(ctx context.Context) error {
 // Close closes the socket.
 func (b *Bare) Close() { b.sock.close() }
 
+// SetBatch lets h send so many operations in one system call, with buffers as for its own number of them.
+func SetBatch(h Handle, ops int) error {
+	k := h.(*handle)
+	k.writer.maxOps, k.writer.maxBytes = ops, ops*maxMessage
+	return errors.Join(unix.SetsockoptInt(k.sock.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*ops*maxMessage),
+		unix.SetsockoptInt(k.sock.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, ops*answerCost))
+}
+
 // LookUpFamily looks a netlink family up as Open does with the one of IPVS.
 func LookUpFamily(ctx context.Context, name string) error {
 	s, err := openSocket()
