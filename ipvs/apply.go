@@ -11,7 +11,7 @@ import (
 
 // Result is what became of a plan.
 type Result struct {
-	// Done has the operations that the kernel acknowledged, as they were done: an AddReal that met an existing server
+	// Done has the operations that the kernel acknowledged, as they were done, and may be part of the plan itself: an AddReal that met an existing server
 	// stands here as the SetReal that took its place. Committed to the table before, they give the kernel's table, but
 	// for the virtual servers in Uncertain.
 	Done Plan
@@ -24,6 +24,9 @@ type Result struct {
 
 // And is the result of two plans, one carried out after the other.
 func (r Result) And(next Result) Result {
+	if len(next.Done)+len(next.Failed)+len(next.Uncertain) == 0 {
+		return r
+	}
 	uncertain := slices.Concat(r.Uncertain, next.Uncertain)
 	slices.SortFunc(uncertain, frontend.Key.Compare)
 	return Result{
@@ -50,7 +53,7 @@ func (r Result) And(next Result) Result {
 // plan. So the promise of Diff holds even if the table it was given lacked entries: no virtual server that can serve
 // before and after stands without a real server in between. A plan of Diff takes three calls when all goes well.
 func Apply(ctx context.Context, h Handle, plan Plan) Result {
-	a := applier{handle: h, done: make(Plan, 0, len(plan))}
+	a := applier{handle: h, plan: plan}
 	for len(plan) > 0 && ctx.Err() == nil {
 		n := plan.nextCall()
 		a.send(ctx, plan[:n])
@@ -58,7 +61,7 @@ func Apply(ctx context.Context, h Handle, plan Plan) Result {
 	}
 	a.set(ctx, a.last)
 	return Result{
-		Done:      a.done,
+		Done:      a.done(),
 		Failed:    a.failed,
 		Uncertain: slices.SortedFunc(maps.Keys(a.uncertain), frontend.Key.Compare),
 	}
@@ -91,8 +94,12 @@ func (v Verb) kind() int {
 
 // applier collects a Result. The sets stay nil as long as nothing goes wrong.
 type applier struct {
-	handle    Handle
-	done      Plan
+	handle Handle
+	// What was done is the beginning of the plan, and after the first operation of which that is not true a list of its own.
+	plan   Plan
+	prefix int
+	own    Plan
+
 	failed    []*OpError
 	uncertain map[frontend.Key]bool
 	// missing has the virtual servers that could not be made.
@@ -149,7 +156,7 @@ func (a *applier) possible(ops Plan) Plan {
 func (a *applier) settle(op Op, err error) {
 	switch {
 	case err == nil:
-		a.done = append(a.done, op)
+		a.did(op)
 		return
 	case notSent(err):
 		return
@@ -160,10 +167,10 @@ func (a *applier) settle(op Op, err error) {
 	gone := IsGone(err)
 	switch {
 	case gone && op.Verb == DelVirtual:
-		a.done = append(a.done, op)
+		a.did(op)
 		return
 	case gone && op.Verb == DelReal:
-		a.done = append(a.done, op)
+		a.did(op)
 		if noVirtual(err) {
 			a.doubt(op.Key)
 		}
@@ -176,6 +183,26 @@ func (a *applier) settle(op Op, err error) {
 	if op.Verb == AddVirtual || op.Verb == SetVirtual && gone {
 		a.lack(op.Key)
 	}
+}
+
+// did files an operation under what was done.
+func (a *applier) did(op Op) {
+	switch {
+	case a.own != nil:
+		a.own = append(a.own, op)
+	case op == a.plan[a.prefix]:
+		a.prefix++
+	default:
+		a.own = append(make(Plan, 0, len(a.plan)), a.plan[:a.prefix]...)
+		a.own = append(a.own, op)
+	}
+}
+
+func (a *applier) done() Plan {
+	if a.own != nil {
+		return a.own
+	}
+	return a.plan[:a.prefix:a.prefix]
 }
 
 func (a *applier) doubt(key frontend.Key) {

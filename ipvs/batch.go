@@ -41,6 +41,7 @@ type writer struct {
 	// maxBytes is what one send takes, maxOps how many answers the receive buffer holds should all of a batch fail.
 	maxBytes, maxOps int
 	buf              []byte
+	schedulers       schedulerNames
 }
 
 // write sends as many of ops as fit into one batch and sets one result for each of those. It returns how many these

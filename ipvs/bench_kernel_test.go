@@ -3,6 +3,7 @@
 package ipvs_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,7 +27,7 @@ func BenchmarkApply1000x10x2(b *testing.B) {
 	for b.Loop() {
 		var took []time.Duration
 		for range rounds {
-			took = append(took, applyOnce(b, plan))
+			took = append(took, applyOnce(b, plan, 0))
 		}
 		b.ReportMetric(float64(median(took).Milliseconds()), "apply-ms")
 		b.Logf("apply %v", took)
@@ -34,45 +35,79 @@ func BenchmarkApply1000x10x2(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkList reads tables back: first as a handle does it once, with one dump for each virtual server, then as it
-// does it from then on, and through moby/ipvs alone.
-func BenchmarkList(b *testing.B) {
-	for _, n := range []int{1000, 5000} {
-		b.Run(fmt.Sprintf("%dx10", n), func(b *testing.B) {
-			table := services(n, 10, "10.1.0.10")
-			for b.Loop() {
-				var h ipvs.Handle
-				var m *moby.Handle
-				inFreshNamespace(b, func() { h, m = open(b, ipvs.Options{}), openMoby(b) })
-				if r := ipvs.Apply(b.Context(), h, ipvs.Diff(nil, table)); len(r.Failed)+len(r.Uncertain) > 0 {
-					b.Fatal(r.Failed, r.Uncertain)
-				}
-				took := map[string][]time.Duration{}
-				for range 3 {
-					fresh, err := ipvs.Reopen(h)
-					if err != nil {
-						b.Fatal(err)
-					}
-					took["first"] = append(took["first"], clock(func() { mustList(b, fresh, table) }))
-					took["later"] = append(took["later"], clock(func() { mustList(b, fresh, table) }))
-					took["moby"] = append(took["moby"], clock(func() { listThroughMoby(b, m) }))
-					_ = fresh.Close()
-				}
-				for name, all := range took {
-					b.ReportMetric(float64(median(all).Milliseconds()), name+"-ms")
-					b.Logf("%-5s %v", name, all)
-				}
+// BenchmarkBatches programs 59,400 entries in batches of several sizes.
+func BenchmarkBatches(b *testing.B) {
+	plan := ipvs.Diff(nil, services(2700, 10, "10.1.0.10", "10.2.0.10"))
+	sizes := []int{256, 512, 1024, 2048, 4096}
+	for b.Loop() {
+		took := map[int][]time.Duration{}
+		for round := range 3 {
+			for i := range sizes {
+				size := sizes[(2*round+i)%len(sizes)]
+				took[size] = append(took[size], applyOnce(b, plan, size))
 			}
-			b.ReportMetric(0, "ns/op")
-		})
+		}
+		for size, all := range took {
+			b.ReportMetric(float64(median(all).Milliseconds()), fmt.Sprintf("apply-%d-ms", size))
+			b.Logf("%4d %v", size, all)
+		}
 	}
+	b.ReportMetric(0, "ns/op")
 }
 
-// applyOnce is how long Apply takes in a fresh network namespace.
-func applyOnce(b *testing.B, plan ipvs.Plan) time.Duration {
+// BenchmarkRead2700x2x10 reads a table of 5,400 virtual servers with 10 real servers each in every way there is: whole, as
+// the agent does when it starts, and in the parts that an audit is made of; through moby/ipvs for comparison.
+func BenchmarkRead2700x2x10(b *testing.B) {
+	table := services(2700, 10, "10.1.0.10", "10.2.0.10")
+	keys := table.Keys()[:100]
+	for b.Loop() {
+		var h ipvs.Handle
+		var m *moby.Handle
+		inFreshNamespace(b, func() { h, m = open(b, ipvs.Options{}), openMoby(b) })
+		if r := ipvs.Apply(b.Context(), h, ipvs.Diff(nil, table)); len(r.Failed)+len(r.Uncertain) > 0 {
+			b.Fatal(r.Failed, r.Uncertain)
+		}
+		list := func(context.Context) error { mustList(b, h, table); return nil }
+		virtuals := func(ctx context.Context) error {
+			all, err := h.Virtuals(ctx)
+			return enough(all, len(table), err)
+		}
+		same := func(ctx context.Context) error {
+			for _, key := range keys {
+				if same, err := h.SameReals(ctx, key, table[key].Reals); !same {
+					return fmt.Errorf("%s is not the same, %w", key, err)
+				}
+			}
+			return nil
+		}
+		get := func(ctx context.Context) error {
+			for _, key := range keys {
+				if e, _, err := h.Get(ctx, key); !e.Equal(table[key]) {
+					return fmt.Errorf("%s is not the same, %w", key, err)
+				}
+			}
+			return nil
+		}
+		tell(b, "list-ms", repeat(b, 3, list))
+		tell(b, "virtuals-ms", repeat(b, 5, virtuals))
+		tell(b, "moby-virtuals-ms", repeat(b, 3, func(context.Context) error { _, err := m.GetServices(); return err }))
+		tell(b, "100-same-ms", repeat(b, 9, same))
+		tell(b, "100-get-ms", repeat(b, 9, get))
+		tell(b, "moby-list-ms", repeat(b, 1, func(context.Context) error { listThroughMoby(b, m); return nil }))
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// applyOnce is how long Apply takes in a fresh network namespace, with batches of so many operations; 0 is its own number.
+func applyOnce(b *testing.B, plan ipvs.Plan, batch int) time.Duration {
 	b.Helper()
 	var h ipvs.Handle
 	inFreshNamespace(b, func() { h = open(b, ipvs.Options{}) })
+	if batch > 0 {
+		if err := ipvs.SetBatch(h, batch); err != nil {
+			b.Fatal(err)
+		}
+	}
 	took := clock(func() {
 		if r := ipvs.Apply(b.Context(), h, plan); len(r.Done) != len(plan) {
 			b.Fatalf("%d of %d done, %v", len(r.Done), len(plan), r.Failed)

@@ -1,7 +1,8 @@
 package ipvs
 
 import (
-	"net/netip"
+	"cmp"
+	"slices"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
@@ -21,35 +22,58 @@ import (
 //
 // A virtual server that keeps at least one real server with weight therefore never stands without one.
 func Diff(have, want Table) Plan {
-	var phases [5]Plan
-	emit := func(phase int, op Op) { phases[phase] = append(phases[phase], op) }
-	for _, key := range want.Keys() {
-		w := want[key]
-		h, exists := have[key]
-		switch {
-		case !exists:
-			emit(0, Op{Verb: AddVirtual, Key: key, Virtual: w.VirtualServer})
-		case h.VirtualServer != w.VirtualServer:
-			emit(0, Op{Verb: SetVirtual, Key: key, Virtual: w.VirtualServer})
-		}
-		diffReals(key, h, w, emit)
-	}
-	for _, key := range have.Keys() {
+	keys := want.Keys()
+	gone := make([]frontend.Key, 0, max(0, len(have)-len(want)))
+	for key := range have {
 		if _, wanted := want[key]; !wanted {
-			emit(4, Op{Verb: DelVirtual, Key: key})
+			gone = append(gone, key)
 		}
 	}
-	var plan Plan
-	for _, p := range phases {
-		plan = append(plan, p...)
+	slices.SortFunc(gone, frontend.Key.Compare)
+
+	// A plan may have tens of thousands of operations: it is counted first, and made in one piece.
+	var counts [phases]int
+	for _, key := range keys {
+		diffVirtual(key, have, want, func(phase int, _ Op) { counts[phase]++ })
+	}
+	var ends [phases]int // where the next operation of a phase goes
+	total := 0
+	for phase, n := range counts {
+		ends[phase] = total
+		total += n
+	}
+	plan := make(Plan, total, total+len(gone))
+	for _, key := range keys {
+		begins := ends
+		diffVirtual(key, have, want, func(phase int, op Op) {
+			plan[ends[phase]] = op
+			ends[phase]++
+		})
+		for phase, begin := range begins {
+			slices.SortFunc(plan[begin:ends[phase]], compareReals)
+		}
+	}
+	for _, key := range gone {
+		plan = append(plan, Op{Verb: DelVirtual, Key: key})
 	}
 	return plan
 }
 
-func diffReals(key frontend.Key, have, want Entry, emit func(int, Op)) {
-	for _, addr := range want.RealKeys() {
-		w := want.Reals[addr]
-		h, exists := have.Reals[addr]
+// phases are those of Diff that concern virtual servers that stay.
+const phases = 4
+
+// diffVirtual emits the operations on a virtual server that is wanted and on its real servers, in any order.
+func diffVirtual(key frontend.Key, have, want Table, emit func(phase int, op Op)) {
+	w := want[key]
+	h, exists := have[key]
+	switch {
+	case !exists:
+		emit(0, Op{Verb: AddVirtual, Key: key, Virtual: w.VirtualServer})
+	case h.VirtualServer != w.VirtualServer:
+		emit(0, Op{Verb: SetVirtual, Key: key, Virtual: w.VirtualServer})
+	}
+	for addr, w := range w.Reals {
+		h, exists := h.Reals[addr]
 		switch {
 		case !exists:
 			emit(1, Op{Verb: AddReal, Key: key, RealKey: addr, Real: w})
@@ -60,18 +84,14 @@ func diffReals(key frontend.Key, have, want Entry, emit func(int, Op)) {
 			emit(2, Op{Verb: SetReal, Key: key, RealKey: addr, Real: w})
 		}
 	}
-	for _, addr := range have.gone(want) {
-		emit(3, Op{Verb: DelReal, Key: key, RealKey: addr})
+	for addr := range h.Reals {
+		if _, wanted := w.Reals[addr]; !wanted {
+			emit(3, Op{Verb: DelReal, Key: key, RealKey: addr})
+		}
 	}
 }
 
-// gone lists the real servers that e has and want has not, in order.
-func (e Entry) gone(want Entry) []netip.AddrPort {
-	var gone []netip.AddrPort
-	for _, addr := range e.RealKeys() {
-		if _, wanted := want.Reals[addr]; !wanted {
-			gone = append(gone, addr)
-		}
-	}
-	return gone
+// compareReals is the order of the operations of one phase on one virtual server: what is set comes before what is deleted.
+func compareReals(a, b Op) int {
+	return cmp.Or(cmp.Compare(a.Verb, b.Verb), a.RealKey.Compare(b.RealKey))
 }

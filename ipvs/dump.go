@@ -51,11 +51,89 @@ func (w *writer) dumpVirtualStats(ctx context.Context, each func(frontend.Key, C
 	})
 }
 
+// dumpVirtuals is dumpVirtualStats with the configuration instead.
+func (w *writer) dumpVirtuals(ctx context.Context, each func(frontend.Key, VirtualServer)) error {
+	w.buf = appendVirtualsDump(w.buf[:0], w.family, w.seq)
+	return w.dump(ctx, func(m message) error {
+		key, v, ok, err := decodeVirtual(m, w.names())
+		if err != nil {
+			return fmt.Errorf("virtual server: %w", err)
+		}
+		if ok {
+			each(key, v)
+		}
+		return nil
+	})
+}
+
+// sameReals reports whether a dump has exactly these real servers. It allocates nothing for each of them.
+func (w *writer) sameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer) (bool, error) {
+	n, same := 0, true
+	err := w.dumpReals(ctx, key, func(d dest) {
+		known, ok := reals[d.key]
+		n, same = n+1, same && ok && known == d.real
+	})
+	return same && n == len(reals), err
+}
+
+// get asks for the real servers of a virtual server and then, in the same system call, for itself, because only that
+// answer tells whether it exists: the dump of a missing one is empty and no error. It is ESRCH then.
+func (w *writer) get(ctx context.Context, key frontend.Key, each func(dest)) (v VirtualServer, err error) {
+	reals, virtual := w.seq, w.seq+1
+	w.seq += 2
+	w.buf = appendRealsDump(w.buf[:0], w.family, reals, key)
+	w.buf = appendVirtualRequest(w.buf, w.family, virtual, key)
+	var refused error
+	left := 2
+	err = w.answers(ctx, func(m message) (bool, error) {
+		switch ends := m.typ == msgDone || m.typ == msgError; {
+		case m.seq == virtual && ends:
+			refused = m.failure()
+			left--
+		case m.seq == virtual:
+			left--
+			if _, v, _, err = decodeVirtual(m, w.names()); err != nil {
+				return true, err
+			}
+		case m.seq == reals && ends:
+			left--
+			if err := m.failure(); err != nil {
+				return true, err
+			}
+		case m.seq == reals:
+			d, err := decodeDest(m, key.Addr)
+			if err != nil {
+				return true, fmt.Errorf("real server: %w", err)
+			}
+			each(d)
+		}
+		return left == 0, nil
+	})
+	if err == nil {
+		err = refused
+	}
+	return v, err
+}
+
 // dump sends the request in the buffer, which has the next sequence number, and calls each for every message of the
 // answer. After an error the rest of the answer is still under way, so the link is to be opened anew.
 func (w *writer) dump(ctx context.Context, each func(message) error) error {
 	seq := w.seq
 	w.seq++
+	return w.answers(ctx, func(m message) (bool, error) {
+		switch {
+		case m.seq != seq:
+			return false, nil
+		case m.typ == msgDone, m.typ == msgError:
+			return true, m.failure()
+		}
+		return false, each(m)
+	})
+}
+
+// answers sends the buffer and hands every message that comes back to take, until that has the last one or fails.
+// Messages with other sequence numbers are left-overs of an exchange that was given up.
+func (w *writer) answers(ctx context.Context, take func(message) (last bool, err error)) error {
 	if err := w.link.send(w.buf); err != nil {
 		return err
 	}
@@ -72,16 +150,17 @@ func (w *writer) dump(ctx context.Context, each func(message) error) error {
 			if m, b, err = nextMessage(b); err != nil {
 				return err
 			}
-			if m.seq != seq {
-				continue
-			}
-			switch m.typ {
-			case msgDone, msgError:
-				return m.failure()
-			}
-			if err := each(m); err != nil {
+			if last, err := take(m); last || err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// names are those that this writer has read.
+func (w *writer) names() schedulerNames {
+	if w.schedulers == nil {
+		w.schedulers = schedulerNames{}
+	}
+	return w.schedulers
 }

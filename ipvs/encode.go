@@ -53,6 +53,14 @@ func appendVirtualsDump(b []byte, family uint16, seq uint32) []byte {
 	return closeMessage(appendHeaders(b, family, flagRequest|flagDump, seq, cmdGetService), start)
 }
 
+// appendVirtualRequest appends the request for one virtual server.
+func appendVirtualRequest(b []byte, family uint16, seq uint32, key frontend.Key) []byte {
+	start := len(b)
+	b = appendHeaders(b, family, flagRequest, seq, cmdGetService)
+	b = appendKey(b, key)
+	return closeMessage(b, start)
+}
+
 // appendFamilyRequest appends the question for the number of a generic-netlink family.
 func appendFamilyRequest(b []byte, seq uint32, name string) []byte {
 	start := len(b)

@@ -9,9 +9,16 @@ import (
 	"io"
 	"time"
 
-	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
 )
+
+// SetBatch lets h send so many operations in one system call, with buffers as for its own number of them.
+func SetBatch(h Handle, ops int) error {
+	k := h.(*handle)
+	k.writer.maxOps, k.writer.maxBytes = ops, ops*maxMessage
+	return errors.Join(unix.SetsockoptInt(k.sock.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*ops*maxMessage),
+		unix.SetsockoptInt(k.sock.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, ops*answerCost))
+}
 
 // LookUpFamily looks a netlink family up as Open does with the one of IPVS.
 func LookUpFamily(ctx context.Context, name string) error {
@@ -30,20 +37,7 @@ func ShrinkReceiveBuffer(h Handle) error {
 }
 
 // GiveUp leaves h as exchanges do that got no answer.
-func GiveUp(h Handle) {
-	k := h.(*handle)
-	k.moby.Close()
-	k.moby = nil
-	k.dropSocket()
-}
-
-// ForgetProc makes h read as on a kernel without /proc/net/ip_vs.
-func ForgetProc(h Handle) error {
-	k := h.(*handle)
-	err := k.proc.Close()
-	k.proc = nil
-	return err
-}
+func GiveUp(h Handle) { h.(*handle).dropSocket() }
 
 // ProbeIPv6 is what the kernel says to the probe's request.
 func ProbeIPv6(ctx context.Context, h Handle, scheduler string) error {
@@ -63,22 +57,6 @@ func ProbeIPv4(ctx context.Context, h Handle, scheduler string) error {
 // Reopen opens another handle in the network namespace of h.
 func Reopen(h Handle) (Handle, error) {
 	return Open(Options{Namespace: fmt.Sprintf("/proc/self/fd/%d", int(h.(*handle).ns))})
-}
-
-// AskForEver makes a call of moby/ipvs that never ends by itself.
-func AskForEver(ctx context.Context, h Handle) error {
-	k := h.(*handle)
-	if err := k.begin(ctx); err != nil {
-		return err
-	}
-	defer k.end()
-	return k.ask(ctx, func(m *moby.Handle) error {
-		for {
-			if _, err := m.GetConfig(); err != nil {
-				return err
-			}
-		}
-	})
 }
 
 // GiveUpReading leaves r as reads do that got no answer.

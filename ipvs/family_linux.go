@@ -10,8 +10,7 @@ import (
 // familyName is what IPVS calls itself in generic netlink.
 const familyName = "IPVS"
 
-// lookUpFamily asks the kernel for the number of a generic-netlink family. moby/ipvs does so too, but takes a failure
-// for the number 0 and then sends everything to nobody, for the rest of the process.
+// lookUpFamily asks the kernel for the number of a generic-netlink family.
 func lookUpFamily(ctx context.Context, l link, name string) (uint16, error) {
 	const seq = 1
 	if err := l.send(appendFamilyRequest(nil, seq, name)); err != nil {

@@ -4,22 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	moby "github.com/moby/ipvs"
-
-	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
-// handle is the kernel's table in one network namespace. It has two sockets: moby/ipvs reads virtual servers and
-// timeouts through one, and through the other go batches of operations and dumps of real servers, which moby/ipvs
-// cannot send or reads with half of the weight.
+// handle is the kernel's table in one network namespace.
 type handle struct {
 	session
-	moby *moby.Handle // nil after a call that was given up, until the next one
-
-	// What List has to know to stay exact, see read_linux.go.
-	surveyed bool
-	limited  map[frontend.Key]bool
+	dumped int // virtual servers in the last dump: the next map is made for as many
 }
 
 var _ Handle = (*handle)(nil)
@@ -32,34 +22,11 @@ func Open(o Options) (Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ipvs: open: %w", err)
 	}
-	h := &handle{session: s, limited: map[frontend.Key]bool{}}
-	if err := inNamespace(h.ns, h.open); err != nil {
+	h := &handle{session: s}
+	if err := inNamespace(h.ns, h.openSocket); err != nil {
 		return nil, fmt.Errorf("ipvs: open: %w", errors.Join(err, h.close()))
 	}
 	return h, nil
-}
-
-// open runs in the namespace of the handle and opens what is not open. moby/ipvs comes last: it takes IPVS for granted.
-func (h *handle) open() error {
-	if err := h.session.open(); err != nil {
-		return err
-	}
-	if h.moby == nil {
-		m, err := openMoby()
-		if err != nil {
-			return fmt.Errorf("moby/ipvs: %w", err)
-		}
-		h.moby = m
-	}
-	return nil
-}
-
-// begin waits for the caller's turn and opens anew what an earlier call had to give up. The call ends with end.
-func (h *handle) begin(ctx context.Context) error {
-	if err := h.session.begin(ctx); err != nil || h.sock != nil && h.moby != nil {
-		return err
-	}
-	return h.reopen(h.open)
 }
 
 func (h *handle) Do(ctx context.Context, ops []Op) []error {
@@ -85,7 +52,6 @@ func (h *handle) Do(ctx context.Context, ops []Op) []error {
 			break
 		}
 	}
-	h.rememberLimits(ops)
 	return results
 }
 
@@ -94,12 +60,4 @@ func (h *handle) Close() error {
 		return fmt.Errorf("ipvs: close: %w", err)
 	}
 	return nil
-}
-
-// close closes what is open.
-func (h *handle) close() error {
-	if h.moby != nil {
-		h.moby.Close()
-	}
-	return h.session.close()
 }

@@ -104,9 +104,6 @@ func (p *procParser[T]) flush() {
 	p.found, p.ours = p.found[:0], false
 }
 
-// procConfig keeps the configuration of a real server.
-func procConfig(real RealServer, _ []byte) (RealServer, error) { return real, nil }
-
 // procUse keeps the weight of a real server and reads its connections.
 func procUse(real RealServer, rest []byte) (RealUse, error) {
 	word, rest := cutWord(rest)

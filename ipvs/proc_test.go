@@ -82,6 +82,9 @@ TCP  0A01000A:7580 rr
 	}
 }
 
+// procConfig keeps the configuration of a real server.
+func procConfig(real RealServer, _ []byte) (RealServer, error) { return real, nil }
+
 func TestConnectionsAreReadFromProc(t *testing.T) {
 	const text = procHeader + `TCP  0A01000A:7580 wrr persistent 300 FFFFFF00
   -> 0AF40102:1F90      Masq    1      0          0         

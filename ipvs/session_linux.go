@@ -2,10 +2,7 @@ package ipvs
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 
 	"github.com/vishvananda/netns"
@@ -20,7 +17,6 @@ type session struct {
 
 	sock   *socket // nil after an exchange that was given up, until the next call
 	writer *writer
-	proc   io.ReadSeekCloser // /proc/net/ip_vs of the namespace; nil where the kernel has none
 }
 
 // newSession is a session in which nothing is open yet.
@@ -29,26 +25,7 @@ func newSession(o Options) (session, error) {
 	return session{ns: ns, turn: make(chan struct{}, 1)}, err
 }
 
-// open runs in the namespace of the session and opens what is not open.
-func (s *session) open() error {
-	if s.sock == nil {
-		if err := s.openSocket(); err != nil {
-			return err
-		}
-	}
-	if s.proc == nil {
-		// The file follows the namespace of the thread that opens it, whoever reads it then.
-		f, err := os.Open("/proc/thread-self/net/ip_vs")
-		switch {
-		case err == nil:
-			s.proc = f
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
-	}
-	return nil
-}
-
+// openSocket runs in the namespace of the session.
 func (s *session) openSocket() error {
 	sock, err := openSocket()
 	if err != nil {
@@ -76,7 +53,7 @@ func newWriter(s *socket) (*writer, error) {
 	return &writer{link: s, family: family, seq: 1, maxBytes: bytes, maxOps: ops}, nil
 }
 
-// begin waits for the caller's turn. The call ends with end.
+// begin waits for the caller's turn and opens anew what an earlier call had to give up. The call ends with end.
 func (s *session) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -90,12 +67,10 @@ func (s *session) begin(ctx context.Context) error {
 		s.end()
 		return os.ErrClosed
 	}
-	return nil
-}
-
-// reopen opens anew, in a call that has begun, what an earlier one had to give up. When that fails, the call has ended.
-func (s *session) reopen(open func() error) error {
-	if err := inNamespace(s.ns, open); err != nil {
+	if s.sock != nil {
+		return nil
+	}
+	if err := inNamespace(s.ns, s.openSocket); err != nil {
 		s.end()
 		return fmt.Errorf("open again: %w", err)
 	}
@@ -126,23 +101,5 @@ func (s *session) close() error {
 	if s.sock != nil {
 		s.sock.close()
 	}
-	var errs []error
-	if s.proc != nil {
-		errs = append(errs, s.proc.Close())
-	}
-	return errors.Join(append(errs, s.ns.Close())...)
-}
-
-// readProc hands /proc/net/ip_vs to read from its beginning; fs.ErrNotExist where the kernel has no such file.
-func (s *session) readProc(read func(io.Reader) error) error {
-	if s.proc == nil {
-		return fmt.Errorf("/proc/net/ip_vs: %w", fs.ErrNotExist)
-	}
-	if _, err := s.proc.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	if err := read(s.proc); err != nil {
-		return fmt.Errorf("/proc/net/ip_vs: %w", err)
-	}
-	return nil
+	return s.ns.Close()
 }

@@ -47,6 +47,15 @@ func openSocket() (*socket, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, wantReceiveBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, wantReceiveBuffer)
 	}
+	// From here on nobody but the kernel can send it anything (netlink_getsockbyportid), so no sender is looked at.
+	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: nl.PidKernel}); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("connect a generic netlink socket: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("generic netlink socket: %w", err)
+	}
 	// Without it every error brings its request back, which is no more than a waste of buffer (Linux 4.3).
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	return &socket{nl: s, fd: fd, buf: make([]byte, receiveSize)}, nil
@@ -67,7 +76,7 @@ func (s *socket) batchLimits() (bytes, ops int, err error) {
 
 func (s *socket) send(b []byte) error {
 	for {
-		err := unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		_, err := unix.Write(s.fd, b)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
@@ -77,7 +86,7 @@ func (s *socket) send(b []byte) error {
 func (s *socket) receive(ctx context.Context, wait time.Duration) ([]byte, error) {
 	deadline := time.Now().Add(wait)
 	for {
-		n, from, err := unix.Recvfrom(s.fd, s.buf, unix.MSG_DONTWAIT)
+		n, err := unix.Read(s.fd, s.buf)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -88,9 +97,6 @@ func (s *socket) receive(ctx context.Context, wait time.Duration) ([]byte, error
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("receive: %w", err)
-		}
-		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != nl.PidKernel {
-			continue
 		}
 		return s.buf[:n], nil
 	}

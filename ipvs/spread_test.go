@@ -28,8 +28,8 @@ func TestSpreadOrdersTheRealServersOfEachVirtualServerByNode(t *testing.T) {
 	plan := Diff(Table{}, next)
 	first := map[netip.AddrPort]int{}
 	for seed := range uint64(60) {
-		spread := plan.Spread(seed, next)
-		if diff := cmp.Diff(spread.String(), plan.Spread(seed, next).String()); diff != "" {
+		spread := slices.Clone(plan).Spread(seed, next)
+		if diff := cmp.Diff(spread.String(), slices.Clone(plan).Spread(seed, next).String()); diff != "" {
 			t.Fatalf("one seed, two orders:\n%s", diff)
 		}
 		// The virtual servers still come first, and the real servers of the first one before those of the second.
@@ -55,7 +55,7 @@ func TestSpreadLeavesTheOrderOfSchedulersThatHash(t *testing.T) {
 	for _, scheduler := range []string{"sh", "mh", "dh"} {
 		next := spreadTable(scheduler)
 		plan := Diff(Table{}, next)
-		if diff := cmp.Diff(plan.String(), plan.Spread(7, next).String()); diff != "" {
+		if diff := cmp.Diff(plan.String(), slices.Clone(plan).Spread(7, next).String()); diff != "" {
 			t.Errorf("%s (-before +after):\n%s", scheduler, diff)
 		}
 	}

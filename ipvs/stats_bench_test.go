@@ -64,21 +64,55 @@ func BenchmarkVirtuals(b *testing.B) {
 	b.ReportMetric(float64(len(r.answers)), "answers")
 }
 
-func BenchmarkUse(b *testing.B) {
-	for name, six := range map[string]bool{"IPv4": false, "IPv6": true} {
-		text := recordProc(six)
-		b.Run(name, func(b *testing.B) { parseAll(b, text, procUse) })
+// BenchmarkAuditedVirtuals is our part of Handle.Virtuals.
+func BenchmarkAuditedVirtuals(b *testing.B) {
+	r := recordDump()
+	b.ReportAllocs()
+	for b.Loop() {
+		all := make(map[frontend.Key]VirtualServer, benchVirtuals)
+		w := r.writer()
+		if err := w.dumpVirtuals(b.Context(), func(k frontend.Key, v VirtualServer) { all[k] = v }); err != nil || len(all) != benchVirtuals {
+			b.Fatal(len(all), err)
+		}
 	}
 }
 
-// BenchmarkList's part that is no netlink.
-func BenchmarkProcConfig(b *testing.B) { parseAll(b, recordProc(false), procConfig) }
+// BenchmarkSameReals is our part of Handle.SameReals for benchVirtuals, one after the other.
+func BenchmarkSameReals(b *testing.B) {
+	var piece []byte
+	reals := map[netip.AddrPort]RealServer{}
+	for i := range benchReals {
+		addr := netip.AddrFrom4([4]byte{10, 244, 1, byte(i)})
+		attr := wire(u16s(20, destAttrAddr), addr.AsSlice(), "000000000000000000000000")
+		m := destMessage(destAttrs(attr, narrowStats(someCounters), wideStats(someCounters))...)
+		piece = append(piece, answer(0x21, 5, m.payload)...)
+		reals[netip.AddrPortFrom(addr, 8080)] = RealServer{Forwarding: Route, Weight: 70000, UpperThreshold: 20, LowerThreshold: 10}
+	}
+	r := &recorded{answers: [][]byte{piece, done(5)}}
+	w, key := r.writer(), mustKey("tcp://10.1.0.10:30080")
+	b.ReportAllocs()
+	for b.Loop() {
+		for range benchVirtuals {
+			w.seq = 5
+			if same, err := w.sameReals(b.Context(), key, reals); !same || err != nil {
+				b.Fatal(same, err)
+			}
+		}
+	}
+}
 
-func parseAll[T any](b *testing.B, text []byte, value func(RealServer, []byte) (T, error)) {
+func BenchmarkUse(b *testing.B) {
+	for name, six := range map[string]bool{"IPv4": false, "IPv6": true} {
+		text := recordProc(six)
+		b.Run(name, func(b *testing.B) { parseAll(b, text) })
+	}
+}
+
+func parseAll(b *testing.B, text []byte) {
 	b.Helper()
 	b.ReportAllocs()
 	for b.Loop() {
-		table, err := parseProc(io.Reader(bytes.NewReader(text)), value)
+		table, err := parseProc(io.Reader(bytes.NewReader(text)), procUse)
 		if err != nil || len(table) != benchVirtuals {
 			b.Fatal(len(table), err)
 		}

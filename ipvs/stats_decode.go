@@ -1,7 +1,6 @@
 package ipvs
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -70,14 +69,7 @@ func decodeRealStats(m message, virtual netip.Addr) (netip.AddrPort, RealStats, 
 // decodeVirtualStats reads one message of the answer to appendVirtualsDump. ok is false for a virtual server that has a
 // firewall mark and no address.
 func decodeVirtualStats(m message) (key frontend.Key, c Counters, ok bool, err error) {
-	b, err := m.attrs()
-	if err != nil {
-		return key, c, false, err
-	}
-	if b, err = findAttr(b, attrService); err != nil {
-		return key, c, false, err
-	}
-	raw, err := decodeRawVirtual(b)
+	raw, err := decodeRawVirtual(m)
 	if err != nil || raw.marked {
 		return key, c, false, err
 	}
@@ -88,55 +80,4 @@ func decodeVirtualStats(m message) (key frontend.Key, c Counters, ok bool, err e
 		return key, c, false, fmt.Errorf("%s: %w", key, err)
 	}
 	return key, c, true, nil
-}
-
-// rawVirtual is what must be together before it names a virtual server.
-type rawVirtual struct {
-	family, protocol, port uint16
-	addr                   []byte
-	seen                   uint
-	marked                 bool
-	stats                  rawStats
-}
-
-func decodeRawVirtual(b []byte) (raw rawVirtual, err error) {
-	for len(b) > 0 {
-		typ, value, rest, err := nextAttr(b)
-		if err != nil {
-			return raw, err
-		}
-		b = rest
-		switch {
-		case typ == svcAttrFamily && len(value) >= 2:
-			raw.family = getU16(value)
-		case typ == svcAttrProtocol && len(value) >= 2:
-			raw.protocol = getU16(value)
-		case typ == svcAttrAddr:
-			raw.addr = value
-		case typ == svcAttrPort && len(value) >= 2:
-			raw.port = binary.BigEndian.Uint16(value)
-		case typ == svcAttrMark:
-			raw.marked = true
-		case typ == svcAttrStats:
-			raw.stats.narrow = value
-		case typ == svcAttrStats64:
-			raw.stats.wide = value
-		default:
-			continue
-		}
-		raw.seen |= 1 << typ
-	}
-	return raw, nil
-}
-
-func (r rawVirtual) key() (frontend.Key, error) {
-	const needed = 1<<svcAttrFamily | 1<<svcAttrProtocol | 1<<svcAttrAddr | 1<<svcAttrPort
-	if r.seen&needed != needed || r.protocol > 0xff {
-		return frontend.Key{}, fmt.Errorf("%w: virtual server without family, protocol, address or port", errMalformed)
-	}
-	addr, err := decodeAddr(r.family, r.addr)
-	if err != nil {
-		return frontend.Key{}, err
-	}
-	return frontend.Key{Addr: addr, Protocol: frontend.Protocol(r.protocol), Port: r.port}, nil
 }

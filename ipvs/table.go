@@ -66,14 +66,27 @@ func (t Table) Only(keys []frontend.Key) Table {
 	return part
 }
 
+// Virtuals is t without the real servers.
+func (t Table) Virtuals() map[frontend.Key]VirtualServer {
+	virtuals := make(map[frontend.Key]VirtualServer, len(t))
+	for k, e := range t {
+		virtuals[k] = e.VirtualServer
+	}
+	return virtuals
+}
+
 // Keys lists the virtual servers in the order of address, port and protocol.
 func (t Table) Keys() []frontend.Key {
-	return slices.SortedFunc(maps.Keys(t), frontend.Key.Compare)
+	keys := slices.AppendSeq(make([]frontend.Key, 0, len(t)), maps.Keys(t))
+	slices.SortFunc(keys, frontend.Key.Compare)
+	return keys
 }
 
 // RealKeys lists the real servers of e in the order of address and port.
 func (e Entry) RealKeys() []netip.AddrPort {
-	return slices.SortedFunc(maps.Keys(e.Reals), netip.AddrPort.Compare)
+	keys := slices.AppendSeq(make([]netip.AddrPort, 0, len(e.Reals)), maps.Keys(e.Reals))
+	slices.SortFunc(keys, netip.AddrPort.Compare)
+	return keys
 }
 
 // Validate joins everything that Key, VirtualServer and RealServer find wrong with the entries.

@@ -17,39 +17,48 @@ import (
 // auditRetry is how soon an audit that failed is tried again.
 const auditRetry = time.Second
 
-// audit reads the kernel back and repairs the memory of it. The first one decides what is ours: what our table says,
-// and what the Services ask for. It returns the keys that have to be looked at.
+// audit begins to read the kernel back and repairs the memory of it. It reads our nftables table and all virtual servers at
+// once, and leaves the real servers to a round (see auditRound). The first one reads everything, and decides what is ours:
+// what our table says, and what the Services ask for. It returns the keys that have to be looked at.
 func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	r.nextAudit, r.audited = time.Now().Add(auditRetry), false
 	if !r.auditFilter(ctx, p) {
 		return nil
 	}
 	r.protectPods(ctx, p) // the rest may take long on a full node
+	if !r.adopted {
+		return r.firstAudit(ctx, p)
+	}
+	virtuals, err := r.Kernel.Virtuals(ctx)
+	if err != nil {
+		p.fail(fmt.Errorf("read the virtual servers of IPVS: %w", err))
+		return nil
+	}
+	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
+	r.state.Claim()
+	r.noteForeignExtra(virtuals)
+	r.lookForListeners()
+	due := r.state.Resolve() // first: what others have is neither read nor repaired
+	due = slices.Concat(due, r.findDrift(ctx, virtuals, p), r.takeOver(ctx, virtuals, p))
+	r.noteForeign(virtuals) // now that it is known what is wanted
+	r.round.begin(time.Now(), r.SyncPeriod, r.have.table)
+	return append(due, r.goOn(ctx, p)...) // all of a small one
+}
+
+// firstAudit takes over what is there at the start: connections, weights and all.
+func (r *Reconciler) firstAudit(ctx context.Context, p *passReport) []frontend.Key {
 	table, err := r.Kernel.List(ctx)
 	if err != nil {
 		p.fail(fmt.Errorf("read the IPVS table: %w", err))
 		return nil
 	}
-	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
-	defer r.noteForeign(table) // when it is known what is wanted
-	if r.adopted {
-		r.state.Claim()
-		r.noteForeignExtra(table)
-		r.lookForListeners()
-		due := r.state.Resolve() // first: what others have is neither read nor repaired
-		return slices.Concat(due, r.findDrift(ctx, table, p), r.takeOver(ctx, table, p))
-	}
-	r.adopted = true
-	return r.adopt(ctx, table, p)
-}
-
-// adopt takes over what is there at the start: connections, weights and all.
-func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+	r.nextAudit, r.audited, r.adopted = time.Now().Add(r.SyncPeriod), true, true
+	virtuals := table.Virtuals()
 	r.graceForAbsent(time.Now())
 	r.state.SetKept(r.rules.Owned)
 	r.state.Claim()
 	r.lookForListeners()
-	r.noteForeignExtra(table)
+	r.noteForeignExtra(virtuals)
 	r.state.Resolve()
 	ours := newKeySet(r.state.Keys()...)
 	lost := newKeySet()
@@ -62,27 +71,27 @@ func (r *Reconciler) adopt(ctx context.Context, table ipvs.Table, p *passReport)
 			lost.add(key) // a dump may miss entries: only the kernel's own answer counts
 		}
 	}
-	r.remember(table, ours.sorted())
-	r.reread(ctx, lost, p)
-	return append(ours.sorted(), r.takeOver(ctx, table, p)...)
-}
-
-// remember takes what a dump has under keys for the kernel's state.
-func (r *Reconciler) remember(table ipvs.Table, keys []frontend.Key) {
+	keys := ours.sorted()
 	for key, entry := range table.Only(keys) {
 		r.have.put(key, entry)
 		r.flows.adopt(key)
 	}
+	r.reread(ctx, lost, p)
+	keys = append(keys, r.takeOver(ctx, virtuals, p)...)
+	r.noteForeign(virtuals)
+	r.round.failed = len(r.unread) > 0
+	r.round.end(time.Now())
+	return keys
 }
 
 // takeOver makes ours what a proxy before us left on node ports, if that is asked for: once, with the first audit that
 // can. Nobody wants it any more, so it drains and goes. It is marked as ours first: whoever starts after a crash goes on
 // with it.
-func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
+func (r *Reconciler) takeOver(ctx context.Context, virtuals map[frontend.Key]ipvs.VirtualServer, p *passReport) []frontend.Key {
 	if !r.Adopt || r.tookOver {
 		return nil
 	}
-	left := Foreign(table, r.own, r.NodePortRange, r.isOurs)
+	left := Foreign(virtuals, r.own, r.NodePortRange, r.isOurs)
 	if err := r.transact(ctx, filter.Change{AddOwned: left}, p); err != nil {
 		p.fail(fmt.Errorf("take over %d virtual servers that are not ours: %w", len(left), err))
 		return nil
@@ -90,8 +99,9 @@ func (r *Reconciler) takeOver(ctx context.Context, table ipvs.Table, p *passRepo
 	r.tookOver = true
 	for _, key := range left {
 		r.orphans.add(key)
+		r.flows.adopt(key)
 	}
-	r.remember(table, left)
+	r.reread(ctx, newKeySet(left...), p)
 	if len(left) > 0 {
 		r.log.Info("Took over virtual servers on node ports that no Service claims: they drain and go", "frontends", left)
 	}
@@ -112,36 +122,34 @@ func (r *Reconciler) graceForAbsent(now time.Time) {
 	r.state.SetPlaces(places)
 }
 
-// findDrift compares memory and kernel. A difference is confirmed by asking for the one virtual server, because a dump
-// is no snapshot.
-func (r *Reconciler) findDrift(ctx context.Context, table ipvs.Table, p *passReport) []frontend.Key {
-	var drifted []frontend.Key
-	for _, key := range r.ours() {
-		listed, isThere := table[key]
-		known, remembered := r.have.table[key]
-		if isThere == remembered && listed.Equal(known) {
-			continue
-		}
-		r.reread(ctx, newKeySet(key), p)
-		now, isThere := r.have.table[key]
-		if isThere != remembered || !now.Equal(known) {
-			p.drift++
-			drifted = append(drifted, key)
+// findDrift compares memory and the kernel's virtual servers. A difference is confirmed by asking for the one virtual
+// server, because a dump is no snapshot.
+func (r *Reconciler) findDrift(ctx context.Context, virtuals map[frontend.Key]ipvs.VirtualServer, p *passReport) []frontend.Key {
+	var suspects []frontend.Key
+	for key, known := range r.have.table {
+		if listed, isThere := virtuals[key]; !isThere || listed != known.VirtualServer {
+			suspects = append(suspects, key)
 		}
 	}
-	return drifted
+	for key := range virtuals {
+		if _, known := r.have.table[key]; !known && r.isOurs(key) {
+			suspects = append(suspects, key)
+		}
+	}
+	slices.SortFunc(suspects, frontend.Key.Compare)
+	return slices.DeleteFunc(suspects, func(key frontend.Key) bool { return !r.drifted(ctx, key, p) })
 }
 
-// ours lists every frontend that is ours by our table, by memory or by want.
-func (r *Reconciler) ours() []frontend.Key {
-	keys := newKeySet(r.state.Keys()...)
-	for key := range r.rules.Owned {
-		keys.add(key)
+// drifted reads one virtual server exactly and reports whether the kernel has it otherwise than we remembered.
+func (r *Reconciler) drifted(ctx context.Context, key frontend.Key, p *passReport) bool {
+	known, remembered := r.have.table[key]
+	r.reread(ctx, newKeySet(key), p)
+	now, isThere := r.have.table[key]
+	if isThere == remembered && now.Equal(known) {
+		return false
 	}
-	for key := range r.have.table {
-		keys.add(key)
-	}
-	return keys.sorted()
+	p.drift++
+	return true
 }
 
 // auditFilter reads our nftables table back. At the first time it is the record of what is ours; later it is put right
@@ -228,8 +236,8 @@ func (r *Reconciler) logForeignWriter() {
 }
 
 // noteForeign remembers the virtual servers that are not ours although they keep a node port of this node open.
-func (r *Reconciler) noteForeign(table ipvs.Table) {
-	r.foreign = Foreign(table, r.own, r.NodePortRange, r.isOurs)
+func (r *Reconciler) noteForeign(virtuals map[frontend.Key]ipvs.VirtualServer) {
+	r.foreign = Foreign(virtuals, r.own, r.NodePortRange, r.isOurs)
 }
 
 // isOurs reports whether a frontend is wanted, or ours by our table.
@@ -241,12 +249,13 @@ func (r *Reconciler) isOurs(key frontend.Key) bool {
 // Foreign lists the virtual servers of a kernel table that stand on a node port of one of the node's own addresses and are
 // not ours: each keeps a port open that nobody here knows of. Beside kube-proxy in IPVS mode a node has the ClusterIPs, too,
 // and their ports may be any: those are not its own (see nodeaddr.Address.OfServices).
-func Foreign(table ipvs.Table, own []netip.Addr, nodePorts allocator.Range, ours func(frontend.Key) bool) []frontend.Key {
+func Foreign[V any](virtuals map[frontend.Key]V, own []netip.Addr, nodePorts allocator.Range, ours func(frontend.Key) bool) []frontend.Key {
 	var foreign []frontend.Key
-	for _, key := range table.Keys() {
-		if !ours(key) && nodePorts.Contains(key.Port) && slices.Contains(own, key.Addr) {
+	for key := range virtuals {
+		if nodePorts.Contains(key.Port) && !ours(key) && slices.Contains(own, key.Addr) {
 			foreign = append(foreign, key)
 		}
 	}
+	slices.SortFunc(foreign, frontend.Key.Compare)
 	return foreign
 }

@@ -101,6 +101,19 @@ func (r *Reconciler) answered(ctx context.Context, timer *time.Timer) bool {
 	return false
 }
 
+// heed takes the notice of changes that the pass is about to take in, however it began.
+func (r *Reconciler) heed() {
+	select {
+	case <-r.Source.Changed():
+	default:
+	}
+	select {
+	case <-r.Addresses.Changed():
+		r.addressesChanged = true
+	default:
+	}
+}
+
 // nextDue is when something has to be done even if nothing changes.
 func (r *Reconciler) nextDue() time.Time {
 	due := r.nextAudit
@@ -111,6 +124,9 @@ func (r *Reconciler) nextDue() time.Time {
 		if t.Before(due) {
 			due = t
 		}
+	}
+	if !r.round.over() {
+		sooner(r.round.next)
 	}
 	if len(r.leaving) > 0 {
 		sooner(r.nextPoll)

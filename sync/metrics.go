@@ -20,7 +20,8 @@ type collector struct {
 }
 
 type descriptions struct {
-	passes, busy, operations, transactions, drift, synced   *prometheus.Desc
+	passes, busy, operations, transactions, drift           *prometheus.Desc
+	synced, audited                                         *prometheus.Desc
 	frontends, reals, leaving, addresses, foreign, problems *prometheus.Desc
 }
 
@@ -35,6 +36,7 @@ func newDescriptions() descriptions {
 		transactions: desc("nftables_transactions_total", "Transactions of nftables by result: done, failed.", "result"),
 		drift:        desc("drift_repaired_total", "Differences between kernel and memory that an audit found and repaired."),
 		synced:       desc("sync_last_success_timestamp_seconds", "When a pass last ended without a failure, 0 if none has."),
+		audited:      desc("audit_last_success_timestamp_seconds", "When an audit last ended that read back all of ours, 0 if none has. It is older than two sync periods if audits do not keep up."),
 		frontends:    desc("virtual_servers", "Virtual servers of ours in the kernel."),
 		reals:        desc("real_servers", "Real servers of ours in the kernel, draining ones included."),
 		leaving:      desc("real_servers_draining", "Real servers that wait for their connections to end."),
@@ -69,6 +71,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter(c.d.transactions, float64(n.FailedTransactions), "failed")
 	counter(c.d.drift, float64(n.Drift))
 	gauge(c.d.synced, timestamp(s.Synced))
+	gauge(c.d.audited, timestamp(s.Audited))
 	gauge(c.d.frontends, float64(s.Frontends))
 	gauge(c.d.reals, float64(s.RealServers))
 	gauge(c.d.leaving, float64(s.Leaving))

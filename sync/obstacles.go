@@ -225,9 +225,9 @@ func (r *Reconciler) resolve() []frontend.Key {
 }
 
 // noteForeignExtra looks for virtual servers of others where extra ports are asked for.
-func (r *Reconciler) noteForeignExtra(table ipvs.Table) {
+func (r *Reconciler) noteForeignExtra(virtuals map[frontend.Key]ipvs.VirtualServer) {
 	var foreign []frontend.Key
-	for key := range table {
+	for key := range virtuals {
 		if !r.rules.Owned.Has(key) {
 			foreign = append(foreign, key)
 		}

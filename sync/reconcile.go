@@ -35,6 +35,7 @@ type Reconciler struct {
 	tookOver  bool                     // what others left was made ours, if that is asked for
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
+	round     auditRound
 	nextPoll  time.Time
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
@@ -94,11 +95,12 @@ func New(log logr.Logger, c Config) *Reconciler {
 }
 
 // pass does everything that is due: it takes in what the sources have, reads the kernel back if it is time to, and
-// programs what changed.
+// programs what changed. A slice of an audit comes last: what it finds is programmed too.
 func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
 	r.board.begin(start)
 	p := &passReport{}
+	r.heed()
 	due := newKeySet(r.takeIn(start, p)...)
 	switch {
 	case !start.Before(r.nextAudit):
@@ -123,7 +125,10 @@ func (r *Reconciler) pass(ctx context.Context) {
 		r.notePrograms(time.Now())
 		r.listen()
 		r.reserve(time.Now())
-		r.tendFlows(time.Now(), p) // the last: a long table of connections takes its time
+		r.tendFlows(time.Now(), p) // late: a long table of connections takes its time
+		if drifted := r.goOn(ctx, p); len(drifted) > 0 {
+			r.program(ctx, drifted, p)
+		}
 	}
 	if ctx.Err() == nil { // what the end cut short has not failed
 		r.report(start, p)

@@ -17,6 +17,8 @@ type Status struct {
 	// Synced is when a pass last ended with nothing failing but single frontends, as long as others are served; zero if
 	// none has. One Service that the kernel refuses does not make a node unhealthy.
 	Synced time.Time
+	// Audited is when an audit last ended that read back all of ours; zero if none has.
+	Audited time.Time
 	// FailingSince is when the first of an unbroken row of other passes ended; zero if the last one was fine.
 	FailingSince time.Time
 	// Err is what failed in the last pass, or before and was not tried again yet. Frontends that fail are among the
@@ -116,6 +118,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	case s.FailingSince.IsZero():
 		s.FailingSince = now
 	}
+	s.Audited = r.round.ended
 	s.Starved = r.partial && len(r.state.want) == 0
 	s.Addresses = r.state.Addresses()
 	s.Frontends, s.RealServers, s.Leaving = r.count()

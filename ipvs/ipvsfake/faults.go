@@ -3,6 +3,7 @@ package ipvsfake
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -39,7 +40,7 @@ type Faults struct {
 	// writer is a moment faster: what is added is there already, what is set or deleted is gone.
 	Rate float64
 	Seed uint64
-	// Lossy is the probability that List misses an entry, as dumps do while somebody writes.
+	// Lossy is the probability that a dump misses an entry, as they do while somebody writes.
 	Lossy float64
 }
 
@@ -163,6 +164,29 @@ func (h *FaultyHandle) List(ctx context.Context) (ipvs.Table, error) {
 		}
 	}
 	return t, nil
+}
+
+// Virtuals implements ipvs.Handle.
+func (h *FaultyHandle) Virtuals(ctx context.Context) (map[frontend.Key]ipvs.VirtualServer, error) {
+	if h.chance(Faults.rate) {
+		return nil, fmt.Errorf("ipvs: list virtual servers: %w", syscall.EINTR)
+	}
+	virtuals, err := h.Handle.Virtuals(ctx)
+	for _, key := range slices.SortedFunc(maps.Keys(virtuals), frontend.Key.Compare) {
+		if h.chance(Faults.lossy) {
+			delete(virtuals, key)
+		}
+	}
+	return virtuals, err
+}
+
+// SameReals implements ipvs.Handle.
+func (h *FaultyHandle) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer) (bool, error) {
+	if h.chance(Faults.rate) {
+		return false, fmt.Errorf("ipvs: compare %s: %w", key, ipvs.ErrUnknown)
+	}
+	same, err := h.Handle.SameReals(ctx, key, reals)
+	return same && !h.chance(Faults.lossy), err
 }
 
 func (f Faults) rate() float64  { return f.Rate }

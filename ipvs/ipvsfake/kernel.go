@@ -122,6 +122,30 @@ func (k *Kernel) List(ctx context.Context) (ipvs.Table, error) {
 	return k.table.Clone(), nil
 }
 
+// Virtuals implements ipvs.Handle.
+func (k *Kernel) Virtuals(ctx context.Context) (map[frontend.Key]ipvs.VirtualServer, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.usable(ctx); err != nil {
+		return nil, fmt.Errorf("ipvs: list virtual servers: %w", err)
+	}
+	virtuals := make(map[frontend.Key]ipvs.VirtualServer, len(k.table))
+	for key, e := range k.table {
+		virtuals[key] = e.VirtualServer
+	}
+	return virtuals, nil
+}
+
+// SameReals implements ipvs.Handle.
+func (k *Kernel) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.usable(ctx); err != nil {
+		return false, fmt.Errorf("ipvs: compare %s: %w", key, err)
+	}
+	return maps.Equal(k.table[key].Reals, reals), nil
+}
+
 // Get implements ipvs.Handle.
 func (k *Kernel) Get(ctx context.Context, key frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {
 	k.mu.Lock()

@@ -5,6 +5,7 @@ package ipvstest
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -100,12 +101,28 @@ func (s subject) get(key frontend.Key) ipvs.Entry {
 	return e
 }
 
-// has checks that the whole table is want, and that Get says the same of each virtual server.
+// has checks that the whole table is want, and that the other ways to read it say the same of each virtual server.
 func (s subject) has(want ipvs.Table) {
 	s.Helper()
 	s.same(s.list(), want)
+	virtuals, err := s.Virtuals(s.Context())
+	if err != nil || len(virtuals) != len(want) {
+		s.Errorf("%d virtual servers, %v, want %d", len(virtuals), err, len(want))
+	}
 	for _, key := range want.Keys() {
 		s.same(ipvs.Table{key: s.get(key)}, ipvs.Table{key: want[key]})
+		if virtuals[key] != want[key].VirtualServer {
+			s.Errorf("%s is %v among the virtual servers, want %v", key, virtuals[key], want[key].VirtualServer)
+		}
+		s.hasReals(key, want[key].Reals, true)
+	}
+}
+
+// hasReals checks whether SameReals says that a virtual server has these real servers.
+func (s subject) hasReals(key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer, want bool) {
+	s.Helper()
+	if same, err := s.SameReals(s.Context(), key, reals); same != want || err != nil {
+		s.Errorf("the same real servers of %s: %t, %v, want %t", key, same, err, want)
 	}
 }
 

@@ -80,10 +80,14 @@ func manyCallers(s subject) {
 // calls makes one call of every method that takes a context, with ctx, and returns their errors by name.
 func (s subject) calls(ctx context.Context) map[string]error {
 	_, list := s.List(ctx)
+	_, virtuals := s.Virtuals(ctx)
+	_, same := s.SameReals(ctx, key4(), nil)
 	_, _, get := s.Get(ctx, key4())
 	_, timeouts := s.Timeouts(ctx)
 	return map[string]error{
 		"List":           list,
+		"Virtuals":       virtuals,
+		"SameReals":      same,
 		"Get":            get,
 		"Do":             s.Do(ctx, []ipvs.Op{setVirtual(key4(), rr())})[0],
 		"Timeouts":       timeouts,
