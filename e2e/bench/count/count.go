@@ -45,20 +45,30 @@ type Process struct {
 
 // Start starts a program on a host, with counters attached before its first instruction. A program that uses this package calls Main first
 // thing in its main function: Start runs it again as the one that waits for its counters. The counters of system calls and messages
-// cost the program time; they stand still until Watch. What the program prints goes to log.
+// cost the program time, also while they stand still, which they do until Watch: nothing should be timed with them. What the program
+// prints goes to log.
 func Start(host *topo.Host, log io.Writer, name string, args ...string) (*Process, error) {
-	p, err := start(host, log, name, args)
+	events, err := prepareEvents()
+	if err != nil {
+		return nil, fmt.Errorf("start %s on %s: %w", name, host.Name, err)
+	}
+	return start(host, log, events, name, args)
+}
+
+// StartTimed is Start without counters but that of CPU time.
+func StartTimed(host *topo.Host, log io.Writer, name string, args ...string) (*Process, error) {
+	return start(host, log, nil, name, args)
+}
+
+func start(host *topo.Host, log io.Writer, events []event, name string, args []string) (*Process, error) {
+	p, err := startWith(host, log, events, name, args)
 	if err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, host.Name, err)
 	}
 	return p, nil
 }
 
-func start(host *topo.Host, log io.Writer, name string, args []string) (*Process, error) {
-	events, err := prepareEvents()
-	if err != nil {
-		return nil, err
-	}
+func startWith(host *topo.Host, log io.Writer, events []event, name string, args []string) (*Process, error) {
 	cmd := host.Command(context.Background(), "/proc/self/exe")
 	cmd.Args = append([]string{waiterName, name}, args...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -107,6 +117,9 @@ func (p *Process) Watch(on bool) error {
 	defer p.mu.Unlock()
 	if p.counters == nil {
 		return fmt.Errorf("watch %s: %w", p.cmd.Args[1], os.ErrProcessDone)
+	}
+	if len(p.counters.events) == 0 {
+		return fmt.Errorf("watch %s: it was started without counters", p.cmd.Args[1])
 	}
 	return p.counters.watch(on)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
@@ -23,66 +22,87 @@ type changed struct {
 	cut            bool // lower bounds
 }
 
-// changes makes one change after the other, each to another Service as far as there are enough, and then some more whose system calls and
-// messages are counted.
+// changes makes one change after the other, each to another Service as far as there are enough.
 func (s *session) changes(ctx context.Context) error {
-	order := s.job.Plan.Order(s.size)
-	random := rand.New(rand.NewPCG(s.job.Plan.Seed, uint64(s.size)))
-	next := 0
-	series := func(n int) ([]changed, error) {
-		var all []changed
-		for range n {
-			rest := shortestRest + time.Duration(random.Int64N(int64(longestRest-shortestRest)))
-			if err := pause(ctx, rest); err != nil {
-				return all, err
-			}
-			c, err := s.change(ctx, order[next%len(order)])
-			if err != nil {
-				return all, err
-			}
-			next++
-			if all = append(all, c); c.cut {
-				break // what is cut off goes on, and would be measured with the next
-			}
-		}
-		return all, nil
-	}
 	if s.plan.both {
-		return s.countedChanges(ctx, series)
+		return s.countedChanges(ctx)
 	}
-	timed, err := series(s.plan.changes)
+	timed, err := s.series(ctx, s.plan.changes)
 	if err != nil {
 		return err
 	}
-	used, counted, err := s.counted(ctx, func() (int, error) {
-		all, err := series(s.plan.counted)
-		return len(all), err
-	})
-	if err != nil {
-		return err
-	}
-	arrival, patch := s.changeSamples(timed)
-	arrival.Usage, arrival.Changes = &used, counted
-	arrival.Note = fmt.Sprintf("counted apart, in %d changes after these", counted)
-	s.emit(arrival)
-	s.emit(patch)
+	s.keep(timed)
 	return nil
 }
 
+// countMore makes some changes more, of which everything is counted and nothing timed.
+func (s *session) countMore(ctx context.Context) error {
+	used, counted, err := s.counted(ctx, func() (int, error) {
+		all, err := s.series(ctx, s.plan.counted)
+		return len(all), err
+	})
+	if err != nil || s.arrival == nil {
+		return err
+	}
+	s.arrival.Usage, s.arrival.Changes = &used, counted
+	s.arrival.Note = fmt.Sprintf("counted apart, in %d changes to a process of its own", counted)
+	return nil
+}
+
+// keep emits the samples of timed changes, but that which the counted ones are added to.
+func (s *session) keep(timed []changed) {
+	for _, sample := range s.changeSamples(timed) {
+		if sample.Measure == result.Arrival && s.arrival == nil {
+			s.arrival = &sample
+			continue
+		}
+		s.emit(sample)
+	}
+}
+
+// emitArrival emits what was kept back.
+func (s *session) emitArrival() {
+	if s.arrival != nil {
+		s.emit(*s.arrival)
+	}
+	s.arrival = nil
+}
+
+// series makes n changes, or as many as are not cut off and one that is.
+func (s *session) series(ctx context.Context, n int) ([]changed, error) {
+	if s.order == nil {
+		s.order, s.random = s.job.Plan.Order(s.size), rand.New(rand.NewPCG(s.job.Plan.Seed, uint64(s.size)))
+	}
+	var all []changed
+	for range n {
+		rest := shortestRest + time.Duration(s.random.Int64N(int64(longestRest-shortestRest)))
+		if err := pause(ctx, rest); err != nil {
+			return all, err
+		}
+		c, err := s.change(ctx, s.order[s.next%len(s.order)])
+		if err != nil {
+			return all, err
+		}
+		s.next++
+		if all = append(all, c); c.cut {
+			break // what is cut off goes on, and would be measured with the next
+		}
+	}
+	return all, nil
+}
+
 // countedChanges times and counts the same changes: each takes so long that the counters do not matter.
-func (s *session) countedChanges(ctx context.Context, series func(int) ([]changed, error)) error {
+func (s *session) countedChanges(ctx context.Context) error {
 	var timed []changed
 	used, counted, err := s.counted(ctx, func() (n int, err error) {
-		timed, err = series(s.plan.changes)
+		timed, err = s.series(ctx, s.plan.changes)
 		return len(timed), err
 	})
 	if err != nil {
 		return err
 	}
-	arrival, patch := s.changeSamples(timed)
-	arrival.Usage, arrival.Changes, arrival.Note = &used, counted, "counted while they were timed"
-	s.emit(arrival)
-	s.emit(patch)
+	s.keep(timed)
+	s.arrival.Usage, s.arrival.Changes, s.arrival.Note = &used, counted, "counted while they were timed"
 	return nil
 }
 
@@ -164,16 +184,21 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// changeSamples are the samples of a series. One that was cut off makes all of it a lower bound, so it stands alone.
-func (s *session) changeSamples(all []changed) (arrival, patch result.Sample) {
-	cut := slices.ContainsFunc(all, func(c changed) bool { return c.cut })
-	arrival, patch = s.sample(result.Arrival, result.Seconds), s.sample(result.Patch, result.Seconds)
-	arrival.AtLeast, patch.AtLeast = cut, cut
-	for _, c := range all {
-		if c.cut == cut {
-			arrival.Values = append(arrival.Values, c.arrival.Seconds())
-			patch.Values = append(patch.Values, c.patch.Seconds())
+// changeSamples are the samples of a series: of the changes that came to their end, and of one that was cut off.
+func (s *session) changeSamples(all []changed) []result.Sample {
+	var samples []result.Sample
+	for _, cut := range []bool{false, true} {
+		arrival, patch := s.sample(result.Arrival, result.Seconds), s.sample(result.Patch, result.Seconds)
+		arrival.AtLeast, patch.AtLeast = cut, cut
+		for _, c := range all {
+			if c.cut == cut {
+				arrival.Values = append(arrival.Values, c.arrival.Seconds())
+				patch.Values = append(patch.Values, c.patch.Seconds())
+			}
+		}
+		if len(arrival.Values) > 0 {
+			samples = append(samples, arrival, patch)
 		}
 	}
-	return arrival, patch
+	return samples
 }

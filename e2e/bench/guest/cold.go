@@ -11,7 +11,7 @@ import (
 
 // cold measures the time from the start of the process to the kernel that has everything. It returns whether the kernel had.
 func (s *session) cold(ctx context.Context) (whole bool, err error) {
-	if err := s.start(); err != nil {
+	if err := s.start(s.plan.both); err != nil {
 		return false, err
 	}
 	limited, stop := s.limit(ctx, s.job.Cutoff)
@@ -102,7 +102,7 @@ func (s *session) restart(ctx context.Context) error {
 	if err := s.process.End(syscall.SIGTERM, endPatience); err != nil {
 		return err
 	}
-	if err := s.start(); err != nil {
+	if err := s.start(true); err != nil {
 		return err
 	}
 	if err := s.process.Watch(true); err != nil {
@@ -126,8 +126,13 @@ func (s *session) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.process.Watch(false); err != nil {
+		return err
+	}
 	sample.Usage = &used
-	sample.Note = "to the end of its first pass, by its own metrics"
-	s.emit(sample)
+	sample.Note = "to the end of its first pass, by its own metrics; counted while it was timed"
+	if s.plan.restart {
+		s.emit(sample)
+	}
 	return nil
 }

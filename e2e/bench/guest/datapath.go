@@ -54,7 +54,7 @@ func (s *session) dataPath(ctx context.Context) error {
 	if want := objects.DataPathPod(); pod.Addr4 != want[0] || pod.Addr6 != want[1] {
 		return fmt.Errorf("the pod has %s and %s, and the slices %v", pod.Addr4, pod.Addr6, want)
 	}
-	if err := s.start(); err != nil {
+	if err := s.start(false); err != nil {
 		return err
 	}
 	port := s.job.Plan.NodePort(s.job.Plan.Largest())

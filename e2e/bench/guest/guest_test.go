@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
@@ -135,16 +137,28 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 	}
 }
 
-func TestASeriesThatWasCutOffIsALowerBoundByThatChangeAlone(t *testing.T) {
+func TestASeriesThatWasCutOffKeepsWhatCameToItsEnd(t *testing.T) {
 	s := &session{subject: job.Subject{Name: "a"}, size: 5}
-	whole := []changed{{arrival: time.Second, patch: 2 * time.Second}, {arrival: 3 * time.Second, patch: 4 * time.Second}}
-	arrival, patch := s.changeSamples(whole)
-	if arrival.AtLeast || !reflect.DeepEqual(arrival.Values, []float64{1, 3}) || !reflect.DeepEqual(patch.Values, []float64{2, 4}) {
-		t.Errorf("%+v, %+v", arrival, patch)
+	sample := func(m result.Measure, atLeast bool, values ...float64) result.Sample {
+		return result.Sample{Subject: "a", Measure: m, Size: 5, Unit: result.Seconds, Values: values, AtLeast: atLeast}
 	}
-	arrival, patch = s.changeSamples(append(whole, changed{arrival: 9 * time.Second, patch: 10 * time.Second, cut: true}))
-	if !arrival.AtLeast || !patch.AtLeast || !reflect.DeepEqual(arrival.Values, []float64{9}) || !reflect.DeepEqual(patch.Values, []float64{10}) {
-		t.Errorf("%+v, %+v", arrival, patch)
+	whole := []changed{{arrival: time.Second, patch: 2 * time.Second}, {arrival: 3 * time.Second, patch: 4 * time.Second}}
+	cut := changed{arrival: 9 * time.Second, patch: 10 * time.Second, cut: true}
+	ended := []result.Sample{sample(result.Arrival, false, 1, 3), sample(result.Patch, false, 2, 4)}
+	bound := []result.Sample{sample(result.Arrival, true, 9), sample(result.Patch, true, 10)}
+	for _, c := range []struct {
+		name string
+		all  []changed
+		want []result.Sample
+	}{
+		{"none", nil, nil},
+		{"all ended", whole, ended},
+		{"one was cut off", append(slices.Clone(whole), cut), append(slices.Clone(ended), bound...)},
+		{"the first was cut off", []changed{cut}, bound},
+	} {
+		if diff := cmp.Diff(c.want, s.changeSamples(c.all)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
 	}
 }
 

@@ -16,6 +16,9 @@ type plan struct {
 	restart bool
 }
 
+// again reports whether the program is started a second time: with counters, which cost it time, or to see how long that takes.
+func (p plan) again() bool { return p.restart || p.counted > 0 || p.steady && !p.both }
+
 // newPlan leaves out what would take longer than anybody waits: kube-proxy in IPVS mode needs seconds to minutes for a change here. What
 // does not depend on the sync period is measured with the one that an operator would set, where there are few Services and where
 // there are most.

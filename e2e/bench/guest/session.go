@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -42,6 +43,11 @@ type session struct {
 	observer observe.Observer
 	log      *os.File
 	process  *count.Process
+	// The order in which changes meet Services, how many there were, and the rests between them.
+	order   []int
+	next    int
+	random  *rand.Rand
+	arrival *result.Sample // of the timed changes, until the counted ones are added to it
 }
 
 // run measures what the plan asks for.
@@ -61,6 +67,7 @@ func (s *session) run(ctx context.Context) error {
 }
 
 func (s *session) measure(ctx context.Context) error {
+	defer s.emitArrival()
 	whole, err := s.cold(ctx)
 	if err != nil {
 		return err
@@ -80,11 +87,13 @@ func (s *session) measure(ctx context.Context) error {
 		wanted  bool
 		f       func(context.Context) error
 	}{
-		{result.Steady, s.plan.steady, s.steady},
 		{result.Arrival, s.plan.changes > 0, s.changes},
 		{result.Burst, s.plan.burst, s.burst},
 		{result.MemoryPeak, true, func(context.Context) error { return s.memory(result.MemoryPeak) }},
-		{result.Restart, s.plan.restart, s.restart},
+		// What is counted comes after what is timed, in a process of its own.
+		{result.Restart, s.plan.again(), s.restart},
+		{result.Steady, s.plan.steady, s.steady},
+		{result.Arrival, s.plan.counted > 0, s.countMore},
 	} {
 		if !part.wanted {
 			continue
@@ -157,13 +166,17 @@ func (s *session) settle(ctx context.Context) error {
 	return nil
 }
 
-// start starts the program.
-func (s *session) start() (err error) {
+// start starts the program, with counters of what it does if counted.
+func (s *session) start(counted bool) (err error) {
 	program, err := exec.LookPath(s.subject.Program)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.subject.Name, err)
 	}
-	if s.process, err = count.Start(s.network.Node1, s.log, program, s.subject.Args...); err != nil {
+	start := count.StartTimed
+	if counted {
+		start = count.Start
+	}
+	if s.process, err = start(s.network.Node1, s.log, program, s.subject.Args...); err != nil {
 		return fmt.Errorf("start %s: %w", s.subject.Name, err)
 	}
 	return nil
