@@ -213,17 +213,18 @@ func TestWhatCannotBeReplacedGoesOnServing(t *testing.T) {
 		var faulty *ipvsfake.FaultyHandle
 		g := start(t, kernel, nft, func(c *Config) {
 			once := ipvsfake.Fault{Verb: ipvs.AddReal, Real: fresh, Err: syscall.ENOMEM}
-			// The first try, and the one that comes with the first look at who leaves.
+			// The first try and the second.
 			faulty = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Once: []ipvsfake.Fault{once, once}})
 			c.Kernel = faulty
 		})
 		g.serve(web(stays), service("dns", 30053, stays))
 		g.deliver(web(leaves), service("dns", 30053)) // every endpoint of web is another now; dns has none left
+		g.after(firstRetry)
 		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.2:8080*0", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 		if left := faulty.Unconsumed(); len(left) > 0 {
 			t.Errorf("never happened: %v", left)
 		}
-		g.after(pollPeriod)
+		g.after(2 * firstRetry)
 		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.2:8080*0", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*0 10.244.2.2:8080*1")
 	})
 }

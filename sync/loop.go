@@ -2,18 +2,14 @@ package sync
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
-	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 const (
-	// pollPeriod is how often the connections of departing real servers are looked at.
-	pollPeriod = time.Second
 	// refusalMemory is how long a scheduler that the kernel does not have is not asked for again.
 	refusalMemory = 5 * time.Minute
 	// rulesetPeriod is how soon our nftables table is looked at once somebody else wrote to it. What he writes meanwhile
@@ -129,7 +125,7 @@ func (r *Reconciler) nextDue() time.Time {
 		sooner(r.round.next)
 	}
 	if len(r.leaving) > 0 {
-		sooner(r.nextPoll)
+		sooner(r.poll.next)
 	}
 	for _, at := range r.nextRamps() {
 		sooner(at)
@@ -195,29 +191,4 @@ func (r *Reconciler) forgetRefusals(ctx context.Context, now time.Time) {
 	if len(r.refused) != before {
 		r.state.SetRefused(slices.Collect(maps.Keys(r.refused)))
 	}
-}
-
-// pollLeaving reads the connections of departing real servers and returns the frontends that have some.
-func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passReport) []frontend.Key {
-	if len(r.leaving) == 0 || now.Before(r.nextPoll) {
-		return nil
-	}
-	keys := slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare)
-	begin := time.Now() // not the pass's: an audit before it may have taken long
-	for _, key := range keys {
-		entry, connections, err := r.Kernel.Get(ctx, key)
-		switch {
-		case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
-			r.have.drop(key)
-			p.drift++
-		case err != nil:
-			p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
-		default:
-			r.have.put(key, entry)
-			r.leaving[key] = r.leaving[key].seen(time.Now(), key.Protocol, connections)
-		}
-	}
-	// A long list must not keep the agent busy with nothing else.
-	r.nextPoll = time.Now().Add(max(pollPeriod, 10*time.Since(begin)))
-	return keys
 }

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -57,7 +58,8 @@ func follow(now time.Time, timeout time.Duration, key frontend.Key, present ipvs
 func (r *Reconciler) drainTimeout(key frontend.Key) time.Duration {
 	_, inGrace := r.grace[key.Addr]
 	if inGrace || slices.Contains(r.local, key.Addr) {
-		return r.patience.of(key, r.DrainTimeout)
+		want, wanted := r.state.Want(key)
+		return r.patience.of(key, want, wanted, r.DrainTimeout)
 	}
 	return 0
 }
@@ -66,12 +68,13 @@ func (r *Reconciler) drainTimeout(key frontend.Key) time.Duration {
 // the Service: what is left of a deleted one drains as its author asked. A restart forgets it with the Service.
 type patience map[frontend.Key]time.Duration
 
-// of is the bound for a frontend, the node's where its Service chose none.
-func (p patience) of(key frontend.Key, node time.Duration) time.Duration {
-	if own, chosen := p[key]; chosen {
-		return own
+// of is the bound for a frontend: its Service's, that of the one that wanted it last, or the node's.
+func (p patience) of(key frontend.Key, want Frontend, wanted bool, node time.Duration) time.Duration {
+	own := p[key]
+	if wanted {
+		own = want.DrainTimeout
 	}
-	return node
+	return cmp.Or(own, node)
 }
 
 // note remembers the choice of the Service that wants a frontend, until nobody does and the kernel has nothing left of it.

@@ -160,8 +160,9 @@ func (o *Overview) Next(kernel ipvs.Table, keys []frontend.Key) (have, next ipvs
 	}
 	for _, key := range keys {
 		present, exists := have[key]
+		f, wanted := o.Want(key)
 		var want *Frontend
-		if f, wanted := o.Want(key); wanted {
+		if wanted {
 			want = &f
 		}
 		switch {
@@ -171,10 +172,7 @@ func (o *Overview) Next(kernel ipvs.Table, keys []frontend.Key) (have, next ipvs
 		default:
 			timeout := time.Duration(0) // as Reconciler.drainTimeout has it
 			if here[key.Addr] {
-				timeout = o.patience.of(key, o.drainTimeout)
-				if want != nil && want.DrainTimeout > 0 { // of a Service that no pass has seen yet
-					timeout = want.DrainTimeout
-				}
+				timeout = o.patience.of(key, f, wanted, o.drainTimeout)
 			}
 			if entry, _, _ := follow(o.Time, timeout, key, present, want, o.leaving[key], o.rising[key]); entry != nil {
 				next[key] = *entry

@@ -36,7 +36,7 @@ type Reconciler struct {
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	round     auditRound
-	nextPoll  time.Time
+	poll      poll
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
 	// nextLook is when our nftables table is read because somebody else wrote to it; zero if nobody did.

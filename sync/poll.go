@@ -1,0 +1,80 @@
+package sync
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+const (
+	// pollPeriod is how often the connections of departing real servers are looked at.
+	pollPeriod = time.Second
+	// pollShare is the part of the time that these looks take at most: a long list of them is looked at less often.
+	pollShare = 10
+)
+
+// poll is a look at the connections of all departing real servers, one frontend after the other. It makes way for whatever else
+// there is to do, and goes on after that.
+type poll struct {
+	left  []frontend.Key // those that are still to be looked at, sorted
+	began time.Time
+	spent time.Duration
+	next  time.Time // when it goes on, or the next one begins
+}
+
+// pollLeaving reads the connections of departing real servers and returns the frontends of which something has to be done: one
+// may go, or the kernel has something else than was remembered.
+func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passReport) []frontend.Key {
+	l := &r.poll
+	if len(r.leaving) == 0 || now.Before(l.next) {
+		return nil
+	}
+	begin := time.Now() // not the pass's: an audit before it may have taken long
+	if len(l.left) == 0 {
+		l.left, l.began, l.spent = slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare), begin, 0
+	}
+	// A change that came with this pass, or comes meanwhile, has precedence until it has had that for too long.
+	budget := time.Duration(0)
+	if begin.Sub(l.began) > pollPeriod {
+		budget = pressedBudget
+	}
+	var due []frontend.Key
+	for len(l.left) > 0 && (!p.sync && !r.pressing(ctx) || time.Since(begin) < budget) {
+		key := l.left[0]
+		l.left = l.left[1:]
+		if _, leaves := r.leaving[key]; leaves && r.look(ctx, key, p) {
+			due = append(due, key)
+		}
+	}
+	l.spent += time.Since(begin)
+	if l.next = time.Now(); len(l.left) == 0 {
+		l.next = l.next.Add(max(pollPeriod, pollShare*l.spent))
+	}
+	return due
+}
+
+// look reads the connections of one frontend's departing real servers, and reports whether something has to be done there.
+func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) bool {
+	entry, connections, err := r.Kernel.Get(ctx, key)
+	switch {
+	case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
+		r.have.drop(key)
+		p.drift++
+		return true
+	case err != nil:
+		p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
+		return true
+	}
+	now := time.Now()
+	r.leaving[key] = r.leaving[key].seen(now, key.Protocol, connections)
+	as := entry.Equal(r.have.table[key])
+	if !as {
+		r.have.put(key, entry)
+	}
+	return !as || r.leaving[key].mayGo(now, r.drainTimeout(key))
+}

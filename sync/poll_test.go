@@ -1,0 +1,130 @@
+package sync
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+// polledKernel takes a while to tell connections, and counts what is asked of it.
+type polledKernel struct {
+	ipvs.Handle
+	takes      time.Duration
+	gets, does atomic.Int64
+	asked      atomic.Pointer[func()] // is called whatever is asked
+}
+
+func (k *polledKernel) Get(ctx context.Context, key frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {
+	k.gets.Add(1)
+	time.Sleep(k.takes)
+	if asked := k.asked.Load(); asked != nil {
+		(*asked)()
+	}
+	return k.Handle.Get(ctx, key)
+}
+
+func (k *polledKernel) Do(ctx context.Context, ops []ipvs.Op) []error {
+	k.does.Add(1)
+	if asked := k.asked.Load(); asked != nil {
+		time.Sleep(k.takes)
+		(*asked)()
+	}
+	return k.Handle.Do(ctx, ops)
+}
+
+// departing runs a reconciler of so many Services whose one endpoint has just gone, with a connection to each.
+func departing(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, services int, takes time.Duration) (*rig, *polledKernel) {
+	t.Helper()
+	k := &polledKernel{}
+	g := start(t, kernel, nft, func(c *Config) { k.Handle, c.Kernel = c.Kernel, k })
+	all := numbered(services)
+	g.serve(all...)
+	for i := range all {
+		kernel.SetConnections(tcp("10.1.0.10", uint16(30000+i)), netip.MustParseAddrPort("10.244.1.2:8080"), ipvs.Connections{Active: 1})
+		all[i] = service(all[i].ID.Name, uint16(30000+i))
+	}
+	k.takes = takes
+	g.deliver(all...)
+	return g, k
+}
+
+func TestAChangeWaitsForOneLookAtWhoLeaves(t *testing.T) {
+	const services, takes = 200, 10 * time.Millisecond
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, services, takes)
+		g.after(time.Minute)
+		var once atomic.Bool
+		var delivered, served time.Time
+		asked := func() {
+			if once.CompareAndSwap(false, true) { // in the middle of a look at all of them
+				delivered = time.Now()
+				g.source.deliver(func(u *Update) { u.Services = append(u.Services, service("late", 30500, stays)) })
+			}
+		}
+		k.asked.Store(&asked)
+		for served.IsZero() {
+			g.after(time.Millisecond)
+			if _, there := kernel.Table()[tcp("10.1.0.10", 30500)]; there {
+				served = time.Now()
+			}
+		}
+		if took := served.Sub(delivered); took > 2*takes+time.Millisecond {
+			t.Errorf("the change waited %v, and one look takes %v", took, takes)
+		}
+	})
+}
+
+func TestLookingAtWhoLeavesGoesOnHoweverMuchChanges(t *testing.T) {
+	const services = 100
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, services, time.Millisecond)
+		g.after(10 * time.Second)
+		k.gets.Store(0)
+		// There is always another change: one comes with every look, and with every change.
+		port := uint16(30500)
+		change := func() {
+			port++
+			g.source.deliver(func(u *Update) { u.Services = append(u.Services, service("other", port, stays)) })
+		}
+		k.asked.Store(&change)
+		change()
+		g.after(10 * time.Second)
+		if gets := k.gets.Load(); gets < 2*services {
+			t.Errorf("%d looks in ten seconds at %d who leave", gets, services)
+		}
+	})
+}
+
+func TestLookingAtWhoLeavesWritesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, 3, 0)
+		g.after(time.Second)
+		k.gets.Store(0)
+		k.does.Store(0)
+		g.after(20 * time.Second)
+		if gets, does := k.gets.Load(), k.does.Load(); gets < 3*19 || does > 0 {
+			t.Errorf("%d looks and %d writes", gets, does)
+		}
+	})
+}
+
+func TestWhatALookFindsOtherwiseIsPutRightAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, _ := departing(t, kernel, nft, 1, 0)
+		g.after(time.Second)
+		key, real := tcp("10.1.0.10", 30000), netip.MustParseAddrPort("10.244.1.2:8080")
+		op := ipvs.Op{Verb: ipvs.SetReal, Key: key, RealKey: real, Real: ipvs.RealServer{Weight: 7}}
+		if errs := kernel.Open().Do(t.Context(), []ipvs.Op{op}); errs[0] != nil {
+			t.Fatal(errs)
+		}
+		g.after(2 * pollPeriod)
+		g.expect("tcp://10.1.0.10:30000 rr 10.244.1.2:8080*0")
+	})
+}
