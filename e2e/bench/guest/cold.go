@@ -97,42 +97,62 @@ func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []
 	return reads, after, nil
 }
 
-// restart ends the program as an update does and starts it again, with nothing to change.
+// restart ends the program as an update does and starts it again, with nothing to change: once timed, if the plan asks for that, and once
+// counted.
 func (s *session) restart(ctx context.Context) error {
-	if err := s.process.End(syscall.SIGTERM, endPatience); err != nil {
+	sample := s.sample(result.Restart, result.Seconds)
+	if s.plan.restart {
+		at, cut, err := s.startAgain(ctx, false)
+		if err != nil {
+			return err
+		}
+		sample.AtLeast, sample.Values = cut, []float64{at.Sub(s.process.Started()).Seconds()}
+		if cut {
+			s.emit(sample)
+			return nil
+		}
+	}
+	if _, _, err := s.startAgain(ctx, true); err != nil {
 		return err
 	}
-	if err := s.start(true); err != nil {
-		return err
+	if !s.plan.restart {
+		return nil
 	}
-	if err := s.process.Watch(true); err != nil {
-		return err
-	}
-	limited, stop := s.limit(ctx, s.job.Cutoff)
-	defer stop()
-	at, err := s.firstPass(limited)
-	cut, err := cutOff(limited, err)
-	if err != nil {
-		return err
-	}
-	if cut {
-		at = time.Now()
-	} else {
-		s.rest(ctx)
-	}
-	sample := s.sample(result.Restart, result.Seconds, at.Sub(s.process.Started()).Seconds())
-	sample.AtLeast = cut
 	used, err := s.process.Usage()
 	if err != nil {
 		return err
 	}
-	if err := s.process.Watch(false); err != nil {
-		return err
-	}
 	sample.Usage = &used
-	sample.Note = "to the end of its first pass, by its own metrics; counted while it was timed"
-	if s.plan.restart {
-		s.emit(sample)
+	sample.Note = "to the end of its first pass, by its own metrics; counted in a start of its own, with what follows it"
+	s.emit(sample)
+	return s.process.Watch(false)
+}
+
+// startAgain ends the program and starts it again, and returns when its first pass was over and nothing is left to do.
+func (s *session) startAgain(ctx context.Context, counted bool) (at time.Time, cut bool, err error) {
+	if err := s.settle(ctx); err != nil {
+		return at, false, err
 	}
-	return nil
+	if err := s.process.End(syscall.SIGTERM, endPatience); err != nil {
+		return at, false, err
+	}
+	if err := s.start(counted); err != nil {
+		return at, false, err
+	}
+	if counted {
+		if err := s.process.Watch(true); err != nil {
+			return at, false, err
+		}
+	}
+	limited, stop := s.limit(ctx, s.job.Cutoff)
+	defer stop()
+	at, err = s.firstPass(limited)
+	if cut, err = cutOff(limited, err); err != nil {
+		return at, cut, err
+	}
+	if cut {
+		return time.Now(), true, nil
+	}
+	s.rest(ctx)
+	return at, false, nil
 }
