@@ -14,7 +14,7 @@ COUNT     ?= 1
 # Packages with benchmarks of what a change goes through.
 STAGES    := ./sync/kube ./sync ./allocator ./filter ./ipvs ./traffic ./report/page
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
-KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e
+KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e/bench/count ./e2e/bench/observe ./e2e/bench/floor ./e2e
 
 .PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo bench bench-apply microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
