@@ -45,8 +45,8 @@ demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
 bench: ## kube-ipvs beside kube-proxy in IPVS and nftables mode, in a guest, in out/bench: builds Kubernetes the first time; ARGS="-quick", -write-docs, -h
 	$(OWN_TMP) $(GO) run ./e2e/bench $(ARGS)
-bench-apply: ## ipvs.Apply by itself, in a guest
-	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs
+bench-apply: ## ipvs.Apply beside a bare writer, single calls and ipvsadm, in a guest
+	$(LAB) test -v -timeout 10m -run '^$$' -bench . ./ipvs ./e2e/bench/floor
 microbench: ## Go benchmarks of every stage of a change, in the form that benchstat reads: make microbench COUNT=10 > before
 	@$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(STAGES)
 rootfs: ## the image's root file systems without a container engine, in out/rootfs-ARCH
