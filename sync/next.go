@@ -8,7 +8,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
-// tables are the kernel's part under keys and what should stand there next, draining included.
+// tables are the kernel's part under keys and what should stand there next, draining included. What is as wanted is in
+// neither: an agent that starts again finds thousands of frontends, and has nothing to do with any.
 func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs.Table) {
 	have, next = r.have.table.Only(keys), make(ipvs.Table, len(keys))
 	for _, key := range keys {
@@ -19,6 +20,10 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		}
 		delete(r.orphans, key)
 		r.patience.note(key, want, exists)
+		if exists && r.asWanted(key, present, want) {
+			delete(have, key)
+			continue
+		}
 		if !exists && want == nil {
 			delete(r.leaving, key)
 			delete(r.rising, key)
@@ -40,6 +45,11 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		next[key] = *entry
 	}
 	return have, next
+}
+
+// asWanted reports that a frontend has just what its Service asks for, and nothing of it is on the way.
+func (r *Reconciler) asWanted(key frontend.Key, present ipvs.Entry, want *Frontend) bool {
+	return want != nil && want.SlowStart == 0 && len(r.leaving[key]) == 0 && len(r.rising[key].since) == 0 && present.Equal(want.Entry)
 }
 
 // follow is the entry that should follow a frontend's present one in the kernel, nil if none should, with the real servers
