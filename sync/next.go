@@ -24,9 +24,12 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 			delete(have, key)
 			continue
 		}
-		if !exists && want == nil {
+		if !exists && (want == nil || want.SlowStart == 0) { // nothing there can leave or rise
 			delete(r.leaving, key)
 			delete(r.rising, key)
+			if want != nil {
+				next[key] = want.Entry // not a copy: nobody writes to next
+			}
 			continue
 		}
 		entry, leaving, up := follow(now, r.drainTimeout(key), key, present, want, r.leaving[key], r.rising[key])
@@ -47,9 +50,11 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 	return have, next
 }
 
-// asWanted reports that a frontend has just what its Service asks for, and nothing of it is on the way.
+// asWanted reports that the kernel has just what the Service of a frontend asks for, and nothing of it leaves or rises. The
+// memory of it is shared with the wish then.
 func (r *Reconciler) asWanted(key frontend.Key, present ipvs.Entry, want *Frontend) bool {
-	return want != nil && want.SlowStart == 0 && len(r.leaving[key]) == 0 && len(r.rising[key].since) == 0 && present.Equal(want.Entry)
+	return want != nil && want.SlowStart == 0 && len(r.leaving[key]) == 0 && len(r.rising[key].since) == 0 &&
+		present.VirtualServer == want.Entry.VirtualServer && r.have.share(key, want.Entry.Reals)
 }
 
 // follow is the entry that should follow a frontend's present one in the kernel, nil if none should, with the real servers

@@ -180,7 +180,12 @@ func (r *Reconciler) apply(ctx context.Context, plan ipvs.Plan, p *passReport) i
 	r.flows.note(result)
 	each := r.log.V(4)
 	for _, op := range result.Done {
-		r.have.commit(op)
+		if op.Verb == ipvs.AddVirtual {
+			f, _ := r.state.Want(op.Key)
+			r.have.create(op, len(f.Entry.Reals))
+		} else {
+			r.have.commit(op)
+		}
 		if each.Enabled() {
 			each.Info("Done", "operation", op)
 		}
