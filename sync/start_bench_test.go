@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -48,7 +49,7 @@ func BenchmarkStart(b *testing.B) {
 		src.deliver(func(u *Update) { u.Services = tenEndpointsEach(services) })
 		r := New(logr.Discard(), Config{
 			Source: src, Addresses: addrs, Kernel: kernel, Filter: table, NodePortAddresses: spec,
-			Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: 30e9, DrainTimeout: 1e9, AddressGrace: 60e9,
+			Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll}, SyncPeriod: 30 * time.Second, DrainTimeout: time.Second, AddressGrace: time.Minute,
 		})
 		b.StartTimer()
 		r.pass(b.Context())
