@@ -121,13 +121,13 @@ func (l listing) dumpElements() error {
 // the hash table larger, and a dump that goes on by position in it misses some: 488 of 2,000 (Linux 6.18), which is no other
 // generation.
 func (c container) settled() ([]kernelElement, error) {
-	before, err := c.dump()
+	before, err := c.dump(0)
 	for range 10 {
 		if err != nil {
 			return nil, err
 		}
 		var after []kernelElement
-		if after, err = c.dump(); err == nil && slices.EqualFunc(before, after, kernelElement.equal) {
+		if after, err = c.dump(len(before)); err == nil && slices.EqualFunc(before, after, kernelElement.equal) {
 			return after, nil
 		}
 		before = after
@@ -135,7 +135,9 @@ func (c container) settled() ([]kernelElement, error) {
 	return nil, errors.Join(err, errMoved)
 }
 
-func (c container) dump() (kernel []kernelElement, err error) {
+// dump asks for the elements, of which there are about n.
+func (c container) dump(n int) (kernel []kernelElement, err error) {
+	kernel = slices.Grow(kernel, n)
 	about := []*nl.RtAttr{named(unix.NFTA_SET_ELEM_LIST_TABLE, Name), named(unix.NFTA_SET_ELEM_LIST_SET, c.name())}
 	err = ask(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, about, func(msg []byte) error {
 		return eachAttribute(attribute(msg, unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, element []byte) error {

@@ -76,12 +76,14 @@ func (c container) fromKernel(kernel []kernelElement) ([]*knftables.Element, err
 		return c.prefixesFrom(kernel)
 	}
 	list := make([]*knftables.Element, 0, len(kernel))
-	for _, e := range kernel {
+	elements := make([]knftables.Element, len(kernel)) // in one piece: there may be thousands
+	for i, e := range kernel {
 		key, err := c.keyFrom(e.key)
 		if err != nil || e.ends {
 			return nil, errStrange
 		}
-		element := &knftables.Element{Key: key}
+		element := &elements[i]
+		element.Key = key
 		if e.value != "" {
 			element.Value = []string{e.value}
 		}
@@ -101,7 +103,7 @@ func (c container) keyFrom(key []byte) ([]string, error) {
 		return nil, errStrange
 	}
 	addr, _ := netip.AddrFromSlice(key[:size])
-	texts := []string{addr.String()}
+	texts := append(make([]string, 0, 1+parts), addr.String())
 	if parts == 2 {
 		texts = append(texts, protocolText(key[size]))
 		size += 4

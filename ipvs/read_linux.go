@@ -31,10 +31,15 @@ func (h *handle) list(ctx context.Context) (Table, error) {
 		return nil, err
 	}
 	table := make(Table, len(virtuals))
+	var dests []dest // of one: a set that has its size from the beginning is not made anew as it grows
 	for key, v := range virtuals {
-		entry := Entry{VirtualServer: v, Reals: map[netip.AddrPort]RealServer{}}
-		if err := h.writer.dumpReals(ctx, key, func(d dest) { entry.Reals[d.key] = d.real }); err != nil {
+		dests = dests[:0]
+		if err := h.writer.dumpReals(ctx, key, func(d dest) { dests = append(dests, d) }); err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		entry := Entry{VirtualServer: v, Reals: make(map[netip.AddrPort]RealServer, len(dests))}
+		for _, d := range dests {
+			entry.Reals[d.key] = d.real
 		}
 		if len(entry.Reals) == 0 { // it may be gone by now
 			entry, _, err = h.get(ctx, key)

@@ -60,7 +60,10 @@ func (r *Reconciler) firstAudit(ctx context.Context, p *passReport) []frontend.K
 	r.lookForListeners()
 	r.noteForeignExtra(virtuals)
 	r.state.Resolve()
-	ours := newKeySet(r.state.Keys()...)
+	ours := make(keySet, len(r.state.want))
+	for key := range r.state.want {
+		ours.add(key)
+	}
 	lost := newKeySet()
 	for key := range r.rules.Owned {
 		ours.add(key)
@@ -72,9 +75,11 @@ func (r *Reconciler) firstAudit(ctx context.Context, p *passReport) []frontend.K
 		}
 	}
 	keys := ours.sorted()
-	for key, entry := range table.Only(keys) {
-		r.have.put(key, entry)
-		r.flows.adopt(key)
+	for _, key := range keys {
+		if entry, listed := table[key]; listed {
+			r.have.put(key, entry)
+			r.flows.adopt(key)
+		}
 	}
 	r.reread(ctx, lost, p)
 	keys = append(keys, r.takeOver(ctx, virtuals, p)...)

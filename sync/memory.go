@@ -3,6 +3,7 @@ package sync
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -37,18 +38,32 @@ func (m *memory) drop(key frontend.Key) {
 	delete(m.shared, key)
 }
 
-// share takes wished for the real servers under key if they are the same. From here on nobody may write to it.
-func (m *memory) share(key frontend.Key, wished map[netip.AddrPort]ipvs.RealServer) {
+// share takes wished for the real servers under key if they are the same, and reports whether they are. From here on nobody
+// may write to it.
+func (m *memory) share(key frontend.Key, wished map[netip.AddrPort]ipvs.RealServer) bool {
 	e, there := m.table[key]
-	if !there || !maps.Equal(e.Reals, wished) {
-		return
+	switch {
+	case !there:
+		return false
+	case m.shared.has(key) && reflect.ValueOf(e.Reals).Pointer() == reflect.ValueOf(wished).Pointer():
+		return true // nothing to be compared: it is the very same set
+	case !maps.Equal(e.Reals, wished):
+		return false
 	}
 	e.Reals = wished
 	m.table[key] = e
 	m.shared.add(key)
+	return true
 }
 
-// commit records an operation that the kernel acknowledged.
+// create records that the kernel acknowledged a virtual server, which is about to have so many real servers: their set is
+// not made anew as it grows.
+func (m *memory) create(op ipvs.Op, about int) {
+	m.drop(op.Key)
+	m.table[op.Key] = ipvs.Entry{VirtualServer: op.Virtual, Reals: make(map[netip.AddrPort]ipvs.RealServer, about)}
+}
+
+// commit records any other operation that the kernel acknowledged.
 func (m *memory) commit(op ipvs.Op) {
 	if m.shared.has(op.Key) {
 		if e, there := m.table[op.Key]; there {

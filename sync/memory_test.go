@@ -40,3 +40,23 @@ func TestMemoryWritesToNoSetThatItShares(t *testing.T) {
 		})
 	}
 }
+
+func TestMemoryCountsTheRealServersOfWhatIsMadeAnew(t *testing.T) {
+	key, addr := tcp("10.1.0.10", 30080), netip.MustParseAddrPort("10.244.1.2:8080")
+	wished := map[netip.AddrPort]ipvs.RealServer{addr: {Weight: 1}}
+	m := newMemory()
+	m.put(key, ipvs.Entry{Reals: maps.Clone(wished)})
+	for range 2 {
+		if !m.share(key, wished) {
+			t.Error("it is not as wished")
+		}
+	}
+	m.create(ipvs.Op{Verb: ipvs.AddVirtual, Key: key}, 1) // somebody had deleted it
+	if m.reals != 0 || m.share(key, wished) {
+		t.Errorf("%d real servers are remembered of none", m.reals)
+	}
+	m.commit(ipvs.Op{Verb: ipvs.AddReal, Key: key, RealKey: addr, Real: wished[addr]})
+	if m.reals != 1 || !m.share(key, wished) {
+		t.Errorf("%d real servers are remembered of one", m.reals)
+	}
+}

@@ -9,7 +9,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
-// tables are the kernel's part under keys and what should stand there next, draining included.
+// tables are the kernel's part under keys and what should stand there next, draining included. What is as wanted is in
+// neither: an agent that starts again finds thousands of frontends, and has nothing to do with any.
 func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs.Table) {
 	have, next = r.have.table.Only(keys), make(ipvs.Table, len(keys))
 	for _, key := range keys {
@@ -20,9 +21,16 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		}
 		delete(r.orphans, key)
 		r.patience.note(key, want, exists)
-		if !exists && want == nil {
+		if exists && r.asWanted(key, present, want) {
+			delete(have, key)
+			continue
+		}
+		if !exists && (want == nil || want.SlowStart == 0) { // nothing there can leave or rise
 			delete(r.leaving, key)
 			delete(r.rising, key)
+			if want != nil {
+				next[key] = want.Entry // not a copy: nobody writes to next
+			}
 			continue
 		}
 		entry, leaving, up := follow(now, r.drainTimeout(key), key, present, want, r.leaving[key], r.rising[key])
@@ -41,6 +49,13 @@ func (r *Reconciler) tables(now time.Time, keys []frontend.Key) (have, next ipvs
 		next[key] = *entry
 	}
 	return have, next
+}
+
+// asWanted reports that the kernel has just what the Service of a frontend asks for, and nothing of it leaves or rises. The
+// memory of it is shared with the wish then.
+func (r *Reconciler) asWanted(key frontend.Key, present ipvs.Entry, want *Frontend) bool {
+	return want != nil && want.SlowStart == 0 && len(r.leaving[key]) == 0 && len(r.rising[key].since) == 0 &&
+		present.VirtualServer == want.Entry.VirtualServer && r.have.share(key, want.Entry.Reals)
 }
 
 // follow is the entry that should follow a frontend's present one in the kernel, nil if none should, with the real servers

@@ -87,8 +87,11 @@ func (r *Reconciler) additions(keys []frontend.Key) filter.Change {
 // sourcesBefore is who may connect to a frontend before the kernel serves it as wanted. As long as there is a real server
 // that it should not have, which may be of another Service, that is nobody whom the present list keeps out.
 func (r *Reconciler) sourcesBefore(key frontend.Key, f Frontend) *filter.Sources {
+	if f.Sources == nil {
+		return nil
+	}
 	for addr, real := range r.have.table[key].Reals {
-		if _, stays := f.Entry.Reals[addr]; !stays && real.Weight > 0 && f.Sources != nil {
+		if _, stays := f.Entry.Reals[addr]; !stays && real.Weight > 0 {
 			return f.Sources.Both(r.rules.Sources[key])
 		}
 	}

@@ -155,8 +155,8 @@ func (r *Reconciler) program(ctx context.Context, keys []frontend.Key, p *passRe
 		failed := r.refusedOps(result, p)
 		r.reread(ctx, surprised, p)
 		// What is not as it should be still needs all that protects it.
-		settled := newKeySet(keys...).minus(failed).minus(surprised)
-		for _, key := range r.release(ctx, settled.sorted(), p) {
+		settled := sortedKeys(slices.DeleteFunc(slices.Clone(keys), func(key frontend.Key) bool { return failed.has(key) || surprised.has(key) }))
+		for _, key := range r.release(ctx, settled, p) {
 			failed.add(key)
 		}
 		for _, key := range keys {
@@ -180,7 +180,12 @@ func (r *Reconciler) apply(ctx context.Context, plan ipvs.Plan, p *passReport) i
 	r.flows.note(result)
 	each := r.log.V(4)
 	for _, op := range result.Done {
-		r.have.commit(op)
+		if op.Verb == ipvs.AddVirtual {
+			f, _ := r.state.Want(op.Key)
+			r.have.create(op, len(f.Entry.Reals))
+		} else {
+			r.have.commit(op)
+		}
 		if each.Enabled() {
 			each.Info("Done", "operation", op)
 		}
@@ -209,13 +214,19 @@ const maxRounds = 3
 // workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read. They are
 // not tried again either, they come with the rest of the input.
 func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
-	return slices.DeleteFunc(newKeySet(keys...).sorted(), func(key frontend.Key) bool {
+	return slices.DeleteFunc(sortedKeys(slices.Clone(keys)), func(key frontend.Key) bool {
 		if _, wanted := r.state.Want(key); wanted || !r.partial || !r.orphans.has(key) {
 			return false
 		}
 		delete(r.retry, key)
 		return true
 	})
+}
+
+// sortedKeys sorts keys, which is quick where they are sorted already, and leaves each of them in once.
+func sortedKeys(keys []frontend.Key) []frontend.Key {
+	slices.SortFunc(keys, frontend.Key.Compare)
+	return slices.Compact(keys)
 }
 
 // known leaves out the keys whose kernel state could not be read, and cannot be read now either.

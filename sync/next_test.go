@@ -1,0 +1,38 @@
+package sync
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+)
+
+// What leaves or rises has an end, which a pass must not overlook because the kernel has what is wanted meanwhile.
+func TestAFrontendIsNotAsWantedWhileSomethingIsOnTheWay(t *testing.T) {
+	key, addr := tcp("10.1.0.10", 30080), netip.MustParseAddrPort("10.244.1.2:8080")
+	entry := ipvs.Entry{VirtualServer: ipvs.VirtualServer{Scheduler: "rr"}, Reals: map[netip.AddrPort]ipvs.RealServer{addr: {Weight: 1}}}
+	for name, test := range map[string]struct {
+		change func(*Reconciler, *Frontend)
+		want   bool
+	}{
+		"nothing":     {func(*Reconciler, *Frontend) {}, true},
+		"a departure": {func(r *Reconciler, _ *Frontend) { r.leaving[key] = departures{addr: {}} }, false},
+		"a rising weight": {func(r *Reconciler, _ *Frontend) {
+			r.rising[key] = rising{since: map[netip.AddrPort]time.Time{addr: {}}}
+		}, false},
+		"weights that may rise":   {func(_ *Reconciler, f *Frontend) { f.SlowStart = time.Second }, false},
+		"another scheduler":       {func(_ *Reconciler, f *Frontend) { f.Entry.Scheduler = "lc" }, false},
+		"another set of reals":    {func(_ *Reconciler, f *Frontend) { f.Entry.Reals = nil }, false},
+		"what the kernel has not": {func(r *Reconciler, _ *Frontend) { r.have.drop(key) }, false},
+	} {
+		r, f := New(logr.Discard(), Config{}), Frontend{Entry: entry.Clone()}
+		r.have.put(key, entry.Clone())
+		test.change(r, &f)
+		if got := r.asWanted(key, r.have.table[key], &f); got != test.want {
+			t.Errorf("%s: as wanted: %v, want %v", name, got, test.want)
+		}
+	}
+}
