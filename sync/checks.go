@@ -129,10 +129,13 @@ func (s Service) localReady(addr netip.Addr) int {
 
 // checkProblems are those that a Service's health check has on this node.
 func (s *State) checkProblems(id ServiceID, svc Service) []Problem {
+	if svc.HealthCheckNodePort == 0 {
+		return nil // as with most
+	}
 	var found []Problem
 	object, port := "Service "+id.String(), fmt.Sprintf("health check port %d/tcp", svc.HealthCheckNodePort)
 	keys := s.checkKeys(svc)
-	if svc.HealthCheckNodePort != 0 && len(keys) == 0 && len(s.places) > 0 && len(svc.Ports) == 0 && svc.Networks == nil { // else its ports say so
+	if len(keys) == 0 && len(s.places) > 0 && len(svc.Ports) == 0 && svc.Networks == nil { // else its ports say so
 		found = append(found, Problem{
 			Object: object, Reason: NoAddress,
 			Message: port + " is not answered here: --nodeport-addresses chooses no address of its family on this node",

@@ -75,8 +75,12 @@ func sameService(a, b *corev1.Service) bool {
 // sameSlice is sameService for an EndpointSlice. It is written out, since reflect.DeepEqual would take longer than Translate:
 // all that strip keeps, but for the annotations, which tell about changes and are none.
 func sameSlice(a, b *discoveryv1.EndpointSlice) bool {
-	return a.AddressType == b.AddressType && maps.Equal(a.Labels, b.Labels) && reflect.DeepEqual(a.Ports, b.Ports) &&
+	return a.AddressType == b.AddressType && maps.Equal(a.Labels, b.Labels) && slices.EqualFunc(a.Ports, b.Ports, samePort) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, sameEndpoint)
+}
+
+func samePort(a, b discoveryv1.EndpointPort) bool {
+	return sameValue(a.Name, b.Name) && sameValue(a.Protocol, b.Protocol) && sameValue(a.Port, b.Port) && sameValue(a.AppProtocol, b.AppProtocol)
 }
 
 func sameEndpoint(a, b discoveryv1.Endpoint) bool {
