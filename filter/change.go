@@ -141,6 +141,11 @@ func inOrder(lists map[string]*Sources) []*Sources {
 // restricts reports that the change is about who may connect.
 func (c Change) restricts() bool { return len(c.AddInternal)+len(c.DelInternal)+len(c.Sources) > 0 }
 
+// narrows reports that somebody may be kept out by it who was not, or by another list than before.
+func (c Change) narrows() bool {
+	return len(c.AddInternal) > 0 || slices.ContainsFunc(c.Sources, func(s SourcesChange) bool { return s.Is != nil })
+}
+
 // Empty reports that nothing is to be written.
 func (c Change) Empty() bool {
 	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade)+len(c.Sources) == 0 && !c.SetPods

@@ -83,14 +83,21 @@ func grown(n int, after map[frontend.Key]bool, has func(frontend.Key) bool) int 
 
 // changeHooks makes the chains that a change needs and removes those that nothing needs after it.
 //
+// A change that narrows who may connect writes the chains that it needs whole: what is remembered of them may be wrong, after a
+// transaction of which nobody knows whether it was carried out, and a restriction without its hook holds nobody back.
+//
 // Before a chain has its rules in force, packets pass it. That lets nobody in who was kept out: where the chain was missing,
 // nobody was. The first frontend with a restriction is either not served before this transaction, or was open before.
-func changeHooks(tx *knftables.Transaction, m match, c HooksChange) {
-	for _, chain := range c.Is.without(c.Was).chains() {
+func changeHooks(tx *knftables.Transaction, m match, c HooksChange, narrows bool) {
+	written := c.Is.without(c.Was)
+	if narrows {
+		written = c.Is
+	}
+	for _, chain := range written.chains() {
 		tx.Add(chain)
 		tx.Flush(chain) // whatever stands under its name
 	}
-	for _, rule := range ruleObjects(m, c.Is.without(c.Was)) {
+	for _, rule := range ruleObjects(m, written) {
 		if rule.Chain == chainInput || rule.Chain == chainOutput {
 			tx.Add(rule)
 		}

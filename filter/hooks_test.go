@@ -131,3 +131,27 @@ func TestHooksStayForThoseThatAChangeDoesNotKnow(t *testing.T) {
 		t.Errorf("hooks %+v, want both before and after", c.Hooks)
 	}
 }
+
+// After a transaction that was carried out although nobody was told, hooks are not what they are remembered to be.
+func TestARestrictionBringsItsHooksWhateverIsRememberedOfThem(t *testing.T) {
+	remembered := filter.Rules{Internal: filter.Set{}, Sources: admitting(t, filter.Nobody(), web6)}
+	remembered.Internal[keys(t, web6)[0]] = struct{}{}
+	for name, c := range map[string]filter.Change{
+		"a list":               {Sources: []filter.SourcesChange{{Key: keys(t, web4)[0], Is: everybody4()}}},
+		"an internal frontend": {AddInternal: keys(t, web4)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := filtertest.New()
+			table := newTable(fake)
+			if err := table.Replace(t.Context(), filter.Rules{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := table.Apply(t.Context(), remembered.Complete(c)); err != nil {
+				t.Fatal(err)
+			}
+			if got := hooked(fake); got != remembered.Hooks() {
+				t.Errorf("it is in force, and there are hooks %+v", got)
+			}
+		})
+	}
+}

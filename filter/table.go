@@ -145,7 +145,7 @@ func (t *Table) apply(ctx context.Context, c Change) error {
 	deleteElements(tx, c)
 	addElements(tx, c)
 	if c.Hooks != nil {
-		changeHooks(tx, t.match, *c.Hooks)
+		changeHooks(tx, t.match, *c.Hooks, c.narrows())
 	}
 	if err := t.run(ctx, tx); err != nil {
 		_ = t.runEach(ctx, lists.Add, deleteList) // those that somebody has all the same stay

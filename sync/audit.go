@@ -42,6 +42,9 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	due = slices.Concat(due, r.findDrift(ctx, virtuals, p), r.takeOver(ctx, virtuals, p))
 	r.noteForeign(virtuals) // now that it is known what is wanted
 	r.round.begin(time.Now(), r.SyncPeriod, r.have.table)
+	if r.round.over() { // there is nothing of ours
+		r.round.end(time.Now())
+	}
 	return append(due, r.goOn(ctx, p)...) // all of a small one
 }
 

@@ -40,7 +40,7 @@ type Frontend struct {
 
 // Equal reports whether both ask for the same kernel state under the same names, apart from how what is not chosen leaves it.
 func (f Frontend) Equal(o Frontend) bool {
-	return f.Service == o.Service && f.Port == o.Port && f.Masquerade == o.Masquerade && f.Internal == o.Internal && f.Sources.Equal(o.Sources) &&
+	return f.Service == o.Service && f.Port == o.Port && f.Masquerade == o.Masquerade && f.Internal == o.Internal && f.DrainTimeout == o.DrainTimeout && f.Sources.Equal(o.Sources) &&
 		f.Entry.Equal(o.Entry) && maps.Equal(f.Quiet, o.Quiet)
 }
 

@@ -31,16 +31,6 @@ type departures map[netip.AddrPort]departure
 // and the next one waits for an audit or a long list.
 func (d departure) idle() bool { return d.looked.Sub(d.busy) >= settle }
 
-// mayGo reports whether one of them has nothing to wait for any more, as far as that is a matter of its connections and of time.
-func (d departures) mayGo(now time.Time, timeout time.Duration) bool {
-	for _, dep := range d {
-		if dep.idle() || now.Sub(dep.since) >= timeout {
-			return true
-		}
-	}
-	return false
-}
-
 // drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
 // little longer. It is pure. have is the kernel's entry, want is nil if nothing should be served, leaving is what the
 // last call returned for the frontend. The entry is nil when the virtual server may go.

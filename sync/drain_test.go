@@ -107,6 +107,24 @@ func TestDrainTimeoutOfAServiceOutlivesIt(t *testing.T) {
 	})
 }
 
+func TestDrainTimeoutThatCameLaterOutlivesItsServiceToo(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Second })
+		g.serve(web(leaves))
+		before := g.writes()
+		g.deliver(patient(2*time.Minute, leaves))
+		if n := g.writes() - before; n > 0 {
+			t.Errorf("%d writes for nothing that the kernel knows", n)
+		}
+		busy(kernel, 1)
+		g.deliver(gone("web"))
+		g.after(110 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*0")
+		g.after(15 * time.Second)
+		g.expect()
+	})
+}
+
 func TestDrainTimeoutThatChangesCountsFromTheBeginOfTheDrain(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Hour })

@@ -76,5 +76,24 @@ func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) 
 	if !as {
 		r.have.put(key, entry)
 	}
-	return !as || r.leaving[key].mayGo(now, r.drainTimeout(key))
+	return !as || r.oneMayGo(now, key, entry)
+}
+
+// oneMayGo reports whether one of a frontend's departing real servers has nothing to wait for any more: its connections have
+// ended, it has had its time, or it has died since it began to leave.
+func (r *Reconciler) oneMayGo(now time.Time, key frontend.Key, present ipvs.Entry) bool {
+	var want *Frontend
+	if f, wanted := r.state.Want(key); wanted {
+		want = &f
+	}
+	next, _ := drain(now, r.drainTimeout(key), key, present, want, r.leaving[key])
+	if next == nil {
+		return true
+	}
+	for addr := range r.leaving[key] {
+		if _, stays := next.Reals[addr]; !stays {
+			return true
+		}
+	}
+	return false
 }

@@ -128,3 +128,35 @@ func TestWhatALookFindsOtherwiseIsPutRightAtOnce(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30000 rr 10.244.1.2:8080*0")
 	})
 }
+
+func TestAnEndpointThatDiesWhileItLeavesIsNotWaitedFor(t *testing.T) {
+	const here, far = "10.244.1.2:8080 zone+", "10.244.2.2:8080"
+	for _, c := range []struct{ name, leaves, then string }{
+		{"it is in no slice any more", far + " zone-", ""},
+		{"it serves no more", far + " zone-", far + " zone- dead"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+				g := start(t, kernel, nft)
+				datagrams := func(endpoints ...string) Service {
+					svc := web(endpoints...)
+					svc.Ports[0].Protocol = frontend.UDP
+					return svc
+				}
+				key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.UDP, 30080)
+				g.serve(datagrams("10.244.1.2:8080", far))
+				kernel.SetConnections(key, netip.MustParseAddrPort(far), ipvs.Connections{Inactive: 1})
+				g.deliver(datagrams(here, c.leaves)) // it lives, and is meant for others
+				g.after(10 * time.Second)
+				g.expect("udp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+				if c.then == "" {
+					g.deliver(datagrams(here))
+				} else {
+					g.deliver(datagrams(here, c.then))
+				}
+				g.after(2 * pollPeriod)
+				g.expect("udp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+			})
+		})
+	}
+}

@@ -104,6 +104,17 @@ func TestASmallTableIsAuditedAtOnce(t *testing.T) {
 	})
 }
 
+func TestAnAuditOfNothingEndsToo(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve()
+		g.after(5 * time.Minute)
+		if since := time.Since(g.Status().Audited); since > 30*time.Second {
+			t.Errorf("the last audit ended %s ago", since)
+		}
+	})
+}
+
 func TestALargeTableIsAuditedInSlicesSpreadOverThePeriod(t *testing.T) {
 	const services = 300
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
