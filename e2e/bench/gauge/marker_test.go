@@ -2,9 +2,11 @@ package gauge
 
 import (
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -33,13 +35,37 @@ func newWriter(m *markers) *writer {
 }
 
 func TestAMarkerIsFoundWhereverItIsCut(t *testing.T) {
-	const text, marker = "before 10.1.2.3 behind", "10.1.2.3"
+	const marker, longer, shorter = "10.1.2.3", "a longer one, which does not come", "x.y"
+	for _, c := range []struct {
+		name          string
+		before, after []string // others that are waited for
+	}{
+		{"alone", nil, nil},
+		{"before a longer one", nil, []string{longer}},
+		{"after a longer one", []string{longer}, nil},
+		{"before a shorter one", nil, []string{shorter}},
+		{"after a shorter one", []string{shorter}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) { isFoundWhereverItIsCut(t, marker, c.before, c.after) })
+	}
+}
+
+func isFoundWhereverItIsCut(t *testing.T, marker string, before, after []string) {
+	t.Helper()
+	text := "before " + marker + " behind"
 	end := strings.Index(text, marker) + len(marker)
 	for cut := range text {
 		for second := cut; second < len(text); second++ {
 			var m markers
+			var others []<-chan time.Time
+			for _, other := range before {
+				others = append(others, m.await(other))
+			}
+			seen := m.await(marker)
+			for _, other := range after {
+				others = append(others, m.await(other))
+			}
 			w := newWriter(&m)
-			seen, other := m.await(marker), m.await("a longer one, which does not come")
 			sent := 0
 			for _, to := range []int{cut, second, len(text)} {
 				send(t, w, text[sent:to])
@@ -48,11 +74,32 @@ func TestAMarkerIsFoundWhereverItIsCut(t *testing.T) {
 				}
 				sent = to
 			}
-			if told(other) {
-				t.Fatal("the other marker was seen")
+			if slices.ContainsFunc(others, told) {
+				t.Fatal("another marker was seen")
 			}
 		}
 	}
+}
+
+// slow is a connection that takes its time: what a write takes is part of what is measured.
+type slow struct{ *httptest.ResponseRecorder }
+
+func (s slow) Write(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return s.ResponseRecorder.Write(p)
+}
+
+func TestTheTimeIsThatBeforeTheWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m markers
+		w := newWriter(&m)
+		w.ResponseWriter = slow{httptest.NewRecorder()}
+		seen, began := m.await("10.1.2.3"), time.Now()
+		send(t, w, "10.1.2.3")
+		if got := (<-seen).Sub(began); got != 0 {
+			t.Errorf("%v after the write began", got)
+		}
+	})
 }
 
 func TestWhatPassedBeforeIsNotWaitedFor(t *testing.T) {
