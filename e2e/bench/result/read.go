@@ -27,8 +27,8 @@ func (s Sample) valid() error {
 	switch {
 	case s.Subject == "" || s.Measure == "":
 		return errors.New("it does not say what was measured of whom")
-	case s.Size < 0 || s.Changes < 0:
-		return errors.New("a count is below zero")
+	case s.Size < 0 || s.Changes < 0 || s.Watched < 0:
+		return errors.New("a count or a time is below zero")
 	}
 	for _, v := range s.Values {
 		if v < 0 || math.IsInf(v, 0) || math.IsNaN(v) {

@@ -36,6 +36,8 @@ type Sample struct {
 	// Changes is how many changes each value of Burst is of. With other measures it is how many of what is measured Usage is of,
 	// where they were counted apart from the values, because counting takes time. 0: one for each value.
 	Changes int `json:"changes,omitempty"`
+	// Watched is how long the subject was looked at, of the measures of a minute in which nothing changes.
+	Watched time.Duration `json:"watched,omitempty"`
 	// Note says what a reader must know to understand the values.
 	Note string `json:"note,omitempty"`
 }
@@ -108,6 +110,9 @@ const (
 	Hooks Measure = "hooks"
 	Rules Measure = "rules"
 )
+
+// lowest is behind the name of a subject with the lowest sync period that it accepts.
+const lowest = "/0s"
 
 // Names of subjects. Those with a sync period of their own have it behind the name: "kube-proxy-nftables/1s".
 const (

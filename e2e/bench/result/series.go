@@ -15,6 +15,8 @@ const enough = 20
 type series struct {
 	values []span // ascending
 	unit   Unit
+	// cutOff: what was measured had not ended in one of the samples.
+	cutOff bool
 	// usage is of as many of what is measured as counts says, 0 if nothing was counted; and its CPU time of as many as timed says,
 	// because that is known without counting.
 	usage         Usage
@@ -40,6 +42,7 @@ func (r Run) of(subject string, m Measure, size int) series {
 
 func (s *series) add(sample Sample) {
 	s.unit = sample.Unit
+	s.cutOff = s.cutOff || sample.AtLeast
 	per := 1.0
 	if sample.Measure == Burst && sample.Changes > 0 {
 		per = float64(sample.Changes)
@@ -156,11 +159,11 @@ func (r Run) subjects(measures ...Measure) []string {
 	return all
 }
 
-// variants are the subjects of a name: one for each sync period, the lowest first.
+// variants are the subjects of a name: one for each sync period, the lowest first. Of a name with a period it is that one alone.
 func (r Run) variants(name string, m Measure) []string {
 	return slices.DeleteFunc(r.subjects(m), func(s string) bool {
 		base, _ := splitSubject(s)
-		return base != name
+		return base != name && s != name
 	})
 }
 

@@ -87,6 +87,7 @@ func TestImpossibleSamplesAreRefused(t *testing.T) {
 		`{"samples":[{"subject":"a","measure":"cold","values":[-1]}]}`:   "no measurement",
 		`{"samples":[{"measure":"cold","values":[1]}]}`:                  "does not say",
 		`{"samples":[{"subject":"a","measure":"cold","changes":-1}]}`:    "below zero",
+		`{"samples":[{"subject":"a","measure":"steady","watched":-1}]}`:  "below zero",
 		`{"samples":[{"subject":"a","measure":"cold","values":["fast"]}`: "read a run",
 	} {
 		if _, err := Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), why) {

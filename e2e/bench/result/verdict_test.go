@@ -34,7 +34,7 @@ func good(t *testing.T) Run {
 	t.Helper()
 	run := sampleRun(t)
 	change(run, KubeIPVS, Rules, func(s *Sample) { s.Values = []float64{1, 0, 0, 0} })
-	run.Samples = append(run.Samples, Sample{Subject: KubeIPVS, Measure: SteadyNative, Size: large, Unit: Ratio, Values: []float64{0.001}})
+	run.Samples = append(run.Samples, Sample{Subject: KubeIPVS, Measure: SteadyNative, Size: large, Unit: Ratio, Values: []float64{0.001}, Watched: time.Minute})
 	return run
 }
 
@@ -175,6 +175,11 @@ func TestUncountedIsNotZero(t *testing.T) {
 	if v := verdict(t, run, "steady-writes"); v.Outcome != NotMeasured {
 		t.Errorf("no audit was in it: %s", v.Outcome)
 	}
+	run = good(t)
+	change(run, KubeIPVS, Steady, func(s *Sample) { u := *s.Usage; u.Syscalls = 0; s.Usage = &u })
+	if v := verdict(t, run, "steady-writes"); v.Outcome != NotMeasured {
+		t.Errorf("an audit was in it, but nothing was counted: %s", v.Outcome)
+	}
 }
 
 func TestLowerBoundsCountForOneSideOnly(t *testing.T) {
@@ -191,6 +196,8 @@ func TestLowerBoundsCountForOneSideOnly(t *testing.T) {
 		{"we were cut off, behind", "cold-nftables", func(r Run) { change(r, KubeIPVS, Cold, func(s *Sample) { cut(s); scale(100)(s) }) }, NotReached},
 		{"both were cut off", "cold-nftables", func(r Run) { change(r, KubeIPVS, Cold, cut); change(r, KubeProxyNft, Cold, cut) }, Undecided},
 		{"our memory is at least that", "memory", func(r Run) { change(r, KubeIPVS, Memory, cut) }, Undecided},
+		{"our minute was cut off", "steady-writes", func(r Run) { change(r, KubeIPVS, Steady, cut) }, Undecided},
+		{"our minute was cut off after a write", "steady-writes", func(r Run) { spoilers()["steady-writes"](r); change(r, KubeIPVS, Steady, cut) }, NotReached},
 		{"our hooks are at least those", "hooks", func(r Run) { change(r, KubeIPVS, Hooks, cut) }, Undecided},
 		{"our p99 is at least that", "change-tail", func(r Run) {
 			for _, size := range []int{small, medium, large} {
