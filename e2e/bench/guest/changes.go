@@ -156,18 +156,9 @@ func (s *session) change(ctx context.Context, service int) (changed, error) {
 	if err := s.now.make(ctx, s.client, c); err != nil { // not limited: what is under way must be known to have been made
 		return changed{}, err
 	}
-	var last time.Time
-	var cut bool
-	for _, wait := range waits {
-		at, err := wait(limited)
-		if cut, err = cutOff(limited, err); err != nil {
-			return changed{}, err
-		}
-		if cut {
-			last = time.Now()
-			break
-		}
-		last = later(last, at)
+	last, cut, err := lastOf(limited, waits)
+	if err != nil {
+		return changed{}, err
 	}
 	select {
 	case arrived := <-arrival:
@@ -175,6 +166,21 @@ func (s *session) change(ctx context.Context, service int) (changed, error) {
 	case <-time.After(time.Second):
 		return changed{}, fmt.Errorf("the change to %s did not pass the gauge", c.fresh)
 	}
+}
+
+// lastOf is when the last address had it, whichever that was; or the time of the cut-off.
+func lastOf(limited context.Context, waits []func(context.Context) (time.Time, error)) (last time.Time, cut bool, err error) {
+	for _, wait := range waits {
+		at, err := wait(limited)
+		if cut, err = cutOff(limited, err); err != nil {
+			return last, false, err
+		}
+		if cut {
+			return time.Now(), true, nil
+		}
+		last = later(last, at)
+	}
+	return last, false, nil
 }
 
 func later(a, b time.Time) time.Time {

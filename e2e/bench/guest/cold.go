@@ -69,17 +69,21 @@ func (s *session) steady(ctx context.Context) error {
 	if err := s.process.Watch(false); err != nil {
 		return err
 	}
-	used := minus(after, before)
-	sample := s.sample(result.Steady, result.Seconds, used.CPU.Seconds()*float64(time.Minute)/float64(took))
-	sample.Usage = &used
-	if s.job.Steady != time.Minute {
-		sample.Note = fmt.Sprintf("watched for %v: the value is for a minute, the counts are not", took.Round(time.Second))
-	}
-	s.emit(sample)
+	s.emit(s.steadySample(minus(after, before), took))
 	if s.subject.Name == result.KubeIPVS {
 		s.emit(s.sample(result.AuditReads, result.Count, reads...))
 	}
 	return nil
+}
+
+// steadySample is the CPU time of a minute, from what was used while the program was watched.
+func (s *session) steadySample(used result.Usage, took time.Duration) result.Sample {
+	sample := s.sample(result.Steady, result.Seconds, used.CPU.Seconds()*float64(time.Minute)/float64(took))
+	sample.Usage, sample.Watched = &used, took
+	if s.job.Steady != time.Minute {
+		sample.Note = fmt.Sprintf("watched for %v: the value is for a minute, the counts are not", took.Round(time.Second))
+	}
+	return sample
 }
 
 // eachSecond waits, and returns how many requests read the IPVS table in each second.

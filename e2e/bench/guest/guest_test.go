@@ -131,8 +131,48 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
+		if byName[c.subject].Name == "" { // the goals ask for subjects by their names
+			t.Errorf("there is no %s", c.subject)
+		}
 		if got := newPlan(j, byName[c.subject], c.size); got != c.want {
 			t.Errorf("%s at %d: %+v, want %+v", c.subject, c.size, got, c.want)
+		}
+	}
+}
+
+// Where there is no size between the smallest and the largest, the smallest has the minute of a slow subject.
+func TestTheMinuteOfASlowSubjectIsAtASizeThatItCanTake(t *testing.T) {
+	slow := job.Subject{Name: "kube-proxy-ipvs/1s", Slow: true, Operator: true}
+	for _, c := range []struct {
+		sizes []int
+		at    int // the only one
+	}{{[]int{50}, 50}, {[]int{20, 50}, 20}, {[]int{20, 50, 80}, 50}} {
+		j := job.Default()
+		j.Plan.Sizes = c.sizes
+		for _, size := range c.sizes {
+			if got, want := newPlan(j, slow, size).steady, size == c.at; got != want {
+				t.Errorf("of %v at %d: %v, want %v", c.sizes, size, got, want)
+			}
+		}
+	}
+}
+
+func TestAProgramIsStartedAgainForWhatNeedsIt(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		plan plan
+		want bool
+	}{
+		{"nothing does", plan{changes: 1, burst: true}, false},
+		{"the restart", plan{restart: true}, true},
+		{"the restart of one that is counted already", plan{restart: true, both: true}, true},
+		{"counted changes", plan{changes: 1, counted: 1}, true},
+		{"a minute", plan{steady: true}, true},
+		{"a minute of one that is counted already", plan{steady: true, both: true}, false},
+		{"one that is counted already", plan{changes: 1, both: true}, false},
+	} {
+		if got := c.plan.again(); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
 	}
 }

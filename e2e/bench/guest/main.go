@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -36,16 +37,18 @@ func main() {
 
 // runner measures what a job asks for.
 type runner struct {
-	job    job.Job
-	config *rest.Config // of an administrator
-	client kubernetes.Interface
-	now    *present
-	began  time.Time
-	failed []error
+	job      job.Job
+	config   *rest.Config // of an administrator
+	client   kubernetes.Interface
+	now      *present
+	began    time.Time
+	failed   []error
+	samples  io.Writer // one a line, for the host
+	progress io.Writer // for people
 }
 
 func measure(ctx context.Context) error {
-	r := &runner{began: time.Now()}
+	r := &runner{began: time.Now(), samples: os.Stdout, progress: os.Stderr}
 	var err error
 	if r.job, err = job.Read(job.Path); err != nil {
 		return err
@@ -120,7 +123,7 @@ func (r *runner) emit(s result.Sample) {
 		r.failed = append(r.failed, fmt.Errorf("encode sample: %w", err))
 		return
 	}
-	_, _ = os.Stdout.Write(append(line, '\n'))
+	_, _ = r.samples.Write(append(line, '\n'))
 	r.say("%s", describe(s))
 }
 
@@ -133,5 +136,5 @@ func (r *runner) fail(s result.Sample, err error) {
 }
 
 func (r *runner) say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "[%6.1f s] %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(r.progress, "[%6.1f s] %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
