@@ -78,8 +78,8 @@ type Measure string
 const (
 	// Cold is the time from the start of the process to the kernel that has everything.
 	Cold Measure = "cold"
-	// Programming is the part of Cold that a program spends on writing to the kernel: of the floors, and of kube-ipvs's own
-	// account of its first pass.
+	// Programming is the part of Cold that a program spends on writing to the kernel: of the floors, of kube-ipvs's writer alone, or of
+	// its own account of its first pass. The note says which.
 	Programming Measure = "programming"
 	// Arrival is the time from a change's arrival in the process to the kernel that has it.
 	Arrival Measure = "arrival"
