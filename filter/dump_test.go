@@ -117,6 +117,30 @@ func TestElementsAreReadAsTheKernelHasThem(t *testing.T) {
 	}
 }
 
+func TestKeysAreTakenApartAsTheKernelHasThem(t *testing.T) {
+	six := netip.MustParseAddr("fd01::10").AsSlice()
+	for name, test := range map[string]struct {
+		container container
+		key       []byte
+		want      string
+	}{
+		"three parts":               {ownedSet(true), []byte{10, 1, 0, 10, 6, 0, 0, 0, 0x75, 0x80, 0, 0}, "10.1.0.10 . tcp . 30080"},
+		"of datagrams":              {internalSet(true), []byte{10, 1, 0, 10, 17, 0, 0, 0, 0, 53, 0, 0}, "10.1.0.10 . udp . 53"},
+		"of a map":                  {sourcesMap(true), []byte{10, 1, 0, 10, 132, 0, 0, 0, 0x75, 0x81, 0, 0}, "10.1.0.10 . sctp . 30081"},
+		"of a protocol without":     {ownedSet(true), []byte{10, 1, 0, 10, 47, 0, 0, 0, 0, 1, 0, 0}, "10.1.0.10 . 47 . 1"},
+		"three parts of IPv6":       {ownedSet(false), slices.Concat(six, []byte{6, 0, 0, 0, 0x75, 0x80, 0, 0}), "fd01::10 . tcp . 30080"},
+		"two parts of IPv6":         {masqueradeMap(false, 6), slices.Concat(six, []byte{0x75, 0x80, 0, 0}), "fd01::10 . 30080"},
+		"two where three should be": {ownedSet(true), []byte{10, 1, 0, 10, 0x75, 0x80, 0, 0}, ""},
+		"three where two should be": {masqueradeMap(true, 6), []byte{10, 1, 0, 10, 6, 0, 0, 0, 0x75, 0x80, 0, 0}, ""},
+		"of the other family":       {ownedSet(false), []byte{10, 1, 0, 10, 6, 0, 0, 0, 0x75, 0x80, 0, 0}, ""},
+	} {
+		parts, err := test.container.keyFrom(test.key)
+		if got := strings.Join(parts, " . "); got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, test.want)
+		}
+	}
+}
+
 func FuzzKernelElement(f *testing.F) {
 	f.Add(attributes(unix.NFTA_SET_ELEM_KEY, attributes(unix.NFTA_DATA_VALUE, []byte{10, 1, 0, 10, 0x75, 0x80, 0, 0})), []byte{0, 2, 'x', 0})
 	f.Fuzz(func(_ *testing.T, element, userdata []byte) { // must not panic

@@ -112,11 +112,17 @@ func TestATableWithOtherHooksThanItsFrontendsNeedIsNotIntact(t *testing.T) {
 }
 
 func TestAChangeOfWhoMayConnectIsRefusedWithoutItsHooks(t *testing.T) {
-	table, fake, _ := served(t)
-	before := fake.Dump()
-	err := table.Apply(t.Context(), filter.Change{AddInternal: keys(t, web4)})
-	if err == nil || !strings.Contains(err.Error(), "Complete") || fake.Dump() != before {
-		t.Errorf("Apply = %v, want it refused and nothing written", err)
+	for name, c := range map[string]filter.Change{
+		"an internal frontend":      {AddInternal: keys(t, web4)},
+		"one that is none any more": {DelInternal: keys(t, web4)},
+		"a list, with its lists":    {Sources: []filter.SourcesChange{{Key: keys(t, web4)[0], Is: office()}}, Lists: &filter.ListsChange{Add: []*filter.Sources{office()}}},
+	} {
+		table, fake, _ := served(t)
+		before := fake.Dump()
+		err := table.Apply(t.Context(), c)
+		if err == nil || !strings.Contains(err.Error(), "without its hooks") || fake.Dump() != before {
+			t.Errorf("%s: Apply = %v, want it refused and nothing written", name, err)
+		}
 	}
 }
 

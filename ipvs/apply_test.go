@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"syscall"
 	"testing"
@@ -195,6 +196,52 @@ func TestApplySendsNothingForAVirtualServerThatCouldNotBeMade(t *testing.T) {
 		t.Errorf("failed: %v", result.Failed)
 	}
 	wantTable(t, "kernel", kernel.Table(), want.Only(want.Keys()[1:]))
+}
+
+func TestApplySendsNothingForAVirtualServerThatIsGone(t *testing.T) {
+	kernel := ipvsfake.New() // somebody deleted what was read
+	have := mustParse(t, `
+		tcp://10.1.0.10:80 rr
+			10.244.1.2:80 masq weight 1
+			10.244.1.4:80 masq weight 1`)
+	want := mustParse(t, `
+		tcp://10.1.0.10:80 wrr
+			10.244.1.2:80 masq weight 2
+			10.244.1.3:80 masq weight 1
+		tcp://10.1.0.11:80 rr
+			10.244.1.2:80 masq weight 1`)
+	var sent []string
+	handle := watched{kernel, func(_ int, op ipvs.Op) { sent = append(sent, op.String()) }}
+	result := ipvs.Apply(t.Context(), handle, ipvs.Diff(have, want))
+	if diff := cmp.Diff([]string{
+		"set-virtual tcp://10.1.0.10:80 wrr",
+		"add-virtual tcp://10.1.0.11:80 rr",
+		"add-real tcp://10.1.0.11:80 10.244.1.2:80 masq weight 1",
+	}, sent); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	if len(result.Failed) != 0 || !slices.Equal(result.Uncertain, want.Keys()[:1]) {
+		t.Errorf("failed %v, uncertain %v", result.Failed, result.Uncertain)
+	}
+}
+
+func TestAResultOfTwoPlansHasWhatBecameOfEach(t *testing.T) {
+	type keys = []frontend.Key
+	one, two := mustParse(t, "tcp://10.1.0.10:80 rr").Keys()[0], mustParse(t, "tcp://10.1.0.11:80 rr").Keys()[0]
+	first, second := ipvs.Op{Verb: ipvs.DelVirtual, Key: one}, ipvs.Op{Verb: ipvs.DelVirtual, Key: two}
+	bad, worse := &ipvs.OpError{Op: first, Err: syscall.EPERM}, &ipvs.OpError{Op: second, Err: syscall.ENOMEM}
+	before := ipvs.Result{Done: ipvs.Plan{first}, Failed: []*ipvs.OpError{bad}, Uncertain: keys{two}}
+	for name, c := range map[string]struct{ next, want ipvs.Result }{
+		"nothing":          {ipvs.Result{}, before},
+		"all done":         {ipvs.Result{Done: ipvs.Plan{second}}, ipvs.Result{Done: ipvs.Plan{first, second}, Failed: before.Failed, Uncertain: before.Uncertain}},
+		"all refused":      {ipvs.Result{Failed: []*ipvs.OpError{worse}}, ipvs.Result{Done: before.Done, Failed: []*ipvs.OpError{bad, worse}, Uncertain: before.Uncertain}},
+		"all unknown":      {ipvs.Result{Uncertain: keys{one}}, ipvs.Result{Done: before.Done, Failed: before.Failed, Uncertain: keys{one, two}}},
+		"the same unknown": {ipvs.Result{Uncertain: keys{two}}, before},
+	} {
+		if got := before.And(c.next); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
 }
 
 // A virtual server that exists with another scheduler, and the one that is wanted is unknown: its real servers are

@@ -66,6 +66,7 @@ func TestAVirtualServerAndItsRealServersAreAskedForTogether(t *testing.T) {
 	failed := func(seq uint32, errno syscall.Errno) []byte {
 		return answer(msgError, seq, wire(^uint32(errno)+1))
 	}
+	brokenOff := answer(msgDone, 5, wire(^uint32(syscall.EINTR)+1))
 	for name, c := range map[string]struct {
 		answers [][]byte
 		reals   int
@@ -78,6 +79,9 @@ func TestAVirtualServerAndItsRealServersAreAskedForTogether(t *testing.T) {
 		"it does not exist":                 {[][]byte{failed(6, syscall.ESRCH), done(5)}, 0, syscall.ESRCH},
 		"it is deleted meanwhile":           {[][]byte{real(5), failed(6, syscall.ESRCH), done(5)}, 1, syscall.ESRCH},
 		"the dump is refused":               {[][]byte{failed(5, syscall.EPERM), failed(6, syscall.EPERM)}, 0, syscall.EPERM},
+		"the dump alone is refused":         {[][]byte{failed(5, syscall.EPERM), self}, 0, syscall.EPERM},
+		"the dump is broken off, first":     {[][]byte{real(5), brokenOff, self}, 1, syscall.EINTR},
+		"the dump is broken off, last":      {[][]byte{real(5), self, brokenOff}, 1, syscall.EINTR},
 		"the end of the dump does not come": {[][]byte{real(5), self}, 1, errSilent},
 		"the virtual server does not come":  {[][]byte{real(5), done(5)}, 1, errSilent},
 	} {
@@ -113,5 +117,42 @@ func TestRealServersAreComparedWithoutGarbage(t *testing.T) {
 	})
 	if many > few {
 		t.Errorf("%v allocations for a real server, %v for a hundred", few, many)
+	}
+}
+
+func TestRealServersAreTheSameOnlyIfNothingOfThemDiffers(t *testing.T) {
+	one, other := netip.MustParseAddrPort("10.244.1.2:8080"), netip.MustParseAddrPort("10.244.1.3:8080")
+	real := RealServer{Forwarding: Route, Weight: 70000, UpperThreshold: 20, LowerThreshold: 10}
+	message := func(overrides ...[]byte) []byte {
+		return answer(0x21, 5, destMessage(destAttrs(overrides...)...).payload)
+	}
+	at := wire(u16s(20, destAttrAddr), "0af40103"+"000000000000000000000000")
+	empty := [][]byte{at, attr32(destAttrForwarding, 0), attr32(destAttrWeight, 0), attr32(destAttrUpper, 0), attr32(destAttrLower, 0)}
+	just, both := map[netip.AddrPort]RealServer{one: real}, map[netip.AddrPort]RealServer{one: real, other: real}
+	for name, c := range map[string]struct {
+		dump  [][]byte
+		known map[netip.AddrPort]RealServer
+		want  bool
+	}{
+		"nothing differs":                   {[][]byte{message()}, just, true},
+		"none, and none known":              {nil, nil, true},
+		"in another order than the memory":  {[][]byte{message(at), message()}, both, true},
+		"the weight":                        {[][]byte{message(attr32(destAttrWeight, 70001))}, just, false},
+		"the upper threshold":               {[][]byte{message(attr32(destAttrUpper, 21))}, just, false},
+		"the lower threshold":               {[][]byte{message(attr32(destAttrLower, 11))}, just, false},
+		"the forwarding":                    {[][]byte{message(attr32(destAttrForwarding, 0x102))}, just, false},
+		"the port":                          {[][]byte{message(wire(u16s(6, destAttrPort), "1f910000"))}, just, false},
+		"the first of two":                  {[][]byte{message(attr32(destAttrWeight, 1)), message(at)}, both, false},
+		"an address more":                   {[][]byte{message(), message(at)}, just, false},
+		"an address more, with nothing":     {[][]byte{message(), message(empty...)}, just, false},
+		"one fewer":                         {[][]byte{message()}, both, false},
+		"none left":                         {nil, just, false},
+		"another in its place":              {[][]byte{message(at)}, just, false},
+		"another in its place with nothing": {[][]byte{message(empty...)}, just, false},
+	} {
+		r := &recorded{answers: slices.Concat(c.dump, [][]byte{done(5)})}
+		if same, err := r.writer().sameReals(t.Context(), mustKey("tcp://10.1.0.10:30080"), c.known); same != c.want || err != nil {
+			t.Errorf("%s: the same: %v, %v", name, same, err)
+		}
 	}
 }

@@ -51,6 +51,42 @@ func TestSpreadOrdersTheRealServersOfEachVirtualServerByNode(t *testing.T) {
 	}
 }
 
+func TestSpreadRealServersKeepWhatTheyAre(t *testing.T) {
+	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
+	reals := map[netip.AddrPort]RealServer{}
+	for i := range byte(6) {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, 1, i + 1}), 8080+uint16(i))
+		reals[addr] = RealServer{Weight: uint32(i) + 1, Forwarding: Forwarding(i % 2), UpperThreshold: uint32(i)}
+	}
+	next := Table{key: {VirtualServer: VirtualServer{Scheduler: "wrr"}, Reals: reals}}
+	for seed := range uint64(20) {
+		got := Table{}
+		for _, op := range Diff(Table{}, next).Spread(seed, next) {
+			got.Commit(op)
+		}
+		if diff := cmp.Diff(next.String(), got.String()); diff != "" {
+			t.Fatalf("seed %d makes another table (-want +got):\n%s", seed, diff)
+		}
+	}
+}
+
+// Endpoints of the host network may be several on one address.
+func TestSpreadTellsTheRealServersOfOneAddressByTheirPorts(t *testing.T) {
+	key, addr := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080), netip.MustParseAddr("10.1.0.20")
+	e := Entry{VirtualServer: VirtualServer{Scheduler: "rr"}, Reals: map[netip.AddrPort]RealServer{}}
+	for port := range uint16(4) {
+		e.Reals[netip.AddrPortFrom(addr, 8080+port)] = RealServer{Weight: 1}
+	}
+	next := Table{key: e}
+	first := map[uint16]int{}
+	for seed := range uint64(60) {
+		first[Diff(Table{}, next).Spread(seed, next)[1].RealKey.Port()]++
+	}
+	if len(first) != 4 {
+		t.Errorf("60 nodes begin with %d of 4 real servers: %v", len(first), first)
+	}
+}
+
 func TestSpreadLeavesTheOrderOfSchedulersThatHash(t *testing.T) {
 	for _, scheduler := range []string{"sh", "mh", "dh"} {
 		next := spreadTable(scheduler)

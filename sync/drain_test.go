@@ -125,6 +125,20 @@ func TestDrainTimeoutThatCameLaterOutlivesItsServiceToo(t *testing.T) {
 	})
 }
 
+func TestDrainTimeoutThatWasTakenBackDoesNotOutliveItsService(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = 30 * time.Second })
+		g.serve(patient(time.Hour, leaves))
+		g.deliver(web(leaves))
+		busy(kernel, 1)
+		g.deliver(gone("web"))
+		g.after(25 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*0")
+		g.after(10 * time.Second)
+		g.expect()
+	})
+}
+
 func TestDrainTimeoutThatChangesCountsFromTheBeginOfTheDrain(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Hour })
@@ -316,8 +330,8 @@ func TestVirtualServerDeletedByAnotherDuringADrainIsMadeAnewAtOnce(t *testing.T)
 		kernel.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp("10.1.0.10", 30080)}})
 		g.after(2 * pollPeriod)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-		if err := g.Status().Err; err != nil {
-			t.Errorf("a failure: %v", err)
+		if err, drift := g.Status().Err, g.Counters().Drift; err != nil || drift != 1 {
+			t.Errorf("a failure: %v; drift counted %d times, want once", err, drift)
 		}
 	})
 }

@@ -60,3 +60,19 @@ func TestMemoryCountsTheRealServersOfWhatIsMadeAnew(t *testing.T) {
 		t.Errorf("%d real servers are remembered of one", m.reals)
 	}
 }
+
+func TestMemoryCountsTheRealServersOfWhatWasReadOtherwise(t *testing.T) {
+	key, m := tcp("10.1.0.10", 30080), newMemory()
+	m.put(tcp("10.1.0.10", 30081), weighted("1*1"))
+	for _, reals := range []string{"1*1 2*1 3*1", "1*1", "1*7", "", "1*1 2*1"} {
+		e := weighted(reals)
+		m.put(key, e)
+		if want := 1 + len(e.Reals); m.reals != want {
+			t.Errorf("after %q: %d real servers are counted of %d", reals, m.reals, want)
+		}
+	}
+	m.drop(key)
+	if m.reals != 1 {
+		t.Errorf("%d real servers are counted of one", m.reals)
+	}
+}

@@ -7,7 +7,10 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
 
 // What leaves or rises has an end, which a pass must not overlook because the kernel has what is wanted meanwhile.
@@ -34,5 +37,29 @@ func TestAFrontendIsNotAsWantedWhileSomethingIsOnTheWay(t *testing.T) {
 		if got := r.asWanted(key, r.have.table[key], &f); got != test.want {
 			t.Errorf("%s: as wanted: %v, want %v", name, got, test.want)
 		}
+	}
+}
+
+func TestPatienceEndsWithTheEntryThatItIsFor(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(patient(time.Minute, leaves))
+		busy(kernel, 1)
+		g.deliver(gone("web"))
+		g.after(50 * time.Second)
+		if len(g.patience) != 1 {
+			t.Errorf("while it drains %v is remembered", g.patience)
+		}
+		g.after(15 * time.Second)
+		g.expect()
+		if len(g.patience) != 0 {
+			t.Errorf("once it has gone %v is remembered", g.patience)
+		}
+	})
+	r, key := New(logr.Discard(), Config{}), tcp("10.1.0.10", 30080)
+	r.patience[key] = time.Minute
+	r.tables(time.Now(), []frontend.Key{key}) // somebody else deleted it
+	if len(r.patience) != 0 {
+		t.Errorf("once somebody deleted it %v is remembered", r.patience)
 	}
 }

@@ -54,8 +54,9 @@ func NewKernelOverview(rules filter.Rules, all []nodeaddr.Address, d Defaults) *
 	return &Overview{State: NewState(d), Time: time.Now(), KernelOnly: true, All: all, Rules: rules}
 }
 
-// Overview copies what the loop knows, between two passes. It takes some milliseconds of the loop's time for thousands of
-// Services on two addresses.
+// Overview copies what the loop knows, between two passes or within one, as Ask has it: what is wanted may be ahead of the
+// kernel by what that pass is about to write, and a diff shows that. Who asks again finds it written. It takes some
+// milliseconds of the loop's time for thousands of Services on two addresses.
 func (r *Reconciler) Overview(ctx context.Context) (*Overview, error) {
 	var o *Overview
 	var primary []netip.Addr

@@ -23,20 +23,24 @@ const (
 type poll struct {
 	left  []frontend.Key // those that are still to be looked at, sorted
 	began time.Time
-	spent time.Duration
-	next  time.Time // when it goes on, or the next one begins
+	spent time.Duration // since the last pause
+	next  time.Time     // when it goes on, or the next one begins
 }
 
 // pollLeaving reads the connections of departing real servers and returns the frontends of which something has to be done: one
 // may go, or the kernel has something else than was remembered.
 func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passReport) []frontend.Key {
 	l := &r.poll
-	if len(r.leaving) == 0 || now.Before(l.next) {
+	if len(r.leaving) == 0 {
+		l.left = nil // whoever leaves next does not wait for them
+		return nil
+	}
+	if now.Before(l.next) {
 		return nil
 	}
 	begin := time.Now() // not the pass's: an audit before it may have taken long
 	if len(l.left) == 0 {
-		l.left, l.began, l.spent = slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare), begin, 0
+		l.left, l.began = slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare), begin
 	}
 	// A change that came with this pass, or comes meanwhile, has precedence until it has had that for too long.
 	budget := time.Duration(0)
@@ -44,31 +48,39 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 		budget = pressedBudget
 	}
 	var due []frontend.Key
-	for len(l.left) > 0 && (!p.sync && !r.pressing(ctx) || time.Since(begin) < budget) {
+	failed := false
+	for !failed && len(l.left) > 0 && (!p.sync && !r.pressing(ctx) || time.Since(begin) < budget) {
 		key := l.left[0]
 		l.left = l.left[1:]
-		if _, leaves := r.leaving[key]; leaves && r.look(ctx, key, p) {
+		if _, leaves := r.leaving[key]; !leaves {
+			continue
+		}
+		something, err := r.look(ctx, key, p)
+		if something || err != nil {
 			due = append(due, key)
+		}
+		if failed = err != nil; failed { // the others may take long, and fail too: they come after a pause
+			p.failFrontends(err)
 		}
 	}
 	l.spent += time.Since(begin)
-	if l.next = time.Now(); len(l.left) == 0 {
+	if l.next = time.Now(); failed || len(l.left) == 0 {
 		l.next = l.next.Add(max(pollPeriod, pollShare*l.spent))
+		l.spent = 0
 	}
 	return due
 }
 
 // look reads the connections of one frontend's departing real servers, and reports whether something has to be done there.
-func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) bool {
+func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) (bool, error) {
 	entry, connections, err := r.Kernel.Get(ctx, key)
 	switch {
 	case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
 		r.have.drop(key)
 		p.drift++
-		return true
+		return true, nil
 	case err != nil:
-		p.failFrontends(fmt.Errorf("read the connections of %s: %w", key, err))
-		return true
+		return false, fmt.Errorf("read the connections of %s: %w", key, err)
 	}
 	now := time.Now()
 	r.leaving[key] = r.leaving[key].seen(now, key.Protocol, connections)
@@ -76,7 +88,7 @@ func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) 
 	if !as {
 		r.have.put(key, entry)
 	}
-	return !as || r.oneMayGo(now, key, entry)
+	return !as || r.oneMayGo(now, key, entry), nil
 }
 
 // oneMayGo reports whether one of a frontend's departing real servers has nothing to wait for any more: its connections have

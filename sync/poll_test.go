@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -18,6 +20,7 @@ type polledKernel struct {
 	ipvs.Handle
 	takes      time.Duration
 	gets, does atomic.Int64
+	fails      atomic.Bool            // nothing can be read
 	asked      atomic.Pointer[func()] // is called whatever is asked
 }
 
@@ -26,6 +29,9 @@ func (k *polledKernel) Get(ctx context.Context, key frontend.Key) (ipvs.Entry, m
 	time.Sleep(k.takes)
 	if asked := k.asked.Load(); asked != nil {
 		(*asked)()
+	}
+	if k.fails.Load() {
+		return ipvs.Entry{}, nil, errUnreadable
 	}
 	return k.Handle.Get(ctx, key)
 }
@@ -100,6 +106,63 @@ func TestLookingAtWhoLeavesGoesOnHoweverMuchChanges(t *testing.T) {
 			t.Errorf("%d looks in ten seconds at %d who leave", gets, services)
 		}
 	})
+}
+
+func TestLookingAtWhoLeavesTakesATenthOfTheTime(t *testing.T) {
+	const services, takes, long = 50, 50 * time.Millisecond, 4 * time.Minute
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, services, takes)
+		g.after(long)
+		spent, all := time.Duration(k.gets.Load())*takes, services*takes
+		if most, least := long/pollShare+all, long/(pollShare+1)-all; spent > most || spent < least {
+			t.Errorf("%s of %s were spent, want %s to %s", spent, long, least, most)
+		}
+	})
+}
+
+// While IPVS is silent each look takes as long as one waits for an answer.
+func TestALookThatFailsIsTheLastForAWhileAndTheOthersComeAfterIt(t *testing.T) {
+	const services = 3
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, services, time.Second)
+		g.after(10 * time.Second)
+		k.fails.Store(true)
+		g.after(50 * time.Second) // a look at all of them may have been half done, and has its pause
+		var looks []time.Time
+		asked := func() { looks = append(looks, time.Now()) }
+		k.asked.Store(&asked)
+		g.after(2 * services * (pollShare + 1) * time.Second)
+		k.asked.Store(nil)
+		if len(looks) < 2*services-1 {
+			t.Errorf("%d looks, want %d", len(looks), 2*services)
+		}
+		for i := range looks[1:] {
+			if pause := looks[i+1].Sub(looks[i]); pause <= pollShare*time.Second {
+				t.Errorf("look %d came %s after the one before it", i+1, pause)
+			}
+		}
+		if g.Status().Err == nil {
+			t.Error("the failure is not reported")
+		}
+		for i := range uint16(services) {
+			kernel.SetConnections(tcp("10.1.0.10", 30000+i), netip.MustParseAddrPort("10.244.1.2:8080"), ipvs.Connections{})
+		}
+		k.fails.Store(false)
+		g.after(2 * time.Minute)
+		g.expect("tcp://10.1.0.10:30000 rr", "tcp://10.1.0.10:30001 rr", "tcp://10.1.0.10:30002 rr")
+		if left := g.poll.left; left != nil {
+			t.Errorf("nothing leaves, and %v are to be looked at", left)
+		}
+	})
+}
+
+func TestNobodyIsLeftToBeLookedAtOnceNothingLeaves(t *testing.T) {
+	r := New(logr.Discard(), Config{})
+	r.poll.left = []frontend.Key{tcp("10.1.0.10", 30080)}
+	r.pollLeaving(t.Context(), time.Now(), &passReport{})
+	if len(r.poll.left) != 0 {
+		t.Errorf("%v are", r.poll.left)
+	}
 }
 
 func TestLookingAtWhoLeavesWritesNothing(t *testing.T) {

@@ -137,8 +137,8 @@ func (u PortUse) row() portRow {
 	return row
 }
 
-// Ask calls f with the state between two passes: it is to be read, not written, and not to be kept. It waits for the
-// pass under way.
+// Ask calls f with the state, which is to be read, not written, and not to be kept. It waits until the loop is between two passes,
+// or between two looks at the kernel of a long one. That one has taken in what came, and may not have written all of it yet.
 func (r *Reconciler) Ask(ctx context.Context, f func(*State)) error {
 	done := make(chan struct{})
 	select {

@@ -264,6 +264,20 @@ func TestSlowStartOfAnotherLengthCountsFromTheNextStep(t *testing.T) {
 	})
 }
 
+func TestVirtualServerDeletedByAnotherDuringASlowStartComesBackWithItsWeights(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(slow(stays))
+		g.deliver(slow(stays, leaves))
+		g.after(25 * time.Second)
+		kernel.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp("10.1.0.10", 30080)}})
+		g.after(7 * time.Second)
+		g.expect(onSlow + stays + "*10 " + leaves + "*4")
+		g.after(time.Minute)
+		g.expect(onSlow + stays + "*10 " + leaves + "*10")
+	})
+}
+
 func TestServiceThatGoesDuringASlowStartLeavesNothingToDo(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)

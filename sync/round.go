@@ -49,10 +49,11 @@ type auditRound struct {
 const slackPart = 8
 
 // begin plans a round through everything in table, which takes less than period. One that is not over by then was cut
-// off: this one begins there.
+// off: this one begins there, and at once.
 func (a *auditRound) begin(now time.Time, period time.Duration, table ipvs.Table) {
 	var from frontend.Key // the least of all
-	if !a.over() {
+	cutOff := !a.over()
+	if cutOff {
 		from = a.key(a.done)
 	}
 	a.keys = slices.AppendSeq(a.keys[:0], maps.Keys(table))
@@ -65,6 +66,10 @@ func (a *auditRound) begin(now time.Time, period time.Duration, table ipvs.Table
 	}
 	a.span = period * slackPart / (slackPart + 2)
 	a.every = a.span / max(leastSlices, min(a.span/slicePeriod, time.Duration(len(a.keys)/sliceSize)))
+	if cutOff { // it is late: its first slice is due at once
+		a.began = now.Add(-a.every)
+		return
+	}
 	a.wait(now)
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -293,11 +295,92 @@ func TestARoundThatWasCutOffIsGoneOnWithByTheNext(t *testing.T) {
 	if first, last := a.key(0), a.key(98); first != tcp(at1, 30041) || last != tcp(at1, 30039) {
 		t.Errorf("from %s to %s", first, last)
 	}
+	if a.next != now || a.planned(now) < 1 || a.planned(now) > 100/leastSlices {
+		t.Errorf("it begins in %s, with %d of 99", a.next.Sub(now), a.planned(now))
+	}
+	a.wait(now)
+	if a.next != now.Add(a.every) {
+		t.Errorf("it goes on in %s, want %s", a.next.Sub(now), a.every)
+	}
 	a.done = 99
 	a.begin(now, 30*time.Second, table)
 	if first := a.key(0); first != tcp(at1, 30000) {
 		t.Errorf("after a whole round it begins with %s", first)
 	}
+	if a.next != now.Add(a.every) {
+		t.Errorf("after a whole round it begins in %s, want %s", a.next.Sub(now), a.every)
+	}
+}
+
+// behind is a reconciler whose round should have read all of so many virtual servers by now, and has read none. It runs no loop.
+func behind(kernel *ipvsfake.Kernel, takes time.Duration, services int) (*Reconciler, *auditedKernel) {
+	k := &auditedKernel{Handle: kernel.Open(), takes: takes}
+	r := New(logr.Discard(), Config{Kernel: k, Source: newSource(), Addresses: &addresses{changed: make(chan struct{}, 1)}})
+	for i := range services {
+		r.have.put(tcp(at1, uint16(30000+i)), ipvs.Entry{VirtualServer: ipvs.VirtualServer{Scheduler: "rr"}})
+	}
+	r.round.begin(time.Now(), 30*time.Second, r.have.table)
+	time.Sleep(30 * time.Second)
+	return r, k
+}
+
+func TestAChangeWaitsNoLongerForARoundThatIsBehind(t *testing.T) {
+	const takes = time.Millisecond
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, _ *filtertest.Fake) {
+		for _, err := range kernel.Open().Do(t.Context(), virtuals(200)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, press := range map[string]func(*Reconciler, *passReport){
+			"of the pass":    func(_ *Reconciler, p *passReport) { p.sync = true },
+			"of Services":    func(r *Reconciler, _ *passReport) { r.Source.(*source).deliver(func(*Update) {}) },
+			"of addresses":   func(r *Reconciler, _ *passReport) { r.Addresses.(*addresses).set(at1) },
+			"of none at all": func(*Reconciler, *passReport) {},
+		} {
+			r, k := behind(kernel, takes, 200)
+			p, begin := &passReport{}, time.Now()
+			press(r, p)
+			due := r.goOn(t.Context(), p)
+			took := time.Since(begin)
+			read, _ := k.reads()
+			if len(due) > 0 || p.err() != nil {
+				t.Errorf("a change %s: %v are due, %v", name, due, p.err())
+			}
+			switch pressed := name != "of none at all"; {
+			case pressed && (took <= pressedBudget-takes || took > pressedBudget+takes || r.round.next.After(time.Now())):
+				t.Errorf("a change %s waited for %s, and the round goes on in %s", name, took, time.Until(r.round.next))
+			case !pressed && len(read) != 200:
+				t.Errorf("%d of 200 were read", len(read))
+			}
+		}
+	})
+}
+
+func TestARoundThatCannotReadOneMakesAPause(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, _ *filtertest.Fake) {
+		r, k := behind(kernel, 0, 200) // the kernel has none of them
+		for _, err := range kernel.Open().Do(t.Context(), virtuals(200)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		bad := r.round.key(2)
+		k.refuses.Store(&bad)
+		due := r.goOn(t.Context(), &passReport{})
+		if _, keys := k.reads(); len(keys) != 3 || !slices.Equal(due, []frontend.Key{bad}) || !r.round.next.After(time.Now()) || !r.round.failed {
+			t.Errorf("%d were read, %v are due, the round goes on in %s", len(keys), due, time.Until(r.round.next))
+		}
+	})
+}
+
+// virtuals make so many virtual servers without real servers.
+func virtuals(n int) []ipvs.Op {
+	ops := make([]ipvs.Op, n)
+	for i := range ops {
+		ops[i] = ipvs.Op{Verb: ipvs.AddVirtual, Key: tcp(at1, uint16(30000+i)), Virtual: ipvs.VirtualServer{Scheduler: "rr"}}
+	}
+	return ops
 }
 
 func TestARoundIsOverBeforeTheNextAuditWhateverThePeriod(t *testing.T) {

@@ -45,8 +45,8 @@ type ruleReader interface {
 // errUnknownService is that of a Service of which the agent knows nothing.
 var errUnknownService = errors.New("no such Service opens a port on nodes")
 
-// seeWithin is how long the loop has to answer. It does so between two passes, and not before its input was read once; who asks
-// waits longer, so that he hears why it does not.
+// seeWithin is how long the loop has to answer. It does so between two passes and wherever a long one makes way, and not before
+// its input was read once; who asks waits longer, so that he hears why it does not.
 const seeWithin = askTimeout / 3
 
 // see is the overview, or why there is none: who looks for what is wrong must not be left with a deadline.

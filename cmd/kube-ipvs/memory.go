@@ -33,20 +33,27 @@ type memoryCare struct {
 	environ func(string) string
 	// cgroups is the directory of the cgroup file system, and ownCgroup the file that names the process's own.
 	cgroups, ownCgroup string
+	// What is done with the collector: functions of runtime/debug.
+	setPercent func(int) int
+	setLimit   func(int64) int64
+	giveBack   func()
 }
 
 func newMemoryCare() memoryCare {
-	return memoryCare{environ: os.Getenv, cgroups: "/sys/fs/cgroup", ownCgroup: "/proc/self/cgroup"}
+	return memoryCare{
+		environ: os.Getenv, cgroups: "/sys/fs/cgroup", ownCgroup: "/proc/self/cgroup",
+		setPercent: debug.SetGCPercent, setLimit: debug.SetMemoryLimit, giveBack: debug.FreeOSMemory,
+	}
 }
 
 // begin is for the start of the process.
 func (m memoryCare) begin() {
 	if m.environ("GOGC") == "" {
-		debug.SetGCPercent(collectAtStart)
+		m.setPercent(collectAtStart)
 	}
 	if m.environ("GOMEMLIMIT") == "" {
 		if limit := m.limit(); limit < math.MaxInt64 {
-			debug.SetMemoryLimit(limit / 100 * usableMemory)
+			m.setLimit(limit / 100 * usableMemory)
 		}
 	}
 }
@@ -63,9 +70,9 @@ func (m memoryCare) settle(ctx context.Context, started func() bool) {
 		}
 	}
 	if m.environ("GOGC") == "" {
-		debug.SetGCPercent(collectLater)
+		m.setPercent(collectLater)
 	}
-	debug.FreeOSMemory()
+	m.giveBack()
 }
 
 // limit is how much memory the kernel lets the process have, in bytes: the least that its cgroup and those above it allow;

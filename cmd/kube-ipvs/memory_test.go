@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -43,31 +44,71 @@ func TestMemoryLimitIsTheLeastOfTheCgroups(t *testing.T) {
 	}
 }
 
+// collector records what is done with it, in the order of it.
+type collector struct{ did []string }
+
+func (c *collector) care(environment map[string]string) memoryCare {
+	return memoryCare{
+		environ:    func(name string) string { return environment[name] },
+		setPercent: func(percent int) int { c.did = append(c.did, fmt.Sprintf("percent %d", percent)); return 100 },
+		setLimit:   func(limit int64) int64 { c.did = append(c.did, fmt.Sprintf("limit %d", limit)); return math.MaxInt64 },
+		giveBack:   func() { c.did = append(c.did, "give back") },
+	}
+}
+
 func TestMemoryIsGivenBackOnceTheStartIsDone(t *testing.T) {
-	beforeTest := debug.SetGCPercent(100)
-	defer debug.SetGCPercent(beforeTest)
-	for _, c := range []struct {
-		environment          string
-		starting, afterwards int
+	for name, c := range map[string]struct {
+		environment          map[string]string
+		starting, afterwards []string
 	}{
-		{"", collectAtStart, collectLater},
-		{"70", 100, 100}, // what Go has read from it stands
+		"by itself":            {nil, []string{"percent 200"}, []string{"percent 200", "percent 50", "give back"}},
+		"what Go has read":     {map[string]string{"GOGC": "70"}, nil, []string{"give back"}},
+		"of the limit instead": {map[string]string{"GOMEMLIMIT": "1GiB"}, []string{"percent 200"}, []string{"percent 200", "percent 50", "give back"}},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			debug.SetGCPercent(100)
-			m := memoryCare{environ: func(name string) string { return map[string]string{"GOGC": c.environment, "GOMEMLIMIT": "1GiB"}[name] }}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var gc collector
+				m := gc.care(c.environment)
+				m.begin()
+				var started atomic.Bool
+				settled := make(chan struct{})
+				go func() { m.settle(t.Context(), started.Load); close(settled) }()
+				time.Sleep(time.Minute) // of the bubble's clock
+				synctest.Wait()
+				if !slices.Equal(gc.did, c.starting) {
+					t.Errorf("%q while it starts, want %q", gc.did, c.starting)
+				}
+				started.Store(true)
+				<-settled
+				if !slices.Equal(gc.did, c.afterwards) {
+					t.Errorf("%q afterwards, want %q", gc.did, c.afterwards)
+				}
+			})
+		})
+	}
+}
+
+func TestTheHeapMayFillMostOfWhatTheContainerHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		environment map[string]string
+		limit       string
+		want        []string
+	}{
+		"nine tenths":             {nil, "200000000\n", []string{"percent 200", "limit 180000000"}},
+		"whatever GOGC is":        {map[string]string{"GOGC": "70"}, "200000000\n", []string{"limit 180000000"}},
+		"GOMEMLIMIT stands":       {map[string]string{"GOMEMLIMIT": "1GiB"}, "200000000\n", []string{"percent 200"}},
+		"no limit is none":        {nil, "max\n", []string{"percent 200"}},
+		"one that is near to all": {nil, "9223372036854775806\n", []string{"percent 200", "limit 8301034833169298220"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var gc collector
+			m, dir := gc.care(c.environment), t.TempDir()
+			m.cgroups, m.ownCgroup = dir, filepath.Join(dir, "own")
+			put(t, m.ownCgroup, "0::/\n")
+			put(t, filepath.Join(dir, "memory.max"), c.limit)
 			m.begin()
-			var started atomic.Bool
-			settled := make(chan struct{})
-			go func() { m.settle(t.Context(), started.Load); close(settled) }()
-			time.Sleep(time.Minute) // of the bubble's clock
-			if got := debug.SetGCPercent(c.starting); got != c.starting {
-				t.Errorf("GOGC=%q: %d percent while it starts, want %d", c.environment, got, c.starting)
-			}
-			started.Store(true)
-			<-settled
-			if got := debug.SetGCPercent(100); got != c.afterwards {
-				t.Errorf("GOGC=%q: %d percent afterwards, want %d", c.environment, got, c.afterwards)
+			if !slices.Equal(gc.did, c.want) {
+				t.Errorf("%q, want %q", gc.did, c.want)
 			}
 		})
 	}
