@@ -40,6 +40,15 @@ func TestAFrontendIsNotAsWantedWhileSomethingIsOnTheWay(t *testing.T) {
 	}
 }
 
+// patienceOf asks the loop, which goes on writing.
+func patienceOf(t *testing.T, g *rig) (remembered int) {
+	t.Helper()
+	if err := g.Ask(t.Context(), func(*State) { remembered = len(g.patience) }); err != nil {
+		t.Fatal(err)
+	}
+	return remembered
+}
+
 func TestPatienceEndsWithTheEntryThatItIsFor(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
@@ -47,13 +56,13 @@ func TestPatienceEndsWithTheEntryThatItIsFor(t *testing.T) {
 		busy(kernel, 1)
 		g.deliver(gone("web"))
 		g.after(50 * time.Second)
-		if len(g.patience) != 1 {
-			t.Errorf("while it drains %v is remembered", g.patience)
+		if remembered := patienceOf(t, g); remembered != 1 {
+			t.Errorf("while it drains %d timeouts are remembered", remembered)
 		}
 		g.after(15 * time.Second)
 		g.expect()
-		if len(g.patience) != 0 {
-			t.Errorf("once it has gone %v is remembered", g.patience)
+		if remembered := patienceOf(t, g); remembered != 0 {
+			t.Errorf("once it has gone %d timeouts are remembered", remembered)
 		}
 	})
 	r, key := New(logr.Discard(), Config{}), tcp("10.1.0.10", 30080)

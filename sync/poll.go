@@ -16,6 +16,8 @@ const (
 	pollPeriod = time.Second
 	// pollShare is the part of the time that these looks take at most: a long list of them is looked at less often.
 	pollShare = 10
+	// longestPause is between two of them at most, also where a silent kernel made one take long.
+	longestPause = 30 * time.Second
 )
 
 // poll is a look at the connections of all departing real servers, one frontend after the other. It makes way for whatever else
@@ -65,7 +67,7 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 	}
 	l.spent += time.Since(begin)
 	if l.next = time.Now(); failed || len(l.left) == 0 {
-		l.next = l.next.Add(max(pollPeriod, pollShare*l.spent))
+		l.next = l.next.Add(min(max(pollPeriod, pollShare*l.spent), longestPause))
 		l.spent = 0
 	}
 	return due

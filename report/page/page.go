@@ -17,7 +17,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/report"
 )
 
-// answerWithin is how long the loop has to answer: it does so between two passes, and somebody waits before a screen.
+// answerWithin is how long the loop has to answer: it does so between the steps of a pass, and somebody waits before a screen.
 const answerWithin = 10 * time.Second
 
 //go:embed html/*.html
