@@ -182,7 +182,7 @@ func TestEveryAnswerForbidsWhatAPageDoesNotNeed(t *testing.T) {
 	}
 }
 
-// The loop answers between two passes, of which one may take long.
+// The loop answers between the steps of its passes, of which one may take long.
 func TestALoopThatDoesNotAnswerIsAPageThatSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := page.Handler(
