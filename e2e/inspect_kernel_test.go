@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
@@ -96,10 +97,25 @@ func (r *rig) testExplainAddress(t *testing.T) {
 	says(t, r.asks(t, 2, "explain", "address", "10.9.9.9:30080"), "the node has no such address")
 }
 
-// The kernel brings its counters up to date every two seconds.
+// settled is the value of a counter that has not moved for three seconds: the kernel brings its own up to date every two.
+func (r *rig) settled(t *testing.T, name string) float64 {
+	t.Helper()
+	value := r.metric(t, name)
+	for range 20 {
+		time.Sleep(3 * time.Second)
+		now := r.metric(t, name)
+		if now == value {
+			return now
+		}
+		value = now
+	}
+	t.Fatalf("%s does not settle", name)
+	return 0
+}
+
 func (r *rig) testTraffic(t *testing.T) {
 	const connections = `kube_ipvs_service_connections_total{namespace="default",port="30080",protocol="TCP",service="web"}`
-	before := r.metric(t, connections)
+	before := r.settled(t, connections)
 	for range 6 {
 		if tally := topo.Count(t.Context(), r.Client, topo.TCP, at(r.Node1.A4), 1); len(tally.Failures) > 0 {
 			t.Fatalf("%+v", tally)

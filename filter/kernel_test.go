@@ -166,7 +166,8 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	if err := table.Apply(t.Context(), Diff(rules, rules)); err != nil {
 		t.Error(err)
 	}
-	if err := table.Apply(t.Context(), Diff(Rules{Pods: rules.Pods, Sources: rules.Sources}, rules)); err != nil {
+	known := Rules{Pods: rules.Pods, Sources: rules.Sources, Internal: rules.Internal} // one that narrows writes its hooks anew
+	if err := table.Apply(t.Context(), Diff(known, rules)); err != nil {
 		t.Errorf("adding what is there: %v", err)
 	}
 	if _, err := Open(Options{}); err != nil {
