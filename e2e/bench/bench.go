@@ -74,7 +74,7 @@ func (b *bench) measure(ctx context.Context, p *programs, run *result.Run) error
 		return err
 	}
 	out := ""
-	if b.logs {
+	if b.logs || b.job.Profiles {
 		out = b.out
 	}
 	guest := &lab.Guest{

@@ -58,6 +58,7 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	f.StringVar(&o.docs, "docs", "docs/performance.md", "the page that -write-docs writes")
 	f.BoolVar(&o.writeDocs, "write-docs", false, "write the page")
 	f.StringVar(&o.memory, "mem", "3G", "of the guest")
+	f.BoolVar(&o.job.Profiles, "profiles", false, "keep CPU profiles of cold starts, bursts and restarts in the folder: the times get longer")
 	f.BoolVar(&o.logs, "logs", false, "keep the logs of the subjects in the folder")
 	if err := f.Parse(args); err != nil {
 		return o, err

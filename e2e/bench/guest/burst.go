@@ -27,6 +27,7 @@ func (s *session) burst(ctx context.Context) error {
 		return err
 	}
 	order := s.job.Plan.Order(s.size)
+	profiled := s.profile(ctx, result.Burst)
 	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
 	began := time.Now()
@@ -66,6 +67,7 @@ func (s *session) burst(ctx context.Context) error {
 		return err
 	}
 	used := minus(after, before)
+	profiled()
 	sample := s.sample(result.Burst, result.Seconds, used.CPU.Seconds())
 	sample.AtLeast, sample.Changes = cut, s.job.Burst
 	sample.Usage = &result.Usage{CPU: used.CPU}

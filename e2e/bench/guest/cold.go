@@ -14,6 +14,7 @@ func (s *session) cold(ctx context.Context) (whole bool, err error) {
 	if err := s.start(s.plan.both); err != nil {
 		return false, err
 	}
+	defer s.profile(ctx, result.Cold)()
 	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
 	at, precision, err := s.observer.Complete(limited, s.now.want(s.all()))
@@ -147,6 +148,9 @@ func (s *session) startAgain(ctx context.Context, counted bool) (at time.Time, c
 		if err := s.process.Watch(true); err != nil {
 			return at, false, err
 		}
+	}
+	if !counted {
+		defer s.profile(ctx, result.Restart)()
 	}
 	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()

@@ -23,10 +23,13 @@ const synced = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
 // lookForPass is how often the metrics are read: reading them takes the program time.
 const lookForPass = 100 * time.Millisecond
 
+// answerPatience is how long the metrics may take.
+const answerPatience = 10 * time.Second
+
 // firstPass returns when the program's first pass ended, of all families.
 func (s *session) firstPass(ctx context.Context) (time.Time, error) {
 	for {
-		text, err := get(ctx, s.network.Node1, "http://"+s.subject.Metrics+"/metrics")
+		text, err := get(ctx, s.network.Node1, "http://"+s.subject.Metrics+"/metrics", answerPatience)
 		if err == nil {
 			var at time.Time
 			if at, err = lastSync(text); err == nil {
@@ -63,8 +66,8 @@ func lastSync(metrics string) (time.Time, error) {
 }
 
 // get asks a program on a host.
-func get(ctx context.Context, host *topo.Host, url string) (string, error) {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+func get(ctx context.Context, host *topo.Host, url string, timeout time.Duration) (string, error) {
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			to, err := netip.ParseAddrPort(address)

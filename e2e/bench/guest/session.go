@@ -176,7 +176,11 @@ func (s *session) start(counted bool) (err error) {
 	if counted {
 		start = count.Start
 	}
-	if s.process, err = start(s.network.Node1, s.log, program, s.subject.Args...); err != nil {
+	args := s.subject.Args
+	if s.job.Profiles {
+		args = append(slices.Clip(args), profiling)
+	}
+	if s.process, err = start(s.network.Node1, s.log, program, args...); err != nil {
 		return fmt.Errorf("start %s: %w", s.subject.Name, err)
 	}
 	return nil

@@ -41,6 +41,8 @@ type Job struct {
 	// Rounds of the floors at FloorSizes.
 	Rounds     int
 	FloorSizes []int
+	// Profiles are taken of the CPU time, which costs some.
+	Profiles bool
 	// Settle is how long a program may take to come to rest before its memory is read.
 	Settle time.Duration
 }

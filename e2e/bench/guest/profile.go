@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab"
+)
+
+// profiling is the flag that makes a program answer /debug/pprof beside its metrics.
+const profiling = "--profiling"
+
+// profiled is how long a profile takes at least: what it is of may end sooner.
+const profiled = 15 * time.Second
+
+// profile begins to take a CPU profile of the program, if the job asks for profiles, as soon as it answers. What it returns waits for the
+// end, and keeps it as SUBJECT-SIZE-MEASURE.pprof; a program that was not profiled has said nothing, which is no reason to stop.
+func (s *session) profile(ctx context.Context, m result.Measure) (wait func()) {
+	if !s.job.Profiles {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.subject.Metrics, int(profiled.Seconds()))
+		for deadline := time.Now().Add(profiled); time.Now().Before(deadline); {
+			text, err := get(ctx, s.network.Node1, url, 2*profiled)
+			if err == nil {
+				name := fmt.Sprintf("%s-%d-%s.pprof", strings.ReplaceAll(s.subject.Name, "/", "-"), s.size, m)
+				err = os.WriteFile(filepath.Join(lab.OutDir, name), []byte(text), 0o600)
+			}
+			if err == nil || pause(ctx, lookForPass) != nil {
+				return
+			}
+			s.say("no profile of %s yet: %v", m, err)
+		}
+	}()
+	return func() { <-done }
+}
