@@ -14,10 +14,12 @@ import (
 // addresses are chosen by a Node object that does not exist or lists none.
 func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 	was := r.partial
-	for _, u := range r.updates() {
+	for _, u := range r.updates(now) {
 		r.state.Update(u)
 		r.unprogrammed.merge(u.Triggers)
-		p.sync = p.sync || len(u.Services) > 0 || u.Node != nil
+		if len(u.Services) > 0 || u.Node != nil {
+			p.sync, r.nextSync = true, now.Add(r.MinSyncPeriod)
+		}
 		if u.Node != nil {
 			r.board.setIneligible(u.Node.Ineligible)
 			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
@@ -44,11 +46,14 @@ func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 	return nil
 }
 
-// updates are what the source delivered since the last pass, oldest first.
-func (r *Reconciler) updates() []Update {
+// updates are what the source delivered since the last pass, oldest first, unless it is held.
+func (r *Reconciler) updates(now time.Time) []Update {
 	var all []Update
 	if r.first != nil {
 		all, r.first = append(all, *r.first), nil
+	}
+	if r.held(now) {
+		return all
 	}
 	if u, ok := r.Source.Next(); ok {
 		all = append(all, u)

@@ -66,21 +66,53 @@ func (r *Reconciler) awaitInput(ctx context.Context) error {
 
 // awaitWork returns when something changed or something is due. What arrives meanwhile is taken in by one pass.
 func (r *Reconciler) awaitWork(ctx context.Context) {
-	timer := time.NewTimer(time.Until(r.nextDue()))
+	due := r.nextDue()
+	if r.held(time.Now()) {
+		until := r.nextSync
+		if due.Before(until) {
+			until = due
+		}
+		if came := r.await(ctx, until, nil); came || until.Equal(due) {
+			return
+		}
+	}
+	r.await(ctx, due, r.Source.Changed())
+}
+
+// await waits for work until some time; false if none came.
+func (r *Reconciler) await(ctx context.Context, until time.Time, changed <-chan struct{}) bool {
+	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
-	for r.answered(ctx, timer) {
+	for {
+		switch r.event(ctx, timer.C, changed) {
+		case question: // it is answered by now
+		case work:
+			return true
+		case nothing:
+			return false
+		}
 	}
 }
 
-// answered waits for work; true if a question came instead, which is answered by then.
-func (r *Reconciler) answered(ctx context.Context, timer *time.Timer) bool {
+// event is what ended the waiting.
+type event int
+
+const (
+	nothing event = iota // but the time
+	question
+	work
+)
+
+// event waits for the next one.
+func (r *Reconciler) event(ctx context.Context, due <-chan time.Time, changed <-chan struct{}) event {
 	select {
 	case <-ctx.Done():
 	case answer := <-r.questions:
 		answer()
-		return true
-	case <-timer.C:
-	case <-r.Source.Changed():
+		return question
+	case <-due:
+		return nothing
+	case <-changed:
 	case <-r.Addresses.Changed():
 		r.addressesChanged = true
 	case _, open := <-r.RulesetChanged:
@@ -94,14 +126,19 @@ func (r *Reconciler) answered(ctx context.Context, timer *time.Timer) bool {
 			r.nextLook = time.Now().Add(rulesetPeriod)
 		}
 	}
-	return false
+	return work
 }
 
+// held reports that what the Source has waits for more of it.
+func (r *Reconciler) held(now time.Time) bool { return now.Before(r.nextSync) }
+
 // heed takes the notice of changes that the pass is about to take in, however it began.
-func (r *Reconciler) heed() {
-	select {
-	case <-r.Source.Changed():
-	default:
+func (r *Reconciler) heed(now time.Time) {
+	if !r.held(now) {
+		select {
+		case <-r.Source.Changed():
+		default:
+		}
 	}
 	select {
 	case <-r.Addresses.Changed():

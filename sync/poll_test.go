@@ -46,10 +46,10 @@ func (k *polledKernel) Do(ctx context.Context, ops []ipvs.Op) []error {
 }
 
 // departing runs a reconciler of so many Services whose one endpoint has just gone, with a connection to each.
-func departing(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, services int, takes time.Duration) (*rig, *polledKernel) {
+func departing(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, services int, takes time.Duration, configure ...func(*Config)) (*rig, *polledKernel) {
 	t.Helper()
 	k := &polledKernel{}
-	g := start(t, kernel, nft, func(c *Config) { k.Handle, c.Kernel = c.Kernel, k })
+	g := start(t, kernel, nft, append(configure, func(c *Config) { k.Handle, c.Kernel = c.Kernel, k })...)
 	all := numbered(services)
 	g.serve(all...)
 	for i := range all {

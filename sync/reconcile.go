@@ -35,6 +35,7 @@ type Reconciler struct {
 	tookOver  bool                     // what others left was made ours, if that is asked for
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
+	nextSync  time.Time // when changes are taken in again at the earliest
 	round     auditRound
 	poll      poll
 	// generation of the ruleset when our table was last read; 0 if it is not known.
@@ -100,7 +101,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
 	r.board.begin(start)
 	p := &passReport{}
-	r.heed()
+	r.heed(start)
 	due := newKeySet(r.takeIn(start, p)...)
 	switch {
 	case !start.Before(r.nextAudit):

@@ -143,7 +143,7 @@ func (r *Reconciler) pressing(ctx context.Context) bool {
 		answer()
 	default:
 	}
-	return ctx.Err() != nil || len(r.Source.Changed()) > 0 || len(r.Addresses.Changed()) > 0
+	return ctx.Err() != nil || !r.held(time.Now()) && len(r.Source.Changed()) > 0 || len(r.Addresses.Changed()) > 0
 }
 
 // asRemembered compares the real servers of one virtual server with the memory of them. Those that differ, or cannot be

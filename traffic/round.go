@@ -57,6 +57,10 @@ func (m *Meter) run(ctx context.Context, r *round) {
 // was not read.
 func (m *Meter) read(ctx context.Context, r *round, n *Reads) (_ Sample, behind map[sync.ServiceID]struct{}, _ error) {
 	serving := m.serving()
+	if len(serving) == 0 { // the agent has just started: it has more to do than to count
+		m.memory.begin(r.began, serving)
+		return m.memory.sample(), nil, nil
+	}
 	n.Virtuals++
 	counters, err := m.reader.Virtuals(ctx)
 	if err != nil {

@@ -48,6 +48,7 @@ type options struct {
 
 	scheduler    string
 	syncPeriod   time.Duration
+	minSync      time.Duration
 	drainTimeout time.Duration
 	adopt        bool
 	timeouts     ipvs.Timeouts
@@ -112,6 +113,7 @@ func (o *options) schedulerFlags() group {
 func (o *options) ipvsFlags() group {
 	g := o.schedulerFlags()
 	g.flags.DurationVar(&o.syncPeriod, "ipvs-sync-period", 30*time.Second, "time between two audits, which read the kernel back and repair what somebody else changed")
+	g.flags.DurationVar(&o.minSync, "ipvs-min-sync-period", 100*time.Millisecond, "time between two passes that take in changes in a row; a change after a rest is taken in at once, and 0 takes in each")
 	g.flags.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Minute, "how long a real server that is gone keeps its TCP and SCTP connections at most")
 	g.flags.BoolVar(&o.adopt, "adopt", false, "take over what another proxy left at the start: virtual servers on node ports (--service-node-port-range) of this node's addresses that no Service claims drain and go")
 	g.flags.DurationVar(&o.timeouts.TCP, "ipvs-tcp-timeout", 0, "idle timeout of TCP connections, in whole seconds; 0 keeps the kernel's")
@@ -170,6 +172,7 @@ func (o *options) validate() error {
 		least time.Duration
 	}{
 		{"--ipvs-sync-period", o.syncPeriod, time.Second},
+		{"--ipvs-min-sync-period", o.minSync, 0},
 		{"--drain-timeout", o.drainTimeout, 0},
 		{"--address-grace", o.addressGrace, 0},
 		{"--ipvs-tcp-timeout", o.timeouts.TCP, 0},
@@ -182,6 +185,9 @@ func (o *options) validate() error {
 		if strings.HasSuffix(d.flag, "-timeout") && strings.HasPrefix(d.flag, "--ipvs-") && d.value%time.Second != 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is not a whole number of seconds", d.flag, d.value))
 		}
+	}
+	if o.minSync > o.syncPeriod {
+		errs = append(errs, fmt.Errorf("--ipvs-min-sync-period: %s is more than --ipvs-sync-period, %s", o.minSync, o.syncPeriod))
 	}
 	for _, b := range []struct{ flag, address, example string }{
 		{"--healthz-bind-address", o.healthz, defaultHealthz},

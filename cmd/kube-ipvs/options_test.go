@@ -27,7 +27,7 @@ func TestDefaultsOfRun(t *testing.T) {
 	}
 	want := &options{
 		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation", nodePortRange: "30000-32767", portConflict: "warn",
-		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, drainTimeout: 5 * time.Minute,
+		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, minSync: 20 * time.Millisecond, drainTimeout: 5 * time.Minute,
 		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs", trafficMetrics: "services", trafficMetricsLimit: 5000,
 		logging: loggingOptions{format: "text"},
 	}
@@ -45,7 +45,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--masquerade=h", "--detect-local-mode=i", "--cluster-cidr=j,k",
 		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s",
 		"--service-node-port-range=t", "--extra-port-range=u,v", "--port-conflict=w", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
-		"--ipvs-sync-period=2s", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
+		"--ipvs-sync-period=2s", "--ipvs-min-sync-period=7ms", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
 		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7", "--vmodule=x", "--logging-format=y", "--profiling", "--traffic-metrics=z", "--traffic-metrics-limit=8")
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		masquerade: "h", detectLocalMode: "i", clusterCIDRs: []string{"j", "k"}, podBridge: "l", podInterfacePrefix: "m",
 		networks: []string{"n=o,p", "q=r"}, sourceRanges: "s",
 		nodePortRange: "t", extraPorts: []string{"u", "v"}, portConflict: "w",
-		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, drainTimeout: 3 * time.Second, adopt: true,
+		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, minSync: 7 * time.Millisecond, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
 		healthz:  "e", metrics: "f", stateDir: "g", profiling: true, trafficMetrics: "z", trafficMetricsLimit: 8,
 		logging: loggingOptions{verbosity: 7, vmodule: "x", format: "y"},
@@ -69,7 +69,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 
 func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 	for _, flag := range []string{
-		"--ipvs-sync-period=999ms", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
+		"--ipvs-sync-period=999ms", "--ipvs-min-sync-period=-1ms", "--ipvs-min-sync-period=31s", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
 		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
 		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=", "--network=dmz", "--network=all=10.0.0.0/8", "--network=dmz=10.0.0.1",
 		"--nodeport-source-ranges=both", "--service-node-port-range=x", "--extra-port-range=0-x", "--port-conflict=drop",

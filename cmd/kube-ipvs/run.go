@@ -112,7 +112,7 @@ func (o *options) serve(ctx context.Context, in inputs, around surroundings) err
 		Source: in.source, Addresses: in.watcher, Kernel: kernel, Filter: table,
 		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
 		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
-		SyncPeriod: o.syncPeriod, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(in.node),
+		SyncPeriod: o.syncPeriod, MinSyncPeriod: o.minSync, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(in.node),
 		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
 	})
 	inspector := o.inspector(in.node, in.from, reconciler)
