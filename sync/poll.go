@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -27,6 +28,8 @@ type poll struct {
 	began time.Time
 	spent time.Duration // since the last pause
 	next  time.Time     // when it goes on, or the next one begins
+	// connections are what a look reads. The map is made once.
+	connections map[netip.AddrPort]ipvs.Connections
 }
 
 // pollLeaving reads the connections of departing real servers and returns the frontends of which something has to be done: one
@@ -73,9 +76,17 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 	return due
 }
 
-// look reads the connections of one frontend's departing real servers, and reports whether something has to be done there.
+// look reads the connections of one frontend's departing real servers, and reports whether something has to be done there. Where
+// the real servers are as remembered it reads no more than that: the rest of the virtual server is left to the audits.
 func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) (bool, error) {
-	entry, connections, err := r.Kernel.Get(ctx, key)
+	connections, same, err := r.compare(ctx, key)
+	if err == nil && !same {
+		var entry ipvs.Entry
+		if entry, connections, err = r.Kernel.Get(ctx, key); err == nil {
+			same = entry.Equal(r.have.table[key])
+			r.have.put(key, entry)
+		}
+	}
 	switch {
 	case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
 		r.have.drop(key)
@@ -86,11 +97,27 @@ func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) 
 	}
 	now := time.Now()
 	r.leaving[key] = r.leaving[key].seen(now, key.Protocol, connections)
-	as := entry.Equal(r.have.table[key])
-	if !as {
-		r.have.put(key, entry)
+	return !same || r.oneMayGo(now, key, r.have.table[key]), nil
+}
+
+// compare reports whether the kernel has the real servers of a frontend that are remembered, and the connections of those that
+// leave, which are good until the next call.
+func (r *Reconciler) compare(ctx context.Context, key frontend.Key) (connections map[netip.AddrPort]ipvs.Connections, same bool, err error) {
+	known, leaving := r.have.table[key].Reals, r.leaving[key]
+	if len(known) == 0 {
+		return nil, false, nil // a virtual server that is gone has none either
 	}
-	return !as || r.oneMayGo(now, key, entry), nil
+	if r.poll.connections == nil {
+		r.poll.connections = map[netip.AddrPort]ipvs.Connections{}
+	}
+	connections = r.poll.connections
+	clear(connections)
+	same, err = r.Kernel.SameReals(ctx, key, known, func(addr netip.AddrPort, c ipvs.Connections) {
+		if _, leaves := leaving[addr]; leaves {
+			connections[addr] = c
+		}
+	})
+	return connections, same, err
 }
 
 // oneMayGo reports whether one of a frontend's departing real servers has nothing to wait for any more: its connections have
@@ -100,12 +127,14 @@ func (r *Reconciler) oneMayGo(now time.Time, key frontend.Key, present ipvs.Entr
 	if f, wanted := r.state.Want(key); wanted {
 		want = &f
 	}
-	next, _ := drain(now, r.drainTimeout(key), key, present, want, r.leaving[key])
-	if next == nil {
-		return true
-	}
-	for addr := range r.leaving[key] {
-		if _, stays := next.Reals[addr]; !stays {
+	timeout := r.drainTimeout(key)
+	for addr, d := range r.leaving[key] {
+		if want != nil {
+			if _, wanted := want.Entry.Reals[addr]; wanted {
+				continue
+			}
+		}
+		if _, there := present.Reals[addr]; !there || fateOf(now, timeout, key.Protocol, addr, want, d) == goes {
 			return true
 		}
 	}
