@@ -106,6 +106,17 @@ func fateOf(now time.Time, timeout time.Duration, p frontend.Protocol, addr neti
 // refused: dh has no fallback.
 func refusesAtZero(want *Frontend) bool { return want != nil && want.Entry.Scheduler == "dh" }
 
+// looked is since when nothing is known of at least one of them.
+func (d departures) looked() time.Time {
+	var first time.Time
+	for _, dep := range d {
+		if first.IsZero() || dep.looked.Before(first) {
+			first = dep.looked
+		}
+	}
+	return first
+}
+
 // seen records what the kernel says of the connections of departing real servers. It counts those of UDP as inactive.
 func (d departures) seen(now time.Time, p frontend.Protocol, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)

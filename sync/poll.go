@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,7 +12,8 @@ import (
 )
 
 const (
-	// pollPeriod is how often the connections of departing real servers are looked at.
+	// pollPeriod is how often the connections of departing real servers are looked at, and how long after they began to leave
+	// for the first time: before that nothing comes of it, for they have to settle.
 	pollPeriod = time.Second
 	// pollShare is the part of the time that these looks take at most: a long list of them is looked at less often.
 	pollShare = 10
@@ -21,8 +21,8 @@ const (
 	longestPause = 30 * time.Second
 )
 
-// poll is a look at the connections of all departing real servers, one frontend after the other. It makes way for whatever else
-// there is to do, and goes on after that.
+// poll is a look at the connections of the departing real servers that were not looked at a moment ago, one frontend after the
+// other. It makes way for whatever else there is to do, and goes on after that.
 type poll struct {
 	left  []frontend.Key // those that are still to be looked at, sorted
 	began time.Time
@@ -45,7 +45,10 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 	}
 	begin := time.Now() // not the pass's: an audit before it may have taken long
 	if len(l.left) == 0 {
-		l.left, l.began = slices.SortedFunc(maps.Keys(r.leaving), frontend.Key.Compare), begin
+		if l.left, l.next = r.toLookAt(begin); len(l.left) == 0 {
+			return nil
+		}
+		l.began = begin
 	}
 	// A change that came with this pass, or comes meanwhile, has precedence until it has had that for too long.
 	budget := time.Duration(0)
@@ -74,6 +77,21 @@ func (r *Reconciler) pollLeaving(ctx context.Context, now time.Time, p *passRepo
 		l.spent = 0
 	}
 	return due
+}
+
+// toLookAt are the frontends with a departing real server of which nothing is known since pollPeriod or longer, sorted; and when
+// the first of the others will be one.
+func (r *Reconciler) toLookAt(now time.Time) (keys []frontend.Key, next time.Time) {
+	for key, d := range r.leaving {
+		switch at := d.looked().Add(pollPeriod); {
+		case !now.Before(at):
+			keys = append(keys, key)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	slices.SortFunc(keys, frontend.Key.Compare)
+	return keys, next
 }
 
 // look reads the connections of one frontend's departing real servers, and reports whether something has to be done there. Where

@@ -192,3 +192,46 @@ func TestLookingAtWhoLeavesWritesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoHasJustBegunToLeaveIsNotLookedAt(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, 2, 0)
+		g.after(pollPeriod - time.Millisecond)
+		if looks := k.looks.Load(); looks > 0 {
+			t.Errorf("%d looks, at once", looks)
+		}
+		g.after(10*time.Second + pollPeriod/2)
+		g.deliver(service("late", 30500, leaves))
+		g.deliver(gone("late"))
+		late, first, left := tcp("10.1.0.10", 30500), tcp("10.1.0.10", 30000), time.Now()
+		kernel.SetConnections(late, netip.MustParseAddrPort(leaves), ipvs.Connections{Active: 1})
+		g.after(pollPeriod - time.Millisecond)
+		if at, looked := k.looked.Load(late); looked {
+			t.Errorf("it was looked at %s after it began to leave", at.(time.Time).Sub(left))
+		}
+		if at, looked := k.looked.Load(first); !looked || at.(time.Time).Before(left) {
+			t.Errorf("the others were last looked at at %v, before %s: they wait for it", at, left)
+		}
+		g.after(pollPeriod)
+		if _, looked := k.looked.Load(late); !looked {
+			t.Error("it was not looked at in two periods")
+		}
+	})
+}
+
+func TestALookIsPlannedForWhoeverWasNotLookedAtForLongest(t *testing.T) {
+	r, now := New(logr.Discard(), Config{}), time.Now()
+	ago := func(d time.Duration) departure { return departure{looked: now.Add(-d)} }
+	a, b := netip.MustParseAddrPort(stays), netip.MustParseAddrPort(leaves)
+	r.leaving = map[frontend.Key]departures{
+		tcp("10.1.0.10", 30001): {a: ago(pollPeriod / 4)},
+		tcp("10.1.0.10", 30002): {a: ago(pollPeriod / 2), b: ago(pollPeriod / 4)},
+		tcp("10.1.0.10", 30003): {a: ago(0)},
+	}
+	if keys, next := r.toLookAt(now); len(keys) != 0 || !next.Equal(now.Add(pollPeriod/2)) {
+		t.Errorf("%v now, and the next in %s", keys, next.Sub(now))
+	}
+	if keys, _ := r.toLookAt(now.Add(3 * pollPeriod / 4)); len(keys) != 2 || keys[0].Port != 30001 || keys[1].Port != 30002 {
+		t.Errorf("%v, want those of ports 30001 and 30002", keys)
+	}
+}
