@@ -74,7 +74,7 @@ func BenchmarkRead2700x2x10(b *testing.B) {
 		}
 		same := func(ctx context.Context) error {
 			for _, key := range keys {
-				if same, err := h.SameReals(ctx, key, table[key].Reals); !same {
+				if same, err := h.SameReals(ctx, key, table[key].Reals, nil); !same {
 					return fmt.Errorf("%s is not the same, %w", key, err)
 				}
 			}

@@ -101,9 +101,15 @@ func TestRealServersAreComparedWithoutGarbage(t *testing.T) {
 	real := answer(0x21, 5, destMessage(destAttrs()...).payload)
 	r := &recorded{answers: [][]byte{real, done(5)}}
 	w := r.writer()
+	told := 0
+	tell := func(addr netip.AddrPort, c Connections) {
+		if _, known := reals[addr]; known && c == (Connections{Active: 3, Inactive: 4}) {
+			told++
+		}
+	}
 	compare := func() {
 		w.seq = 5
-		if same, err := w.sameReals(t.Context(), key, reals); !same || err != nil {
+		if same, err := w.sameReals(t.Context(), key, reals, tell); !same || err != nil {
 			t.Fatal(same, err)
 		}
 	}
@@ -111,12 +117,15 @@ func TestRealServersAreComparedWithoutGarbage(t *testing.T) {
 	r.answers = slices.Concat(slices.Repeat([][]byte{real}, 100), [][]byte{done(5)})
 	many := testing.AllocsPerRun(10, func() {
 		w.seq = 5
-		if same, err := w.sameReals(t.Context(), key, reals); same || err != nil {
+		if same, err := w.sameReals(t.Context(), key, reals, tell); same || err != nil {
 			t.Fatal("one that comes a hundred times is the same", err)
 		}
 	})
 	if many > few {
 		t.Errorf("%v allocations for a real server, %v for a hundred", few, many)
+	}
+	if told != 11+11*100 { // AllocsPerRun runs once more
+		t.Errorf("%d were told", told)
 	}
 }
 
@@ -151,7 +160,7 @@ func TestRealServersAreTheSameOnlyIfNothingOfThemDiffers(t *testing.T) {
 		"another in its place with nothing": {[][]byte{message(empty...)}, just, false},
 	} {
 		r := &recorded{answers: slices.Concat(c.dump, [][]byte{done(5)})}
-		if same, err := r.writer().sameReals(t.Context(), mustKey("tcp://10.1.0.10:30080"), c.known); same != c.want || err != nil {
+		if same, err := r.writer().sameReals(t.Context(), mustKey("tcp://10.1.0.10:30080"), c.known, nil); same != c.want || err != nil {
 			t.Errorf("%s: the same: %v, %v", name, same, err)
 		}
 	}

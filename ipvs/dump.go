@@ -66,12 +66,16 @@ func (w *writer) dumpVirtuals(ctx context.Context, each func(frontend.Key, Virtu
 	})
 }
 
-// sameReals reports whether a dump has exactly these real servers. It allocates nothing for each of them.
-func (w *writer) sameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer) (bool, error) {
+// sameReals reports whether a dump has exactly these real servers, and calls each for every one that it has. It allocates
+// nothing for each of them.
+func (w *writer) sameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer, each func(netip.AddrPort, Connections)) (bool, error) {
 	n, same := 0, true
 	err := w.dumpReals(ctx, key, func(d dest) {
 		known, ok := reals[d.key]
 		n, same = n+1, same && ok && known == d.real
+		if each != nil {
+			each(d.key, d.conns)
+		}
 	})
 	return same && n == len(reals), err
 }

@@ -63,7 +63,7 @@ func Reopen(h Handle) (Handle, error) {
 func GiveUpReading(r StatsReader) { r.(*statsReader).dropSocket() }
 
 // Reads are how often the kernel was asked for bytes.
-type Reads struct{ Answers, Messages, Proc int }
+type Reads struct{ Requests, Answers, Messages, Proc int }
 
 // ForgetProcOf makes r read as on a kernel without /proc/net/ip_vs.
 func ForgetProcOf(r StatsReader) error {
@@ -80,9 +80,26 @@ func CountReads(r StatsReader) *Reads {
 	return n
 }
 
+// CountExchanges lets h count from now on.
+func CountExchanges(h Handle) *Reads {
+	k, n := h.(*handle), &Reads{}
+	k.writer.link = countingLink{k.writer.link, n}
+	return n
+}
+
 type countingLink struct {
 	link
 	*Reads
+}
+
+func (l countingLink) send(b []byte) error {
+	for rest := b; len(rest) > 0; l.Requests++ {
+		var err error
+		if _, rest, err = nextMessage(rest); err != nil {
+			return err
+		}
+	}
+	return l.link.send(b)
 }
 
 func (l countingLink) receive(ctx context.Context, wait time.Duration) ([]byte, error) {

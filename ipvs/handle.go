@@ -23,8 +23,9 @@ type Reader interface {
 	Get(ctx context.Context, key frontend.Key) (Entry, map[netip.AddrPort]Connections, error)
 
 	// SameReals reports whether a virtual server has exactly these real servers: one dump, and no garbage. One that does not
-	// exist has none. While somebody else writes it, the answer may be false although they are the same.
-	SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer) (bool, error)
+	// exist has none. While somebody else writes it, the answer may be false although they are the same. Unless it is nil,
+	// each is called with the connections of every real server that is there, also of those that are not in reals.
+	SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer, each func(netip.AddrPort, Connections)) (bool, error)
 
 	// Timeouts reads the idle timeouts of connections of the network namespace.
 	Timeouts(ctx context.Context) (Timeouts, error)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"syscall"
@@ -127,6 +128,43 @@ func TestAnswersThatTheKernelDropsMakeOperationsUnknown(t *testing.T) {
 	}
 	delete(table, key)
 	wantTable(t, "after that", list(t, h), table)
+}
+
+// A dump is its real servers and its end, and of a virtual server that is gone its end alone. Get asks for the virtual server
+// besides.
+func TestRealServersAreComparedInOneExchange(t *testing.T) {
+	h := openFresh(t)
+	table := services(1, 10, "10.1.0.10")
+	program(t, h, table)
+	key := table.Keys()[0]
+	reals := table[key].Reals
+	takes := func(what string, want ipvs.Reads, call func()) {
+		t.Helper()
+		n := ipvs.CountExchanges(h)
+		call()
+		if *n != want {
+			t.Errorf("%s took %+v, want %+v", what, *n, want)
+		}
+	}
+	compare := func(want bool) func() {
+		return func() {
+			told := map[netip.AddrPort]int{}
+			same, err := h.SameReals(t.Context(), key, reals, func(addr netip.AddrPort, _ ipvs.Connections) { told[addr]++ })
+			if same != want || err != nil || len(told) != len(reals) && want {
+				t.Errorf("the same: %t, %v, %d were told of", same, err, len(told))
+			}
+		}
+	}
+	takes("a comparison", ipvs.Reads{Requests: 1, Answers: 2, Messages: 11}, compare(true))
+	takes("Get", ipvs.Reads{Requests: 2, Answers: 3, Messages: 12}, func() {
+		if e, _, err := h.Get(t.Context(), key); !e.Equal(table[key]) || err != nil {
+			t.Error(e, err)
+		}
+	})
+	if err := h.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: key}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	takes("a comparison with nothing", ipvs.Reads{Requests: 1, Answers: 1, Messages: 1}, compare(false))
 }
 
 // ProbeScheduler would delete what a probe has made; on this kernel there is never anything to delete.

@@ -109,10 +109,10 @@ func (h *handle) get(ctx context.Context, key frontend.Key) (Entry, map[netip.Ad
 	return entry, conns, nil
 }
 
-func (h *handle) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer) (bool, error) {
+func (h *handle) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer, each func(netip.AddrPort, Connections)) (bool, error) {
 	var same bool
 	err := h.read(ctx, func() (err error) {
-		same, err = h.writer.sameReals(ctx, key, reals)
+		same, err = h.writer.sameReals(ctx, key, reals, each)
 		return err
 	})
 	if err != nil {

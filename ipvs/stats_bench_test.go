@@ -94,7 +94,7 @@ func BenchmarkSameReals(b *testing.B) {
 	for b.Loop() {
 		for range benchVirtuals {
 			w.seq = 5
-			if same, err := w.sameReals(b.Context(), key, reals); !same || err != nil {
+			if same, err := w.sameReals(b.Context(), key, reals, nil); !same || err != nil {
 				b.Fatal(same, err)
 			}
 		}

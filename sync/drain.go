@@ -55,29 +55,19 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 		if _, wanted := next.Reals[addr]; wanted {
 			continue
 		}
-		if refusesAtZero(want) {
-			continue
-		}
-		real.Weight = 0
-		if want != nil {
-			if _, quiet := want.Quiet[addr]; quiet {
-				next.Reals[addr] = real
-				continue
-			}
-		}
-		lives := want != nil && want.lives(addr)
-		if key.Protocol == frontend.UDP && !lives {
-			continue
-		}
 		d, known := leaving[addr]
 		if !known {
 			d = departure{since: now, busy: now, looked: now}
 		}
-		if d.idle() || !lives && now.Sub(d.since) >= timeout {
+		fate := fateOf(now, timeout, key.Protocol, addr, want, d)
+		if fate == goes {
 			continue
 		}
+		real.Weight = 0
 		next.Reals[addr] = real
-		still[addr] = d
+		if fate == waits {
+			still[addr] = d
+		}
 	}
 	if want == nil && len(next.Reals) == 0 {
 		return nil, nil
@@ -85,9 +75,47 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 	return &next, still
 }
 
+// fate is what becomes of a real server that is not wanted any more.
+type fate int
+
+const (
+	goes  fate = iota
+	waits      // at weight 0, until its departure ends
+	rests      // at weight 0, without a deadline
+)
+
+// fateOf is the fate that the rules of drain have for a real server.
+func fateOf(now time.Time, timeout time.Duration, p frontend.Protocol, addr netip.AddrPort, want *Frontend, d departure) fate {
+	if refusesAtZero(want) {
+		return goes
+	}
+	lives := false
+	if want != nil {
+		if _, quiet := want.Quiet[addr]; quiet {
+			return rests
+		}
+		lives = want.lives(addr)
+	}
+	if p == frontend.UDP && !lives || d.idle() || !lives && now.Sub(d.since) >= timeout {
+		return goes
+	}
+	return waits
+}
+
 // refusesAtZero reports that the scheduler sends clients to a real server of weight 0 all the same, where they are
 // refused: dh has no fallback.
 func refusesAtZero(want *Frontend) bool { return want != nil && want.Entry.Scheduler == "dh" }
+
+// looked is since when nothing is known of at least one of them.
+func (d departures) looked() time.Time {
+	var first time.Time
+	for _, dep := range d {
+		if first.IsZero() || dep.looked.Before(first) {
+			first = dep.looked
+		}
+	}
+	return first
+}
 
 // seen records what the kernel says of the connections of departing real servers. It counts those of UDP as inactive.
 func (d departures) seen(now time.Time, p frontend.Protocol, connections map[netip.AddrPort]ipvs.Connections) departures {

@@ -310,6 +310,10 @@ func (blindKernel) Get(context.Context, frontend.Key) (ipvs.Entry, map[netip.Add
 	return ipvs.Entry{}, nil, syscall.ENOMEM
 }
 
+func (blindKernel) SameReals(context.Context, frontend.Key, map[netip.AddrPort]ipvs.RealServer, func(netip.AddrPort, ipvs.Connections)) (bool, error) {
+	return false, syscall.ENOMEM
+}
+
 func TestRealServerWhoseConnectionsCannotBeReadIsNotIdle(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft, func(c *Config) { c.Kernel = blindKernel{c.Kernel} })

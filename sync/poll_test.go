@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"net/netip"
+	stdsync "sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,18 +19,31 @@ import (
 // polledKernel takes a while to tell connections, and counts what is asked of it.
 type polledKernel struct {
 	ipvs.Handle
-	takes      time.Duration
-	gets, does atomic.Int64
-	fails      atomic.Bool            // nothing can be read
-	asked      atomic.Pointer[func()] // is called whatever is asked
+	takes             time.Duration
+	looks, gets, does atomic.Int64
+	fails             atomic.Bool            // nothing can be read
+	asked             atomic.Pointer[func()] // is called whatever is asked
+	looked            stdsync.Map            // when each frontend was last looked at
 }
 
-func (k *polledKernel) Get(ctx context.Context, key frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {
-	k.gets.Add(1)
+func (k *polledKernel) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer, each func(netip.AddrPort, ipvs.Connections)) (bool, error) {
+	if each == nil { // an audit
+		return k.Handle.SameReals(ctx, key, reals, nil)
+	}
+	k.looks.Add(1)
+	k.looked.Store(key, time.Now())
 	time.Sleep(k.takes)
 	if asked := k.asked.Load(); asked != nil {
 		(*asked)()
 	}
+	if k.fails.Load() {
+		return false, errUnreadable
+	}
+	return k.Handle.SameReals(ctx, key, reals, each)
+}
+
+func (k *polledKernel) Get(ctx context.Context, key frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {
+	k.gets.Add(1)
 	if k.fails.Load() {
 		return ipvs.Entry{}, nil, errUnreadable
 	}
@@ -92,7 +106,7 @@ func TestLookingAtWhoLeavesGoesOnHoweverMuchChanges(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g, k := departing(t, kernel, nft, services, 10*time.Millisecond)
 		g.after(10 * time.Second)
-		k.gets.Store(0)
+		k.looks.Store(0)
 		// There is always another change: one comes with every look, and with every change.
 		port := uint16(30500)
 		change := func() {
@@ -102,8 +116,8 @@ func TestLookingAtWhoLeavesGoesOnHoweverMuchChanges(t *testing.T) {
 		k.asked.Store(&change)
 		change()
 		g.after(10 * time.Second)
-		if gets := k.gets.Load(); gets < services {
-			t.Errorf("%d looks in ten seconds at %d who leave", gets, services)
+		if looks := k.looks.Load(); looks < services {
+			t.Errorf("%d looks in ten seconds at %d who leave", looks, services)
 		}
 	})
 }
@@ -113,7 +127,7 @@ func TestLookingAtWhoLeavesTakesATenthOfTheTime(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g, k := departing(t, kernel, nft, services, takes)
 		g.after(long)
-		spent, all := time.Duration(k.gets.Load())*takes, services*takes
+		spent, all := time.Duration(k.looks.Load())*takes, services*takes
 		if most, least := long/pollShare+all, long/(pollShare+1)-all; spent > most || spent < least {
 			t.Errorf("%s of %s were spent, want %s to %s", spent, long, least, most)
 		}
@@ -169,57 +183,55 @@ func TestLookingAtWhoLeavesWritesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g, k := departing(t, kernel, nft, 3, 0)
 		g.after(time.Second)
+		k.looks.Store(0)
 		k.gets.Store(0)
 		k.does.Store(0)
 		g.after(20 * time.Second)
-		if gets, does := k.gets.Load(), k.does.Load(); gets < 3*19 || does > 0 {
-			t.Errorf("%d looks and %d writes", gets, does)
+		if looks, gets, does := k.looks.Load(), k.gets.Load(), k.does.Load(); looks < 3*19 || gets > 0 || does > 0 {
+			t.Errorf("%d looks, %d of which had to ask again, and %d writes", looks, gets, does)
 		}
 	})
 }
 
-func TestWhatALookFindsOtherwiseIsPutRightAtOnce(t *testing.T) {
+func TestWhoHasJustBegunToLeaveIsNotLookedAt(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		g, _ := departing(t, kernel, nft, 1, 0)
-		g.after(time.Second)
-		key, real := tcp("10.1.0.10", 30000), netip.MustParseAddrPort("10.244.1.2:8080")
-		op := ipvs.Op{Verb: ipvs.SetReal, Key: key, RealKey: real, Real: ipvs.RealServer{Weight: 7}}
-		if errs := kernel.Open().Do(t.Context(), []ipvs.Op{op}); errs[0] != nil {
-			t.Fatal(errs)
+		g, k := departing(t, kernel, nft, 2, 0)
+		g.after(pollPeriod - time.Millisecond)
+		if looks := k.looks.Load(); looks > 0 {
+			t.Errorf("%d looks, at once", looks)
 		}
-		g.after(2 * pollPeriod)
-		g.expect("tcp://10.1.0.10:30000 rr 10.244.1.2:8080*0")
+		g.after(10*time.Second + pollPeriod/2)
+		g.deliver(service("late", 30500, leaves))
+		g.deliver(gone("late"))
+		late, first, left := tcp("10.1.0.10", 30500), tcp("10.1.0.10", 30000), time.Now()
+		kernel.SetConnections(late, netip.MustParseAddrPort(leaves), ipvs.Connections{Active: 1})
+		g.after(pollPeriod - time.Millisecond)
+		if at, looked := k.looked.Load(late); looked {
+			t.Errorf("it was looked at %s after it began to leave", at.(time.Time).Sub(left))
+		}
+		if at, looked := k.looked.Load(first); !looked || at.(time.Time).Before(left) {
+			t.Errorf("the others were last looked at at %v, before %s: they wait for it", at, left)
+		}
+		g.after(pollPeriod)
+		if _, looked := k.looked.Load(late); !looked {
+			t.Error("it was not looked at in two periods")
+		}
 	})
 }
 
-func TestAnEndpointThatDiesWhileItLeavesIsNotWaitedFor(t *testing.T) {
-	const here, far = "10.244.1.2:8080 zone+", "10.244.2.2:8080"
-	for _, c := range []struct{ name, leaves, then string }{
-		{"it is in no slice any more", far + " zone-", ""},
-		{"it serves no more", far + " zone-", far + " zone- dead"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-				g := start(t, kernel, nft)
-				datagrams := func(endpoints ...string) Service {
-					svc := web(endpoints...)
-					svc.Ports[0].Protocol = frontend.UDP
-					return svc
-				}
-				key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.UDP, 30080)
-				g.serve(datagrams("10.244.1.2:8080", far))
-				kernel.SetConnections(key, netip.MustParseAddrPort(far), ipvs.Connections{Inactive: 1})
-				g.deliver(datagrams(here, c.leaves)) // it lives, and is meant for others
-				g.after(10 * time.Second)
-				g.expect("udp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
-				if c.then == "" {
-					g.deliver(datagrams(here))
-				} else {
-					g.deliver(datagrams(here, c.then))
-				}
-				g.after(2 * pollPeriod)
-				g.expect("udp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
-			})
-		})
+func TestALookIsPlannedForWhoeverWasNotLookedAtForLongest(t *testing.T) {
+	r, now := New(logr.Discard(), Config{}), time.Now()
+	ago := func(d time.Duration) departure { return departure{looked: now.Add(-d)} }
+	a, b := netip.MustParseAddrPort(stays), netip.MustParseAddrPort(leaves)
+	r.leaving = map[frontend.Key]departures{
+		tcp("10.1.0.10", 30001): {a: ago(pollPeriod / 4)},
+		tcp("10.1.0.10", 30002): {a: ago(pollPeriod / 2), b: ago(pollPeriod / 4)},
+		tcp("10.1.0.10", 30003): {a: ago(0)},
+	}
+	if keys, next := r.toLookAt(now); len(keys) != 0 || !next.Equal(now.Add(pollPeriod/2)) {
+		t.Errorf("%v now, and the next in %s", keys, next.Sub(now))
+	}
+	if keys, _ := r.toLookAt(now.Add(3 * pollPeriod / 4)); len(keys) != 2 || keys[0].Port != 30001 || keys[1].Port != 30002 {
+		t.Errorf("%v, want those of ports 30001 and 30002", keys)
 	}
 }

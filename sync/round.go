@@ -154,7 +154,7 @@ func (r *Reconciler) asRemembered(ctx context.Context, key frontend.Key, p *pass
 		return true // it was deleted since the round began
 	}
 	if !r.unread.has(key) {
-		if same, err := r.Kernel.SameReals(ctx, key, known.Reals); same && err == nil {
+		if same, err := r.Kernel.SameReals(ctx, key, known.Reals, nil); same && err == nil {
 			return true
 		}
 	}

@@ -31,7 +31,10 @@ type auditedKernel struct {
 	keys []frontend.Key
 }
 
-func (k *auditedKernel) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer) (bool, error) {
+func (k *auditedKernel) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer, each func(netip.AddrPort, ipvs.Connections)) (bool, error) {
+	if each != nil { // a look at who leaves
+		return k.Handle.SameReals(ctx, key, reals, each)
+	}
 	k.work()
 	k.mu.Lock()
 	k.read, k.keys = append(k.read, time.Now()), append(k.keys, key)
@@ -39,7 +42,7 @@ func (k *auditedKernel) SameReals(ctx context.Context, key frontend.Key, reals m
 	if bad := k.refuses.Load(); bad != nil && *bad == key {
 		return false, errUnreadable
 	}
-	return k.Handle.SameReals(ctx, key, reals)
+	return k.Handle.SameReals(ctx, key, reals, nil)
 }
 
 func (k *auditedKernel) Get(ctx context.Context, key frontend.Key) (ipvs.Entry, map[netip.AddrPort]ipvs.Connections, error) {

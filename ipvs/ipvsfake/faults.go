@@ -181,11 +181,11 @@ func (h *FaultyHandle) Virtuals(ctx context.Context) (map[frontend.Key]ipvs.Virt
 }
 
 // SameReals implements ipvs.Handle.
-func (h *FaultyHandle) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer) (bool, error) {
+func (h *FaultyHandle) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer, each func(netip.AddrPort, ipvs.Connections)) (bool, error) {
 	if h.chance(Faults.rate) {
 		return false, fmt.Errorf("ipvs: compare %s: %w", key, ipvs.ErrUnknown)
 	}
-	same, err := h.Handle.SameReals(ctx, key, reals)
+	same, err := h.Handle.SameReals(ctx, key, reals, each)
 	return same && !h.chance(Faults.lossy), err
 }
 

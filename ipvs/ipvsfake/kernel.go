@@ -137,13 +137,19 @@ func (k *Kernel) Virtuals(ctx context.Context) (map[frontend.Key]ipvs.VirtualSer
 }
 
 // SameReals implements ipvs.Handle.
-func (k *Kernel) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer) (bool, error) {
+func (k *Kernel) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer, each func(netip.AddrPort, ipvs.Connections)) (bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.usable(ctx); err != nil {
 		return false, fmt.Errorf("ipvs: compare %s: %w", key, err)
 	}
-	return maps.Equal(k.table[key].Reals, reals), nil
+	there := k.table[key].Reals
+	if each != nil {
+		for addr := range there {
+			each(addr, k.connections[server{key, addr}])
+		}
+	}
+	return maps.Equal(there, reals), nil
 }
 
 // Get implements ipvs.Handle.

@@ -121,7 +121,7 @@ func (s subject) has(want ipvs.Table) {
 // hasReals checks whether SameReals says that a virtual server has these real servers.
 func (s subject) hasReals(key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer, want bool) {
 	s.Helper()
-	if same, err := s.SameReals(s.Context(), key, reals); same != want || err != nil {
+	if same, err := s.SameReals(s.Context(), key, reals, nil); same != want || err != nil {
 		s.Errorf("the same real servers of %s: %t, %v, want %t", key, same, err, want)
 	}
 }

@@ -81,7 +81,7 @@ func manyCallers(s subject) {
 func (s subject) calls(ctx context.Context) map[string]error {
 	_, list := s.List(ctx)
 	_, virtuals := s.Virtuals(ctx)
-	_, same := s.SameReals(ctx, key4(), nil)
+	_, same := s.SameReals(ctx, key4(), nil, nil)
 	_, _, get := s.Get(ctx, key4())
 	_, timeouts := s.Timeouts(ctx)
 	return map[string]error{

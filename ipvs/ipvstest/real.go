@@ -21,6 +21,7 @@ func realServers() []promise {
 		}},
 		{"each forwarding method reads back as written", forwarding},
 		{"real servers are the same only if none is missing, none too many and none configured otherwise", sameReals},
+		{"the connections of all that is there are told once each, be it as expected or not", tellsConnections},
 		{"thresholds read back as written, and again after they were taken away", thresholds},
 		{"a real server may be added again at once after it was deleted, with another configuration", func(s subject) {
 			s.must(addVirtual(key4(), rr()), addReal(key4(), real4(1), ipvs.RealServer{Weight: 3, UpperThreshold: 9}))
@@ -135,8 +136,38 @@ func sameReals(s subject) {
 		"a weight":    {real4(1): weight(2), real4(2): all[real4(2)]},
 		"a threshold": {real4(1): all[real4(1)], real4(2): weight(2)},
 	} {
-		if same, err := s.SameReals(s.Context(), key4(), other); same || err != nil {
+		if same, err := s.SameReals(s.Context(), key4(), other, nil); same || err != nil {
 			s.Errorf("%s: %t, %v, want false", name, same, err)
 		}
 	}
+}
+
+func tellsConnections(s subject) {
+	type reals = map[netip.AddrPort]ipvs.RealServer
+	four, six := reals{real4(1): weight(1), real4(2): weight(0)}, reals{real6(1): weight(1)}
+	s.must(addVirtual(key4(), rr()), addReal(key4(), real4(1), weight(1)), addReal(key4(), real4(2), weight(0)))
+	s.must(addVirtual(key6(), rr()), addReal(key6(), real6(1), weight(1)))
+	tells := func(key frontend.Key, expected, there reals) {
+		s.Helper()
+		told := map[netip.AddrPort]int{}
+		_, err := s.SameReals(s.Context(), key, expected, func(addr netip.AddrPort, c ipvs.Connections) {
+			told[addr]++
+			if c != (ipvs.Connections{}) {
+				s.Errorf("%s of %s has %v without traffic", addr, key, c)
+			}
+		})
+		if err != nil || len(told) != len(there) {
+			s.Errorf("%s: told of %v, %v, want each of %v", key, told, err, there)
+		}
+		for addr := range there {
+			if told[addr] != 1 {
+				s.Errorf("%s of %s was told %d times", addr, key, told[addr])
+			}
+		}
+	}
+	tells(key4(), four, four)
+	tells(key4(), reals{real4(2): weight(7), real4(3): weight(1)}, four)
+	tells(key6(), six, six)
+	s.must(delVirtual(key4()))
+	tells(key4(), four, nil)
 }

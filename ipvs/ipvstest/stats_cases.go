@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -87,6 +88,25 @@ func statsOfTraffic() []counting {
 				}, func() string { return fmt.Sprintf("%s: Use %+v, Reals %+v, want %+v", k, use, stats, want) })
 			}
 		}},
+		{"connections of the moment are the same to whoever compares real servers and to whoever gets them", func(c counter) {
+			for k, want := range map[frontend.Key]ipvs.Connections{
+				key4(): {Active: 1, Inactive: 2}, key6(): {Active: 1, Inactive: 1},
+				key("udp://10.1.0.10:30080"): {Inactive: 2}, key("udp://[fd01::10]:30080"): {Inactive: 1},
+			} {
+				c.served(k, 1)
+				c.served(k, 2)
+				c.pass(k, 1, int(want.Inactive))
+				if want.Active > 0 {
+					c.traffic.Hold(c.T, k, realOf(k, 1))
+				}
+				both := map[netip.AddrPort]ipvs.Connections{realOf(k, 1): want, realOf(k, 2): {}}
+				var compared, got map[netip.AddrPort]ipvs.Connections
+				c.soon(func() bool {
+					compared, got = c.connections(k)
+					return maps.Equal(compared, both) && maps.Equal(got, both)
+				}, func() string { return fmt.Sprintf("%s: SameReals %+v, Get %+v, want %+v", k, compared, got, both) })
+			}
+		}},
 		{"a change of weight, scheduler or timeout keeps what was counted", func(c counter) {
 			c.served(key4(), 1)
 			c.pass(key4(), 1, 2)
@@ -121,6 +141,21 @@ func statsOfTraffic() []counting {
 			c.counts(key4(), 1, 0, map[netip.AddrPort]uint64{real4(1): 1})
 		}},
 	}
+}
+
+// connections are what the handle tells of them as it compares a virtual server with what it has, and as it gets it.
+func (c counter) connections(k frontend.Key) (compared, got map[netip.AddrPort]ipvs.Connections) {
+	c.Helper()
+	entry, got, err := c.Get(c.Context(), k)
+	if err != nil {
+		c.Fatal(err)
+	}
+	compared = map[netip.AddrPort]ipvs.Connections{}
+	same, err := c.SameReals(c.Context(), k, entry.Reals, func(addr netip.AddrPort, n ipvs.Connections) { compared[addr] = n })
+	if !same || err != nil {
+		c.Fatalf("%s has not what it has: %v", k, err)
+	}
+	return compared, got
 }
 
 // served makes a virtual server and its n-th real server the one that gets traffic.
