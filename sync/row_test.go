@@ -90,10 +90,10 @@ func TestLooksGoOnWhileAChangeWaits(t *testing.T) {
 		g, k := departing(t, kernel, nft, services, takes, func(c *Config) { c.MinSyncPeriod = 10 * time.Second })
 		g.after(10 * time.Second) // the changes of the endpoints waited too
 		g.source.deliver(func(u *Update) { u.Services = append(u.Services, service("waits", 30500, stays)) })
-		k.gets.Store(0)
+		k.looks.Store(0)
 		g.after(9 * time.Second)
-		if gets := k.gets.Load(); gets < services/2 {
-			t.Errorf("%d looks at %d who leave", gets, services)
+		if looks := k.looks.Load(); looks < services/2 {
+			t.Errorf("%d looks at %d who leave", looks, services)
 		}
 	})
 }
