@@ -29,7 +29,7 @@ func (s *session) profile(ctx context.Context, m result.Measure) (wait func()) {
 		defer close(done)
 		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.subject.Metrics, int(profiled.Seconds()))
 		for deadline := time.Now().Add(profiled); time.Now().Before(deadline); {
-			text, err := get(ctx, s.network.Node1, url, 2*profiled)
+			text, err := asks(s.network.Node1, 2*profiled)(ctx, url)
 			if err == nil {
 				name := fmt.Sprintf("%s-%d-%s.pprof", strings.ReplaceAll(s.subject.Name, "/", "-"), s.size, m)
 				err = os.WriteFile(filepath.Join(lab.OutDir, name), []byte(text), 0o600)

@@ -107,6 +107,8 @@ type Subject struct {
 	Args    []string
 	// Metrics is where it tells about its passes.
 	Metrics string
+	// Ready is an address and a path where 200 says that its first pass is over, cheaper than its metrics; empty if it has none.
+	Ready string
 	// Slow is a subject of which a change takes seconds to minutes: few are made.
 	Slow bool
 	// Operator: its flags are those that an operator would set. What does not depend on them is measured of this one.
@@ -132,7 +134,7 @@ const lowest = "0s"
 func Subjects() []Subject {
 	return []Subject{
 		{
-			Name: result.KubeIPVS, Program: "kube-ipvs", Metrics: "127.0.0.1:10349", Operator: true, Writes: IPVS,
+			Name: result.KubeIPVS, Program: "kube-ipvs", Metrics: "127.0.0.1:10349", Ready: "127.0.0.1:10356/readyz", Operator: true, Writes: IPVS,
 			Args: []string{
 				"run", "--kubeconfig", Kubeconfig, "--hostname-override", objects.Node, "--state-dir", "/run/kube-ipvs-" + objects.Node,
 				"--nodeport-addresses", nodePortAddresses,
