@@ -48,7 +48,11 @@ func (s *session) memory(m result.Measure) error {
 	if m == result.MemoryPeak {
 		value = peak
 	}
-	s.emit(s.sample(m, result.Bytes, float64(value)))
+	sample := s.sample(m, result.Bytes, float64(value))
+	if m == result.Memory {
+		sample = s.atRest(sample)
+	}
+	s.emit(sample)
 	return nil
 }
 
@@ -70,7 +74,7 @@ func (s *session) steady(ctx context.Context) error {
 	if err := s.process.Watch(false); err != nil {
 		return err
 	}
-	s.emit(s.steadySample(minus(after, before), took))
+	s.emit(s.atRest(s.steadySample(minus(after, before), took)))
 	if s.subject.Name == result.KubeIPVS {
 		s.emit(s.sample(result.AuditReads, result.Count, reads...))
 	}
@@ -102,65 +106,61 @@ func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []
 	return reads, after, nil
 }
 
-// restart ends the program as an update does and starts it again, with nothing to change: once timed, if the plan asks for that, and once
-// counted.
+// restart ends the program as an update does and starts it again, with nothing to change: with counters, and before that without, if they
+// would matter to the time.
 func (s *session) restart(ctx context.Context) error {
 	sample := s.sample(result.Restart, result.Seconds)
+	counted := []bool{true}
 	if s.plan.restart {
-		at, cut, err := s.startAgain(ctx, false)
+		counted = []bool{false, true}
+	}
+	for i, counted := range counted {
+		took, cut, err := s.startAgain(ctx, counted)
 		if err != nil {
 			return err
 		}
-		sample.AtLeast, sample.Values = cut, []float64{at.Sub(s.process.Started()).Seconds()}
-		if cut {
-			s.emit(sample)
-			return nil
+		if i == 0 {
+			sample.Values, sample.AtLeast = []float64{took.Seconds()}, cut
 		}
-	}
-	if _, _, err := s.startAgain(ctx, true); err != nil {
-		return err
-	}
-	if !s.plan.restart {
-		return nil
 	}
 	used, err := s.process.Usage()
 	if err != nil {
 		return err
 	}
-	sample.Usage = &used
-	sample.Note = "to the end of its first pass, by its own metrics; counted in a start of its own, with what follows it"
-	s.emit(sample)
+	if s.plan.restart {
+		sample.Usage, sample.Note = &used, "to the end of its first pass, by its own metrics; counted with what follows it"
+		if s.plan.restart {
+			sample.Note += ", in a start of its own"
+		}
+		s.emit(sample)
+	}
 	return s.process.Watch(false)
 }
 
-// startAgain ends the program and starts it again, and returns when its first pass was over and nothing is left to do.
-func (s *session) startAgain(ctx context.Context, counted bool) (at time.Time, cut bool, err error) {
-	if err := s.settle(ctx); err != nil {
-		return at, false, err
-	}
+// startAgain ends the program and starts it again, and returns how long its first pass took when nothing is left to do.
+func (s *session) startAgain(ctx context.Context, counted bool) (took time.Duration, cut bool, err error) {
 	if err := s.process.End(syscall.SIGTERM, endPatience); err != nil {
-		return at, false, err
+		return 0, false, err
 	}
 	if err := s.start(counted); err != nil {
-		return at, false, err
+		return 0, false, err
 	}
 	if counted {
-		if err := s.process.Watch(true); err != nil {
-			return at, false, err
-		}
-	}
-	if !counted {
+		err = s.process.Watch(true)
+	} else {
 		defer s.profile(ctx, result.Restart)()
+	}
+	if err != nil {
+		return 0, false, err
 	}
 	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
-	at, err = s.firstPass(limited)
+	at, err := s.firstPass(limited)
 	if cut, err = cutOff(limited, err); err != nil {
-		return at, cut, err
+		return 0, false, err
 	}
 	if cut {
-		return time.Now(), true, nil
+		at = time.Now()
 	}
-	s.rest(ctx)
-	return at, false, nil
+	return at.Sub(s.process.Started()), cut, s.settle(ctx)
 }
