@@ -111,7 +111,7 @@ func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []
 func (s *session) restart(ctx context.Context) error {
 	sample := s.sample(result.Restart, result.Seconds)
 	counted := []bool{true}
-	if s.plan.restart {
+	if s.plan.apart {
 		counted = []bool{false, true}
 	}
 	for i, counted := range counted {
@@ -129,7 +129,7 @@ func (s *session) restart(ctx context.Context) error {
 	}
 	if s.plan.restart {
 		sample.Usage, sample.Note = &used, "to the end of its first pass, by its own metrics; counted with what follows it"
-		if s.plan.restart {
+		if s.plan.apart {
 			sample.Note += ", in a start of its own"
 		}
 		s.emit(sample)

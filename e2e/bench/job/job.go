@@ -43,7 +43,7 @@ type Job struct {
 	FloorSizes []int
 	// Profiles are taken of the CPU time, which costs some.
 	Profiles bool
-	// Settle is how long a program may take to come to rest before its memory is read.
+	// Settle is how long a program may take to come to rest after a start or a change.
 	Settle time.Duration
 }
 
@@ -51,8 +51,8 @@ type Job struct {
 func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
-		Subjects: Names(), Changes: 100, ProxyChanges: 30, Counted: 10, Burst: 1000,
-		Steady: time.Minute, Cutoff: 3 * time.Minute, ChangeCutoff: 90 * time.Second, Settle: 20 * time.Second,
+		Subjects: Names(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
+		Steady: time.Minute, Cutoff: 2 * time.Minute, ChangeCutoff: time.Minute, Settle: 30 * time.Second,
 		Pairs: 20, Each: 200 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
 }
@@ -63,7 +63,7 @@ func Quick() Job {
 	j.Plan.Sizes, j.FloorSizes = []int{20, 50}, []int{50}
 	j.Subjects = []string{result.KubeIPVS, result.KubeProxyNft + "/1s", result.KubeProxyIPVS + "/1s"}
 	j.Changes, j.ProxyChanges, j.Counted, j.Burst = 20, 1, 2, 20
-	j.Steady, j.Cutoff, j.ChangeCutoff, j.Settle = 10*time.Second, time.Minute, 20*time.Second, 3*time.Second
+	j.Steady, j.Cutoff, j.ChangeCutoff, j.Settle = 10*time.Second, time.Minute, 20*time.Second, 10*time.Second
 	j.Pairs, j.Each, j.Rounds = 2, 50*time.Millisecond, 1
 	return j
 }
