@@ -61,6 +61,10 @@ func (s *session) burst(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(began)
+	there, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
@@ -73,7 +77,8 @@ func (s *session) burst(ctx context.Context) error {
 	sample := s.sample(result.Burst, result.Seconds, used.CPU.Seconds())
 	sample.AtLeast, sample.Changes = cut, s.job.Burst
 	sample.Usage = &result.Usage{CPU: used.CPU}
-	sample.Note = fmt.Sprintf("the API server had all of them after %.1f s, the kernel after %.1f s", written.Seconds(), took.Seconds())
+	sample.Note = fmt.Sprintf("the API server had all of them after %.1f s, the kernel after %.1f s and %.1f s of CPU time",
+		written.Seconds(), took.Seconds(), minus(there, before).CPU.Seconds())
 	s.emit(s.atRest(sample))
 	return nil
 }

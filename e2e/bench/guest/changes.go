@@ -13,8 +13,8 @@ import (
 
 // Changes come after a rest of any length between these: a program that waits between two passes meets them at any moment of that.
 const (
-	shortestRest = 50 * time.Millisecond
-	longestRest  = 350 * time.Millisecond
+	shortestRest = 20 * time.Millisecond
+	longestRest  = 220 * time.Millisecond
 )
 
 // changed are the times of one change.

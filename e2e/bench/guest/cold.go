@@ -66,7 +66,11 @@ func (s *session) steady(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	reads, after, err := s.eachSecond(ctx, before)
+	watch := s.job.ProxySteady
+	if s.subject.Name == result.KubeIPVS {
+		watch = s.job.Steady
+	}
+	reads, after, err := s.eachSecond(ctx, before, watch)
 	if err != nil {
 		return err
 	}
@@ -74,26 +78,26 @@ func (s *session) steady(ctx context.Context) error {
 	if err := s.process.Watch(false); err != nil {
 		return err
 	}
-	s.emit(s.atRest(s.steadySample(minus(after, before), took)))
+	s.emit(s.atRest(s.steadySample(minus(after, before), took, watch)))
 	if s.subject.Name == result.KubeIPVS {
 		s.emit(s.sample(result.AuditReads, result.Count, reads...))
 	}
 	return nil
 }
 
-// steadySample is the CPU time of a minute, from what was used while the program was watched.
-func (s *session) steadySample(used result.Usage, took time.Duration) result.Sample {
+// steadySample is the CPU time of a minute, from what was used while the program was watched, for as long as was asked for or a little longer.
+func (s *session) steadySample(used result.Usage, took, asked time.Duration) result.Sample {
 	sample := s.sample(result.Steady, result.Seconds, used.CPU.Seconds()*float64(time.Minute)/float64(took))
 	sample.Usage, sample.Watched = &used, took
-	if s.job.Steady != time.Minute {
+	if asked != time.Minute {
 		sample.Note = fmt.Sprintf("watched for %v: the value is for a minute, the counts are not", took.Round(time.Second))
 	}
 	return sample
 }
 
-// eachSecond waits, and returns how many requests read the IPVS table in each second.
-func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []float64, after result.Usage, err error) {
-	for range max(1, int(s.job.Steady/time.Second)) {
+// eachSecond watches, and returns how many requests read the IPVS table in each second.
+func (s *session) eachSecond(ctx context.Context, before result.Usage, watch time.Duration) (reads []float64, after result.Usage, err error) {
+	for range max(1, int(watch/time.Second)) {
 		if err := pause(ctx, time.Second); err != nil {
 			return nil, after, err
 		}

@@ -126,7 +126,7 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-proxy-nftables/0s", 2700, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/1s", 100, plan{skip: true}},
 		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
-		{"kube-proxy-nftables/1s", 2700, plan{changes: 20, counted: 5, burst: true, restart: true, steady: true}},
+		{"kube-proxy-nftables/1s", 2700, plan{changes: 10, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true}},
 		{"kube-proxy-ipvs/1s", 2700, plan{}},

@@ -22,7 +22,7 @@ func (p plan) again() bool { return p.restart || p.counted > 0 || p.steady && !p
 
 // newPlan leaves out what would take longer than anybody waits: kube-proxy in IPVS mode needs seconds to minutes for a change here. It also
 // leaves out what tells nothing: what does not depend on the sync period is measured with the one that an operator would set, where there
-// are most Services, and changes with it are made there.
+// are most Services, and a few changes with it are made there.
 func newPlan(j job.Job, s job.Subject, size int) plan {
 	smallest, largest := size == j.Plan.Sizes[0], size == j.Plan.Largest()
 	switch {
@@ -33,7 +33,7 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 	case !s.Operator:
 		return plan{changes: j.ProxyChanges, both: true}
 	case largest:
-		return plan{changes: j.ProxyChanges, counted: j.Counted, burst: true, steady: true, restart: true}
+		return plan{changes: (j.ProxyChanges + 1) / 2, burst: true, steady: true, restart: true}
 	default:
 		return plan{skip: true}
 	}

@@ -186,7 +186,9 @@ func (s *session) settle(ctx context.Context) error {
 
 // restLong is a rest after which the memory of a program is that of one at rest.
 func (s *session) restLong(ctx context.Context) error {
-	s.busy = !awaitRest(ctx, s.job.Settle)
+	if s.busy = !awaitRest(ctx, s.job.Settle); s.busy {
+		return nil
+	}
 	return pause(ctx, longRest)
 }
 
