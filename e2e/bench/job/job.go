@@ -52,8 +52,8 @@ func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
 		Subjects: defaultSubjects(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
-		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 45 * time.Second, Settle: 30 * time.Second,
-		Pairs: 20, Each: 125 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
+		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 30 * time.Second, Settle: 30 * time.Second,
+		Pairs: 20, Each: 100 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
 }
 
