@@ -44,10 +44,11 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 		return nil
 	})
 	f.IntVar(&o.job.Changes, "changes", o.job.Changes, "of one endpoint, one after the other, at each size")
-	f.IntVar(&o.job.ProxyChanges, "proxy-changes", o.job.ProxyChanges, "the same for kube-proxy in nftables mode; in IPVS mode it is 3 at the smallest size and 1 at others")
+	f.IntVar(&o.job.ProxyChanges, "proxy-changes", o.job.ProxyChanges, "the same for kube-proxy in nftables mode, half as many with an operator's sync period; in IPVS mode it is 3 at the smallest size and 1 at others")
 	f.IntVar(&o.job.Counted, "counted", o.job.Counted, "changes more, of which system calls and messages are counted")
 	f.IntVar(&o.job.Burst, "burst", o.job.Burst, "changes as fast as they can be made")
-	f.DurationVar(&o.job.Steady, "steady", o.job.Steady, "how long a program is watched while nothing changes")
+	f.DurationVar(&o.job.Steady, "steady", o.job.Steady, "how long kube-ipvs is watched while nothing changes: with less than a minute some goals are not judged")
+	f.DurationVar(&o.job.ProxySteady, "proxy-steady", o.job.ProxySteady, "the same for kube-proxy, which does something each 30 s")
 	f.DurationVar(&o.job.Cutoff, "cutoff", o.job.Cutoff, "what takes longer is not waited for")
 	f.DurationVar(&o.job.ChangeCutoff, "change-cutoff", o.job.ChangeCutoff, "the same for a single change")
 	f.IntVar(&o.job.Pairs, "pairs", o.job.Pairs, "of the data path: the subject and a virtual server made by hand, one after the other; 0 leaves it out")

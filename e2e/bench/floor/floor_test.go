@@ -60,3 +60,20 @@ func TestATableHasEveryFrontendWithEveryEndpoint(t *testing.T) {
 		}
 	}
 }
+
+func TestSlowWaysAreLeftOutOfManyServicesIfThereAreMore(t *testing.T) {
+	for _, c := range []struct {
+		sizes []int
+		size  int
+		want  int
+	}{
+		{[]int{100, 1000, 2700}, 100, 4},
+		{[]int{100, 1000, 2700}, 1000, 2},
+		{[]int{100, 1000, 2700}, 2700, 4},
+		{[]int{1000}, 1000, 4},
+	} {
+		if got := waysAt(objects.Plan{Sizes: c.sizes}, c.size); len(got) != c.want {
+			t.Errorf("%d of %v: %d ways, want %d", c.size, c.sizes, len(got), c.want)
+		}
+	}
+}

@@ -13,11 +13,9 @@ import (
 // burstWriters make changes at a time, through a client of their own.
 const burstWriters = 8
 
-// burst makes many changes as fast as the API server takes them, and reads the CPU time until the program has come to rest.
+// burst makes many changes as fast as the API server takes them, and reads the CPU time until the program has come to rest: until the real
+// servers that were replaced are gone, too.
 func (s *session) burst(ctx context.Context) error {
-	if err := s.settle(ctx); err != nil {
-		return err
-	}
 	client, err := newClient(s.config)
 	if err != nil {
 		return err
@@ -53,12 +51,20 @@ func (s *session) burst(ctx context.Context) error {
 		return err
 	}
 	written := time.Since(began)
-	_, _, err = s.observer.Complete(limited, s.now.want(order[:min(len(order), s.job.Burst)]))
+	changed := order[:min(len(order), s.job.Burst)]
+	for _, service := range changed {
+		s.leaving.add(s.job.Plan.Frontends(service))
+	}
+	_, _, err = s.observer.Complete(limited, s.now.want(changed))
 	cut, err := cutOff(limited, err)
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
+	there, err := s.process.Usage()
+	if err != nil {
+		return err
+	}
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
@@ -71,7 +77,8 @@ func (s *session) burst(ctx context.Context) error {
 	sample := s.sample(result.Burst, result.Seconds, used.CPU.Seconds())
 	sample.AtLeast, sample.Changes = cut, s.job.Burst
 	sample.Usage = &result.Usage{CPU: used.CPU}
-	sample.Note = fmt.Sprintf("the API server had all of them after %.1f s, the kernel after %.1f s", written.Seconds(), took.Seconds())
-	s.emit(sample)
+	sample.Note = fmt.Sprintf("the API server had all of them after %.1f s, the kernel after %.1f s and %.1f s of CPU time",
+		written.Seconds(), took.Seconds(), minus(there, before).CPU.Seconds())
+	s.emit(s.atRest(sample))
 	return nil
 }

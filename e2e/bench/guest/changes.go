@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
@@ -12,8 +13,8 @@ import (
 
 // Changes come after a rest of any length between these: a program that waits between two passes meets them at any moment of that.
 const (
-	shortestRest = 50 * time.Millisecond
-	longestRest  = 350 * time.Millisecond
+	shortestRest = 20 * time.Millisecond
+	longestRest  = 220 * time.Millisecond
 )
 
 // changed are the times of one change.
@@ -32,20 +33,17 @@ func (s *session) changes(ctx context.Context) error {
 		return err
 	}
 	s.keep(timed)
-	return nil
+	return s.settle(ctx)
 }
 
 // countMore makes some changes more, of which everything is counted and nothing timed.
 func (s *session) countMore(ctx context.Context) error {
-	used, counted, err := s.counted(ctx, func() (int, error) {
-		all, err := s.series(ctx, s.plan.counted)
-		return len(all), err
-	})
+	used, all, err := s.counted(ctx, s.plan.counted)
 	if err != nil || s.arrival == nil {
 		return err
 	}
-	s.arrival.Usage, s.arrival.Changes = &used, counted
-	s.arrival.Note = fmt.Sprintf("counted apart, in %d changes to a process of its own", counted)
+	s.arrival.Usage, s.arrival.Changes = &used, len(all)
+	s.arrival.Note = fmt.Sprintf("counted apart, in %d changes to a process of its own", len(all))
 	return nil
 }
 
@@ -93,42 +91,39 @@ func (s *session) series(ctx context.Context, n int) ([]changed, error) {
 
 // countedChanges times and counts the same changes: each takes so long that the counters do not matter.
 func (s *session) countedChanges(ctx context.Context) error {
-	var timed []changed
-	used, counted, err := s.counted(ctx, func() (n int, err error) {
-		timed, err = s.series(ctx, s.plan.changes)
-		return len(timed), err
-	})
+	note := s.atRest(result.Sample{Note: "counted while they were timed"}).Note
+	used, timed, err := s.counted(ctx, s.plan.changes)
 	if err != nil {
 		return err
 	}
 	s.keep(timed)
-	s.arrival.Usage, s.arrival.Changes, s.arrival.Note = &used, counted, "counted while they were timed"
+	s.arrival.Usage, s.arrival.Changes, s.arrival.Note = &used, len(timed), note
 	return nil
 }
 
-// counted counts what the program does for f, until it has come to rest.
-func (s *session) counted(ctx context.Context, f func() (int, error)) (used result.Usage, n int, err error) {
-	if err := s.settle(ctx); err != nil {
-		return used, 0, err
-	}
+// counted makes n changes, and counts what the program does for them until it has come to rest. What was cut off is not waited for.
+func (s *session) counted(ctx context.Context, n int) (used result.Usage, all []changed, err error) {
 	if err := s.process.Watch(true); err != nil {
-		return used, 0, err
+		return used, nil, err
 	}
 	before, err := s.process.Usage()
 	if err != nil {
-		return used, 0, err
+		return used, nil, err
 	}
-	if n, err = f(); err != nil {
-		return used, n, err
+	if all, err = s.series(ctx, n); err != nil {
+		return used, nil, err
 	}
-	if err := s.settle(ctx); err != nil {
-		return used, n, err
+	if s.busy = slices.ContainsFunc(all, func(c changed) bool { return c.cut }); !s.busy {
+		err = s.settle(ctx)
+	}
+	if err != nil {
+		return used, nil, err
 	}
 	after, err := s.process.Usage()
 	if err != nil {
-		return used, n, err
+		return used, nil, err
 	}
-	return minus(after, before), n, s.process.Watch(false)
+	return minus(after, before), all, s.process.Watch(false)
 }
 
 // change replaces one endpoint and waits until the kernel has the fresh one behind all addresses.
@@ -156,6 +151,7 @@ func (s *session) change(ctx context.Context, service int) (changed, error) {
 	if err := s.now.make(ctx, s.client, c); err != nil { // not limited: what is under way must be known to have been made
 		return changed{}, err
 	}
+	s.leaving.add(s.job.Plan.Frontends(service))
 	last, cut, err := lastOf(limited, waits)
 	if err != nil {
 		return changed{}, err

@@ -88,11 +88,11 @@ func TestAMinuteSaysHowLongItWas(t *testing.T) {
 		{time.Minute, 80 * time.Second, 0.75, ""},
 		{10 * time.Second, 10 * time.Second, 6, "watched for 10s: the value is for a minute, the counts are not"},
 	} {
-		s := &session{runner: &runner{job: job.Job{Steady: c.asked}}, subject: job.Subject{Name: "a"}, size: 5}
+		s := &session{subject: job.Subject{Name: "a"}, size: 5}
 		want := result.Sample{
 			Subject: "a", Measure: result.Steady, Size: 5, Unit: result.Seconds, Values: []float64{c.cpu}, Usage: &used, Watched: c.took, Note: c.note,
 		}
-		if diff := cmp.Diff(want, s.steadySample(used, c.took)); diff != "" {
+		if diff := cmp.Diff(want, s.steadySample(used, c.took, c.asked)); diff != "" {
 			t.Errorf("%v of %v (-want +got):\n%s", c.took, c.asked, diff)
 		}
 	}

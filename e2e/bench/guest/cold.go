@@ -48,7 +48,11 @@ func (s *session) memory(m result.Measure) error {
 	if m == result.MemoryPeak {
 		value = peak
 	}
-	s.emit(s.sample(m, result.Bytes, float64(value)))
+	sample := s.sample(m, result.Bytes, float64(value))
+	if m == result.Memory {
+		sample = s.atRest(sample)
+	}
+	s.emit(sample)
 	return nil
 }
 
@@ -62,7 +66,11 @@ func (s *session) steady(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	reads, after, err := s.eachSecond(ctx, before)
+	watch := s.job.ProxySteady
+	if s.subject.Name == result.KubeIPVS {
+		watch = s.job.Steady
+	}
+	reads, after, err := s.eachSecond(ctx, before, watch)
 	if err != nil {
 		return err
 	}
@@ -70,26 +78,26 @@ func (s *session) steady(ctx context.Context) error {
 	if err := s.process.Watch(false); err != nil {
 		return err
 	}
-	s.emit(s.steadySample(minus(after, before), took))
+	s.emit(s.atRest(s.steadySample(minus(after, before), took, watch)))
 	if s.subject.Name == result.KubeIPVS {
 		s.emit(s.sample(result.AuditReads, result.Count, reads...))
 	}
 	return nil
 }
 
-// steadySample is the CPU time of a minute, from what was used while the program was watched.
-func (s *session) steadySample(used result.Usage, took time.Duration) result.Sample {
+// steadySample is the CPU time of a minute, from what was used while the program was watched, for as long as was asked for or a little longer.
+func (s *session) steadySample(used result.Usage, took, asked time.Duration) result.Sample {
 	sample := s.sample(result.Steady, result.Seconds, used.CPU.Seconds()*float64(time.Minute)/float64(took))
 	sample.Usage, sample.Watched = &used, took
-	if s.job.Steady != time.Minute {
+	if asked != time.Minute {
 		sample.Note = fmt.Sprintf("watched for %v: the value is for a minute, the counts are not", took.Round(time.Second))
 	}
 	return sample
 }
 
-// eachSecond waits, and returns how many requests read the IPVS table in each second.
-func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []float64, after result.Usage, err error) {
-	for range max(1, int(s.job.Steady/time.Second)) {
+// eachSecond watches, and returns how many requests read the IPVS table in each second.
+func (s *session) eachSecond(ctx context.Context, before result.Usage, watch time.Duration) (reads []float64, after result.Usage, err error) {
+	for range max(1, int(watch/time.Second)) {
 		if err := pause(ctx, time.Second); err != nil {
 			return nil, after, err
 		}
@@ -102,65 +110,61 @@ func (s *session) eachSecond(ctx context.Context, before result.Usage) (reads []
 	return reads, after, nil
 }
 
-// restart ends the program as an update does and starts it again, with nothing to change: once timed, if the plan asks for that, and once
-// counted.
+// restart ends the program as an update does and starts it again, with nothing to change: with counters, and before that without, if they
+// would matter to the time.
 func (s *session) restart(ctx context.Context) error {
 	sample := s.sample(result.Restart, result.Seconds)
-	if s.plan.restart {
-		at, cut, err := s.startAgain(ctx, false)
+	counted := []bool{true}
+	if s.plan.apart {
+		counted = []bool{false, true}
+	}
+	for i, counted := range counted {
+		took, cut, err := s.startAgain(ctx, counted)
 		if err != nil {
 			return err
 		}
-		sample.AtLeast, sample.Values = cut, []float64{at.Sub(s.process.Started()).Seconds()}
-		if cut {
-			s.emit(sample)
-			return nil
+		if i == 0 {
+			sample.Values, sample.AtLeast = []float64{took.Seconds()}, cut
 		}
-	}
-	if _, _, err := s.startAgain(ctx, true); err != nil {
-		return err
-	}
-	if !s.plan.restart {
-		return nil
 	}
 	used, err := s.process.Usage()
 	if err != nil {
 		return err
 	}
-	sample.Usage = &used
-	sample.Note = "to the end of its first pass, by its own metrics; counted in a start of its own, with what follows it"
-	s.emit(sample)
+	if s.plan.restart {
+		sample.Usage, sample.Note = &used, "to the end of its first pass, by its own metrics; counted with what follows it"
+		if s.plan.apart {
+			sample.Note += ", in a start of its own"
+		}
+		s.emit(sample)
+	}
 	return s.process.Watch(false)
 }
 
-// startAgain ends the program and starts it again, and returns when its first pass was over and nothing is left to do.
-func (s *session) startAgain(ctx context.Context, counted bool) (at time.Time, cut bool, err error) {
-	if err := s.settle(ctx); err != nil {
-		return at, false, err
-	}
+// startAgain ends the program and starts it again, and returns how long its first pass took when nothing is left to do.
+func (s *session) startAgain(ctx context.Context, counted bool) (took time.Duration, cut bool, err error) {
 	if err := s.process.End(syscall.SIGTERM, endPatience); err != nil {
-		return at, false, err
+		return 0, false, err
 	}
 	if err := s.start(counted); err != nil {
-		return at, false, err
+		return 0, false, err
 	}
 	if counted {
-		if err := s.process.Watch(true); err != nil {
-			return at, false, err
-		}
-	}
-	if !counted {
+		err = s.process.Watch(true)
+	} else {
 		defer s.profile(ctx, result.Restart)()
+	}
+	if err != nil {
+		return 0, false, err
 	}
 	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
-	at, err = s.firstPass(limited)
+	at, err := s.firstPass(limited)
 	if cut, err = cutOff(limited, err); err != nil {
-		return at, cut, err
+		return 0, false, err
 	}
 	if cut {
-		return time.Now(), true, nil
+		at = time.Now()
 	}
-	s.rest(ctx)
-	return at, false, nil
+	return at.Sub(s.process.Started()), cut, s.settle(ctx)
 }

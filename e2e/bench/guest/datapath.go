@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/datapath"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
@@ -11,6 +12,10 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 )
+
+// startPatience is how long a program may take to come to rest before its data path is measured. kube-proxy in IPVS mode passes each half a
+// minute meanwhile, too: pairs take turns, and share that.
+const startPatience = 10 * time.Second
 
 // dataPaths measures the requests through each subject's rules, beside the smallest number of Services.
 func (r *runner) dataPaths(ctx context.Context) {
@@ -68,7 +73,7 @@ func (s *session) dataPath(ctx context.Context) error {
 			return err
 		}
 	}
-	awaitRest(ctx, s.job.Settle)
+	awaitRest(ctx, startPatience)
 	return datapath.Run(ctx, datapath.Options{
 		Subject: s.subject.Name, Network: s.network, Pod: pod, NodePort: port, Pairs: s.job.Pairs, Each: s.job.Each,
 	}, s.emit)

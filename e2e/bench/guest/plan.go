@@ -14,34 +14,36 @@ type plan struct {
 	burst   bool
 	steady  bool
 	restart bool
+	apart   bool // the restart is timed without counters, since it takes so little
 }
 
 // again reports whether the program is started a second time: with counters, which cost it time, or to see how long that takes.
 func (p plan) again() bool { return p.restart || p.counted > 0 || p.steady && !p.both }
 
-// newPlan leaves out what would take longer than anybody waits: kube-proxy in IPVS mode needs seconds to minutes for a change here. What
-// does not depend on the sync period is measured with the one that an operator would set, where there are few Services and where
-// there are most.
+// newPlan leaves out what would take longer than anybody waits: kube-proxy in IPVS mode needs seconds to minutes for a change here. It also
+// leaves out what tells nothing: what does not depend on the sync period is measured with the one that an operator would set, where there
+// are most Services, and a few changes with it are made there.
 func newPlan(j job.Job, s job.Subject, size int) plan {
 	smallest, largest := size == j.Plan.Sizes[0], size == j.Plan.Largest()
 	switch {
 	case s.Slow:
 		return slowPlan(j, s, smallest, largest)
 	case s.Name == result.KubeIPVS:
-		return plan{changes: j.Changes, counted: j.Counted, burst: smallest || largest, steady: largest, restart: true}
+		return plan{changes: j.Changes, counted: j.Counted, burst: smallest || largest, steady: largest, restart: largest, apart: largest}
 	case !s.Operator:
-		return plan{changes: j.ProxyChanges, counted: j.Counted}
-	case smallest || largest:
-		return plan{changes: j.ProxyChanges, counted: j.Counted, burst: true, steady: largest, restart: largest}
+		return plan{changes: j.ProxyChanges, both: true}
+	case largest:
+		return plan{changes: (j.ProxyChanges + 1) / 2, burst: true, steady: true, restart: true}
 	default:
 		return plan{skip: true}
 	}
 }
 
+// slowPlan has the burst and the minute where a pass is over before the next one begins.
 func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	switch {
 	case smallest && s.Operator:
-		return plan{changes: min(3, j.ProxyChanges), both: true, burst: true, restart: true, steady: len(j.Plan.Sizes) < 3}
+		return plan{changes: min(3, j.ProxyChanges), both: true, burst: true, steady: true}
 	case smallest:
 		return plan{changes: 1, both: true}
 	case !s.Operator:
@@ -49,6 +51,6 @@ func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	case largest:
 		return plan{} // the cold start and the memory
 	default:
-		return plan{changes: 1, both: true, steady: true}
+		return plan{changes: 1, both: true}
 	}
 }

@@ -28,17 +28,27 @@ func (s *session) profile(ctx context.Context, m result.Measure) (wait func()) {
 	go func() {
 		defer close(done)
 		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.subject.Metrics, int(profiled.Seconds()))
-		for deadline := time.Now().Add(profiled); time.Now().Before(deadline); {
-			text, err := get(ctx, s.network.Node1, url, 2*profiled)
-			if err == nil {
-				name := fmt.Sprintf("%s-%d-%s.pprof", strings.ReplaceAll(s.subject.Name, "/", "-"), s.size, m)
-				err = os.WriteFile(filepath.Join(lab.OutDir, name), []byte(text), 0o600)
-			}
-			if err == nil || pause(ctx, lookForPass) != nil {
-				return
-			}
-			s.say("no profile of %s yet: %v", m, err)
+		path := filepath.Join(lab.OutDir, profileName(s.subject.Name, s.size, m))
+		if err := keepProfile(ctx, asks(s.network.Node1, 2*profiled), url, path, profiled); err != nil {
+			s.say("no profile of %s: %v", m, err)
 		}
 	}()
 	return func() { <-done }
+}
+
+func profileName(subject string, size int, m result.Measure) string {
+	return fmt.Sprintf("%s-%d-%s.pprof", strings.ReplaceAll(subject, "/", "-"), size, m)
+}
+
+// keepProfile writes a profile to a file. The program is asked until it answers, for as long as patience lasts; the error is the last one.
+func keepProfile(ctx context.Context, get ask, url, path string, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; {
+		text, err := get(ctx, url)
+		if err == nil {
+			return os.WriteFile(path, []byte(text), 0o600)
+		}
+		if time.Now().After(deadline) || pause(ctx, lookForPass) != nil {
+			return err
+		}
+	}
 }

@@ -16,18 +16,18 @@ const (
 	restTwice  = 2   // windows one after the other
 )
 
-// awaitRest returns when the machine has nothing to do for a moment, or after a while.
-func awaitRest(ctx context.Context, patience time.Duration) {
+// awaitRest returns when the machine has nothing to do for a moment, or after a while: then it reports false.
+func awaitRest(ctx context.Context, patience time.Duration) bool {
 	deadline := time.Now().Add(patience)
 	quiet := 0
 	before, err := readTimes()
 	for err == nil && quiet < restTwice && time.Now().Before(deadline) {
 		if pause(ctx, restWindow) != nil {
-			return
+			return false
 		}
 		var now times
 		if now, err = readTimes(); err != nil {
-			return
+			return false
 		}
 		if now.busy(before) < restBusy {
 			quiet++
@@ -36,6 +36,7 @@ func awaitRest(ctx context.Context, patience time.Duration) {
 		}
 		before = now
 	}
+	return quiet >= restTwice
 }
 
 // times are what the processors have done since the boot, in ticks.

@@ -24,6 +24,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/nodes"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 // endPatience is how long a program may take from SIGTERM to its end.
@@ -43,6 +44,9 @@ type session struct {
 	observer observe.Observer
 	log      *os.File
 	process  *count.Process
+	kernel   ipvs.Handle // to see who leaves; nil if the subject writes something else
+	leaving  leavers
+	busy     bool // the program had not come to rest when it was last waited for
 	// The order in which changes meet Services, how many there were, and the rests between them.
 	order   []int
 	next    int
@@ -69,11 +73,11 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) measure(ctx context.Context) error {
 	defer s.emitArrival()
 	whole, err := s.cold(ctx)
+	if err == nil && whole {
+		err = s.restLong(ctx)
+	}
 	if err != nil {
 		return err
-	}
-	if whole {
-		s.rest(ctx)
 	}
 	s.doing = result.Memory
 	if err := s.memory(result.Memory); err != nil {
@@ -82,6 +86,7 @@ func (s *session) measure(ctx context.Context) error {
 	if !whole {
 		return s.memory(result.MemoryPeak)
 	}
+	// Each leaves the program at rest for the next one.
 	for _, part := range []struct {
 		measure result.Measure
 		wanted  bool
@@ -137,6 +142,16 @@ func (s *session) prepare(ctx context.Context) (err error) {
 	if s.observer, err = open(node); err != nil {
 		return err
 	}
+	s.leaving = leavers{}
+	if s.subject.Writes == job.IPVS {
+		err = node.Do(func() (err error) {
+			s.kernel, err = ipvs.Open(ipvs.Options{})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("look who leaves: %w", err)
+		}
+	}
 	name := fmt.Sprintf("%s-%d.log", strings.ReplaceAll(s.subject.Name, "/", "-"), s.size)
 	if s.log, err = os.Create(filepath.Join(lab.OutDir, name)); err != nil {
 		return fmt.Errorf("keep a log: %w", err)
@@ -144,26 +159,37 @@ func (s *session) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// rest returns when there is nothing to do. kube-proxy in IPVS mode goes on long after the kernel has everything.
-func (s *session) rest(ctx context.Context) {
-	patience := s.job.Settle
-	if s.subject.Slow {
-		patience *= 3
-	}
-	awaitRest(ctx, patience)
-}
+const (
+	// afterwork is how long a change or a start may have consequences after a moment of rest: kube-ipvs looks each second whether a real
+	// server that is to go has connections or its start is over, and kube-proxy waits its min-sync-period.
+	afterwork = 2500 * time.Millisecond
+	// longRest is how long a program rests before its memory is read: what only a start has needed is given back by then.
+	longRest = 5 * time.Second
+)
 
-// afterwork is how long a change may have consequences after a moment of rest: kube-ipvs looks each second whether a real server that
-// is to go has connections, and kube-proxy waits its min-sync-period.
-const afterwork = 2500 * time.Millisecond
-
-// settle returns when all that changes have led to is done.
+// settle returns when all that changes have led to is done, or when that takes too long: then the program is busy.
 func (s *session) settle(ctx context.Context) error {
 	if err := pause(ctx, afterwork); err != nil {
 		return err
 	}
-	s.rest(ctx)
+	gone := true
+	if s.kernel != nil {
+		var err error
+		if gone, err = s.leaving.await(ctx, s.kernel, s.job.Plan.Endpoints, leavePatience); err != nil {
+			return err
+		}
+	}
+	rested := awaitRest(ctx, s.job.Settle)
+	s.busy = !gone || !rested
 	return nil
+}
+
+// restLong is a rest after which the memory of a program is that of one at rest.
+func (s *session) restLong(ctx context.Context) error {
+	if s.busy = !awaitRest(ctx, s.job.Settle); s.busy {
+		return nil
+	}
+	return pause(ctx, longRest)
 }
 
 // start starts the program, with counters of what it does if counted.
@@ -226,6 +252,9 @@ func (s *session) close() error {
 	if s.observer != nil {
 		errs = append(errs, s.observer.Close())
 	}
+	if s.kernel != nil {
+		errs = append(errs, s.kernel.Close())
+	}
 	if s.gauge != nil {
 		errs = append(errs, s.gauge.Close())
 	}
@@ -249,6 +278,14 @@ func (s *session) lastWords() string {
 	}
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
 	return "its last words:\n  " + strings.Join(lines[max(0, len(lines)-20):], "\n  ")
+}
+
+// atRest is a sample of a program at rest, which says if it was not.
+func (s *session) atRest(sample result.Sample) result.Sample {
+	if s.busy {
+		sample.Note = strings.TrimPrefix(sample.Note+"; it had not come to rest", "; ")
+	}
+	return sample
 }
 
 // sample is one of this session.

@@ -31,8 +31,8 @@ type Job struct {
 	Counted int
 	// Burst is how many changes come as fast as the API server takes them.
 	Burst int
-	// Steady is how long a program is watched while nothing changes.
-	Steady time.Duration
+	// Steady is how long kube-ipvs is watched while nothing changes, and ProxySteady a kube-proxy.
+	Steady, ProxySteady time.Duration
 	// Cutoff ends what takes longer, and ChangeCutoff a change that does.
 	Cutoff, ChangeCutoff time.Duration
 	// Pairs of the data path, and how long each side of one runs; no pairs, no data path.
@@ -43,7 +43,7 @@ type Job struct {
 	FloorSizes []int
 	// Profiles are taken of the CPU time, which costs some.
 	Profiles bool
-	// Settle is how long a program may take to come to rest before its memory is read.
+	// Settle is how long a program may take to come to rest after a start or a change.
 	Settle time.Duration
 }
 
@@ -51,9 +51,9 @@ type Job struct {
 func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
-		Subjects: Names(), Changes: 100, ProxyChanges: 30, Counted: 10, Burst: 1000,
-		Steady: time.Minute, Cutoff: 3 * time.Minute, ChangeCutoff: 90 * time.Second, Settle: 20 * time.Second,
-		Pairs: 20, Each: 200 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
+		Subjects: defaultSubjects(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
+		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 30 * time.Second, Settle: 30 * time.Second,
+		Pairs: 20, Each: 100 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
 }
 
@@ -63,7 +63,8 @@ func Quick() Job {
 	j.Plan.Sizes, j.FloorSizes = []int{20, 50}, []int{50}
 	j.Subjects = []string{result.KubeIPVS, result.KubeProxyNft + "/1s", result.KubeProxyIPVS + "/1s"}
 	j.Changes, j.ProxyChanges, j.Counted, j.Burst = 20, 1, 2, 20
-	j.Steady, j.Cutoff, j.ChangeCutoff, j.Settle = 10*time.Second, time.Minute, 20*time.Second, 3*time.Second
+	j.Steady, j.ProxySteady = 10*time.Second, 10*time.Second
+	j.Cutoff, j.ChangeCutoff, j.Settle = time.Minute, 20*time.Second, 10*time.Second
 	j.Pairs, j.Each, j.Rounds = 2, 50*time.Millisecond, 1
 	return j
 }
@@ -107,6 +108,8 @@ type Subject struct {
 	Args    []string
 	// Metrics is where it tells about its passes.
 	Metrics string
+	// Ready is an address and a path where 200 says that its first pass is over, cheaper than its metrics; empty if it has none.
+	Ready string
 	// Slow is a subject of which a change takes seconds to minutes: few are made.
 	Slow bool
 	// Operator: its flags are those that an operator would set. What does not depend on them is measured of this one.
@@ -132,7 +135,7 @@ const lowest = "0s"
 func Subjects() []Subject {
 	return []Subject{
 		{
-			Name: result.KubeIPVS, Program: "kube-ipvs", Metrics: "127.0.0.1:10349", Operator: true, Writes: IPVS,
+			Name: result.KubeIPVS, Program: "kube-ipvs", Metrics: "127.0.0.1:10349", Ready: "127.0.0.1:10356/readyz", Operator: true, Writes: IPVS,
 			Args: []string{
 				"run", "--kubeconfig", Kubeconfig, "--hostname-override", objects.Node, "--state-dir", "/run/kube-ipvs-" + objects.Node,
 				"--nodeport-addresses", nodePortAddresses,
@@ -162,6 +165,11 @@ func proxy(name string, writes Dataplane, period string) Subject {
 			"--detect-local-mode", "NodeCIDR", "--proxy-mode", string(writes), flag, period, "--nodeport-addresses", nodePortAddresses,
 		},
 	}
+}
+
+// defaultSubjects are all whose sync period tells something: a pass of kube-proxy in IPVS mode takes many times the longest.
+func defaultSubjects() []string {
+	return slices.DeleteFunc(Names(), func(name string) bool { return name == result.KubeProxyIPVS+"/"+lowest })
 }
 
 // Names are those of all subjects.
