@@ -22,14 +22,17 @@ type departure struct {
 	busy time.Time
 	// looked is when its connections were last looked at: nothing is known of it since then.
 	looked time.Time
+	// unused: a look found it at weight 0, where it gets no new connection, and without any: not even one that is being opened
+	// or closed.
+	unused bool
 }
 
 // departures are the departing real servers of one frontend.
 type departures map[netip.AddrPort]departure
 
-// idle reports whether nobody needs the real server any more. That nobody has looked is no sign of it: a look may fail,
+// idle reports whether nobody needs the real server any more. One that had no connections need not settle. That nobody has looked is no sign of it: a look may fail,
 // and the next one waits for an audit or a long list.
-func (d departure) idle() bool { return d.looked.Sub(d.busy) >= settle }
+func (d departure) idle() bool { return d.unused || d.looked.Sub(d.busy) >= settle }
 
 // drain is the table entry that the kernel should have next for a frontend: want, and beside it what has to be there a
 // little longer. It is pure. have is the kernel's entry, want is nil if nothing should be served, leaving is what the
@@ -117,12 +120,15 @@ func (d departures) looked() time.Time {
 	return first
 }
 
-// seen records what the kernel says of the connections of departing real servers. It counts those of UDP as inactive.
-func (d departures) seen(now time.Time, p frontend.Protocol, connections map[netip.AddrPort]ipvs.Connections) departures {
+// seen records what the kernel says of the connections of departing real servers, present among its others. It counts those of
+// UDP as inactive.
+func (d departures) seen(now time.Time, p frontend.Protocol, present map[netip.AddrPort]ipvs.RealServer, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)
 	for addr, dep := range next {
-		dep.looked = now
-		if c := connections[addr]; c.Active > 0 || p == frontend.UDP && c.Inactive > 0 {
+		c := connections[addr]
+		real, there := present[addr]
+		dep.looked, dep.unused = now, there && real.Weight == 0 && c == ipvs.Connections{}
+		if c.Active > 0 || p == frontend.UDP && c.Inactive > 0 {
 			dep.busy = now
 		}
 		next[addr] = dep

@@ -145,10 +145,10 @@ func TestOnlyActiveConnectionsKeepADepartingServer(t *testing.T) {
 	now := start.Add(time.Minute)
 	before := departures{addr: {since: start, busy: start}, idle: {since: start, busy: start}}
 	connections := map[netip.AddrPort]ipvs.Connections{addr: {Active: 1}, idle: {Inactive: 9}}
-	if got := before.seen(now, frontend.UDP, connections); got[idle].busy != now {
+	if got := before.seen(now, frontend.UDP, nil, connections); got[idle].busy != now {
 		t.Error("the flows of UDP, which are all inactive, count for nothing")
 	}
-	got := before.seen(now, frontend.TCP, connections)
+	got := before.seen(now, frontend.TCP, nil, connections)
 	if got[addr] != (departure{since: start, busy: now, looked: now}) || got[idle] != (departure{since: start, busy: start, looked: now}) {
 		t.Errorf("have %v", got)
 	}

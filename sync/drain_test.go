@@ -37,14 +37,50 @@ func TestEndpointThatIsGoneLeavesWhenItsConnectionsHaveEnded(t *testing.T) {
 	})
 }
 
-func TestEndpointWithoutConnectionsIsNotDeletedUnderAHandshake(t *testing.T) {
+// The kernel counts it as inactive.
+func TestEndpointIsNotDeletedUnderAHandshake(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
 		g.serve(web(stays, leaves))
+		kernel.SetConnections(tcp("10.1.0.10", 30080), netip.MustParseAddrPort(leaves), ipvs.Connections{Inactive: 1})
 		g.deliver(web(stays))
-		g.after(settle - time.Second)
+		g.after(settle - time.Millisecond)
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+		g.after(2 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
+}
+
+func TestEndpointWithoutAnyConnectionNeedNotSettle(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		k := &polledKernel{}
+		g := start(t, kernel, nft, func(c *Config) { k.Handle, c.Kernel = c.Kernel, k })
+		g.serve(web(stays, leaves))
+		k.looks.Store(0)
+		g.deliver(web(stays))
+		g.after(pollPeriod - time.Millisecond)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+		g.after(time.Millisecond)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if n := k.looks.Load(); n != 1 {
+			t.Errorf("%d looks, want one", n)
+		}
+	})
+}
+
+// Whoever still gets new connections may have one that the look has not seen.
+func TestOnlyAtWeightZeroARealServerIsUnused(t *testing.T) {
+	addr, now := netip.MustParseAddrPort(leaves), time.Now()
+	for weight, unused := range map[uint32]bool{0: true, 1: false} {
+		present := map[netip.AddrPort]ipvs.RealServer{addr: {Weight: weight}}
+		seen := departures{addr: {since: now, busy: now, looked: now}}.seen(now.Add(time.Second), frontend.TCP, present, nil)
+		if got := seen[addr].idle(); got != unused {
+			t.Errorf("at weight %d it may go: %t", weight, got)
+		}
+	}
+	if seen := (departures{addr: {since: now, busy: now}}).seen(now.Add(time.Second), frontend.TCP, nil, nil); seen[addr].idle() {
+		t.Error("what the kernel does not have was seen unused")
+	}
 }
 
 func TestDrainTimeoutEndsTheWait(t *testing.T) {

@@ -218,6 +218,9 @@ func TestWhatCannotBeReplacedGoesOnServing(t *testing.T) {
 			c.Kernel = faulty
 		})
 		g.serve(web(stays), service("dns", 30053, stays))
+		for _, port := range []uint16{30053, 30080} {
+			kernel.SetConnections(tcp("10.1.0.10", port), netip.MustParseAddrPort(stays), ipvs.Connections{Active: 1})
+		}
 		g.deliver(web(leaves), service("dns", 30053)) // every endpoint of web is another now; dns has none left
 		g.after(firstRetry)
 		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.2:8080*0", "tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")

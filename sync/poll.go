@@ -114,7 +114,7 @@ func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) 
 		return false, fmt.Errorf("read the connections of %s: %w", key, err)
 	}
 	now := time.Now()
-	r.leaving[key] = r.leaving[key].seen(now, key.Protocol, connections)
+	r.leaving[key] = r.leaving[key].seen(now, key.Protocol, r.have.table[key].Reals, connections)
 	return !same || r.oneMayGo(now, key, r.have.table[key]), nil
 }
 

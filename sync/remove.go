@@ -35,7 +35,7 @@ func Remove(ctx context.Context, kernel ipvs.Handle, keys []frontend.Key, o Remo
 		next, left := ipvs.Table{}, 0
 		now := time.Now()
 		for key, entry := range have {
-			e, d := drain(now, o.Timeout, key, entry, nil, leaving[key].seen(now, key.Protocol, connections[key]))
+			e, d := drain(now, o.Timeout, key, entry, nil, leaving[key].seen(now, key.Protocol, entry.Reals, connections[key]))
 			leaving[key] = d
 			left += len(d)
 			if e != nil {

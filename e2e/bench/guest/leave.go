@@ -12,8 +12,7 @@ import (
 const (
 	// lookForLeaving is how often it is looked whether a real server that was replaced is still there.
 	lookForLeaving = time.Second
-	// leavePatience is how long all of them may take. kube-ipvs looks at many departing real servers each half a minute, and deletes those
-	// that it has seen without connections for three seconds.
+	// leavePatience is how long all of them may take. kube-ipvs looks at many departing real servers each half a minute at least.
 	leavePatience = 90 * time.Second
 )
 
