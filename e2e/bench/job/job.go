@@ -51,7 +51,7 @@ type Job struct {
 func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
-		Subjects: defaultSubjects(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
+		Subjects: Names(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
 		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 30 * time.Second, Settle: 30 * time.Second,
 		Pairs: 20, Each: 100 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
@@ -165,11 +165,6 @@ func proxy(name string, writes Dataplane, period string) Subject {
 			"--detect-local-mode", "NodeCIDR", "--proxy-mode", string(writes), flag, period, "--nodeport-addresses", nodePortAddresses,
 		},
 	}
-}
-
-// defaultSubjects are all whose sync period tells something: a pass of kube-proxy in IPVS mode takes many times the longest.
-func defaultSubjects() []string {
-	return slices.DeleteFunc(Names(), func(name string) bool { return name == result.KubeProxyIPVS+"/"+lowest })
 }
 
 // Names are those of all subjects.
