@@ -66,7 +66,7 @@ func newAgent(s Spec) (*agent, error) {
 func (a *agent) run(ctx context.Context) error {
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return a.source.Run(ctx) })
-	parts.Go(func() error { return a.Reconciler.Run(ctx) })
+	parts.Go(func() error { return a.Run(ctx) })
 	return parts.Wait()
 }
 
