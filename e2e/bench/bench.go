@@ -67,7 +67,7 @@ func (b *bench) newRun(p *programs) result.Run {
 	return run
 }
 
-// measure runs the guest to its end and adds what it measured.
+// measure runs the guest to its end and adds what it measured, and what was measured beside it.
 func (b *bench) measure(ctx context.Context, p *programs, run *result.Run) error {
 	files, err := b.guestFiles()
 	if err != nil {
@@ -81,13 +81,16 @@ func (b *bench) measure(ctx context.Context, p *programs, run *result.Run) error
 		Kernel: p.kernel, Init: p.init, Memory: b.memory, Files: append(files, p.files...), Network: &lab.Network{}, Out: out,
 	}
 	c := &collector{progress: b.progress, run: run}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // nobody waits for the rest of a run that has failed
+	m := b.startBeside(ctx)
 	report, err := guest.Run(ctx, lab.Job{Steps: []lab.Step{{Name: job.Program, Args: []string{job.Program}, Network: true}}}, c)
 	run.Kernel = report.Boot.Kernel
 	c.flush()
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.errs...)
+	return errors.Join(append(c.errs, m.add(run))...)
 }
 
 // guestFiles are the job and the administrator's credentials.

@@ -7,6 +7,8 @@
 //	        └─ bench-guest (package guest): one subject after the other, each in network namespaces of its own, behind a
 //	           gauge that sees what arrives, observed from outside
 //	        │
+//	        │ beside the guest, on the machine's own processor: what kube-ipvs takes at rest (package native)
+//	        │
 //	   samples ─► results.json, table.md, *.svg (package result)
 package main
 
@@ -17,9 +19,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/native"
 )
 
 func main() {
+	native.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args[1:])
 	stop()

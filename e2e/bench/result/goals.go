@@ -221,20 +221,31 @@ func steadyReads(r Run) []Finding {
 	}}
 }
 
-// steadyCPU: what little it takes where everything is slower, it takes at most where nothing is.
+// steadyCPU: natively there is a model of the kernel, and a verdict about what is above it. Without that, what little it takes where
+// everything is slower, it takes at most where nothing is.
 func steadyCPU(r Run) []Finding {
 	limit := atMostTimes(0.005)
-	if s, ok := r.minute(SteadyNative); ok {
-		native, _ := s.median()
-		return []Finding{{Where: at(large), Measured: percent(native), Outcome: limit(native)}}
-	}
-	s, ok := r.minute(Steady)
-	if !ok {
-		return []Finding{missing(at(large))}
-	}
-	used, _ := s.median()
+	native, hasNative := r.minute(SteadyNative)
+	all, hasAll := r.minute(Steady)
+	used, _ := all.median()
 	emulated := span{used.low / 60, used.high / 60}
-	return []Finding{{Where: at(large), Measured: percent(emulated) + " emulated", Outcome: limit(span{0, emulated.high})}}
+	f := Finding{Where: at(large)}
+	switch {
+	case hasNative:
+		share, _ := native.median()
+		f.Measured, f.Outcome = percent(share)+overModel, limit(share)
+		if hasAll {
+			f.Measured += "; with them, emulated, " + percent(emulated)
+		}
+	case hasAll:
+		f.Measured, f.Outcome = percent(emulated)+" emulated", limit(span{0, emulated.high})
+	default:
+		f = missing(f.Where)
+	}
+	return []Finding{f}
 }
+
+// overModel says what a share of SteadyNative is of.
+const overModel = " of a core over a model of the kernel; the kernel's own part, and decoding its answers, are not in it"
 
 func percent(s span) string { return span{s.low * 100, s.high * 100}.text(Ratio) + " %" }

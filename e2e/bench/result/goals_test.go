@@ -241,6 +241,29 @@ func TestAnEmulatedMinuteCanOnlyReach(t *testing.T) {
 	}
 }
 
+// A share that was measured over a model of the kernel says so, and what it would be with the kernel at most, where that is known.
+func TestANativeMinuteSaysWhatIsNotInIt(t *testing.T) {
+	const native = "0.100 % of a core over a model of the kernel; the kernel's own part, and decoding its answers, are not in it"
+	run := good(t)
+	for want, run := range map[string]Run{
+		native + "; with them, emulated, 1.22 %": run,
+		native:                                   drop(run, func(s Sample) bool { return s.Subject == KubeIPVS && s.Measure == Steady }),
+	} {
+		if f := finding(t, run, "steady-cpu", large); f.Measured != want || f.Outcome != Reached {
+			t.Errorf("%s: %q, not %q", f.Outcome, f.Measured, want)
+		}
+	}
+}
+
+// Of few Services, no goal speaks.
+func TestANativeMinuteOfFewServicesDecidesNothing(t *testing.T) {
+	run := drop(good(t), func(s Sample) bool { return s.Measure == Steady })
+	change(run, KubeIPVS, SteadyNative, func(s *Sample) { s.Size = medium })
+	if v := verdict(t, run, "steady-cpu"); v.Outcome != NotMeasured {
+		t.Errorf("%s: %s", v.Outcome, v.measured())
+	}
+}
+
 // Hooks are compared packet by packet: of which packet there is no count, nothing is known.
 func TestPacketsThatWereNotCountedAreNotMeasured(t *testing.T) {
 	for _, subject := range []string{KubeIPVS, ByHand} {

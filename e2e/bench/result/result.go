@@ -93,7 +93,7 @@ const (
 	// Restart is the time from the start of a process to its first look at everything, with nothing to change.
 	Restart Measure = "restart"
 	// Steady is the CPU time of a minute in which nothing changes. SteadyNative is the share of one core that the same takes without
-	// emulation, a ratio; AuditReads is how many requests read IPVS in each second of such a minute.
+	// emulation and over a model of the kernel, a ratio; AuditReads is how many requests read IPVS in each second of such a minute.
 	Steady       Measure = "steady"
 	SteadyNative Measure = "steady-native"
 	AuditReads   Measure = "audit-reads"

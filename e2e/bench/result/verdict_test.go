@@ -34,7 +34,6 @@ func good(t *testing.T) Run {
 	t.Helper()
 	run := sampleRun(t)
 	change(run, KubeIPVS, Rules, func(s *Sample) { s.Values = []float64{1, 0, 0, 0} })
-	run.Samples = append(run.Samples, Sample{Subject: KubeIPVS, Measure: SteadyNative, Size: large, Unit: Ratio, Values: []float64{0.001}, Watched: time.Minute})
 	return run
 }
 
