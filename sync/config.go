@@ -66,7 +66,7 @@ type Config struct {
 	PodsByInterface bool
 	// SyncPeriod is the time between two audits, which read the kernel back.
 	SyncPeriod time.Duration
-	// MinSyncPeriod is between two passes that take in what the Source has: changes in a row are taken in together, which costs
+	// MinSyncPeriod is between the beginnings of two passes that take in what the Source has: changes in a row are taken in together, which costs
 	// little more than one of them. A change after a rest as long is taken in at once. 0 takes in each.
 	MinSyncPeriod time.Duration
 	// DrainTimeout bounds how long a departing real server keeps its connections.

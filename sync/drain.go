@@ -10,8 +10,8 @@ import (
 )
 
 // settle is how long a departing real server must have been without an active connection before it is deleted. The
-// kernel counts a connection as active only once its handshake is complete and until the first FIN: what is just being
-// opened or closed needs the real server a little longer, retransmissions included (the first comes after a second).
+// kernel counts a connection as active until the first FIN, and one of SCTP only once its handshake is complete: what is just
+// being closed or opened needs the real server a little longer, retransmissions included (the first comes after a second).
 const settle = 3 * time.Second
 
 // departure is what is known of a real server that is on its way out.
@@ -125,10 +125,14 @@ func (d departures) looked() time.Time {
 func (d departures) seen(now time.Time, p frontend.Protocol, present map[netip.AddrPort]ipvs.RealServer, connections map[netip.AddrPort]ipvs.Connections) departures {
 	next := maps.Clone(d)
 	for addr, dep := range next {
-		c := connections[addr]
 		real, there := present[addr]
+		c, told := connections[addr]
+		if there && !told { // a dump may miss one: nothing is known of it
+			continue
+		}
 		dep.looked, dep.unused = now, there && real.Weight == 0 && c == ipvs.Connections{}
-		if c.Active > 0 || p == frontend.UDP && c.Inactive > 0 {
+		// Who still has his weight, because nobody could take his place, goes on getting connections.
+		if c.Active > 0 || p == frontend.UDP && c.Inactive > 0 || real.Weight > 0 {
 			dep.busy = now
 		}
 		next[addr] = dep

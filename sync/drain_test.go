@@ -37,7 +37,7 @@ func TestEndpointThatIsGoneLeavesWhenItsConnectionsHaveEnded(t *testing.T) {
 	})
 }
 
-// The kernel counts it as inactive.
+// The kernel counts connections that are being closed as inactive, and those of SCTP that are being opened.
 func TestEndpointIsNotDeletedUnderAHandshake(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
@@ -73,7 +73,8 @@ func TestOnlyAtWeightZeroARealServerIsUnused(t *testing.T) {
 	addr, now := netip.MustParseAddrPort(leaves), time.Now()
 	for weight, unused := range map[uint32]bool{0: true, 1: false} {
 		present := map[netip.AddrPort]ipvs.RealServer{addr: {Weight: weight}}
-		seen := departures{addr: {since: now, busy: now, looked: now}}.seen(now.Add(time.Second), frontend.TCP, present, nil)
+		told := map[netip.AddrPort]ipvs.Connections{addr: {}}
+		seen := departures{addr: {since: now, busy: now, looked: now}}.seen(now.Add(time.Second), frontend.TCP, present, told)
 		if got := seen[addr].idle(); got != unused {
 			t.Errorf("at weight %d it may go: %t", weight, got)
 		}
@@ -81,6 +82,35 @@ func TestOnlyAtWeightZeroARealServerIsUnused(t *testing.T) {
 	if seen := (departures{addr: {since: now, busy: now}}).seen(now.Add(time.Second), frontend.TCP, nil, nil); seen[addr].idle() {
 		t.Error("what the kernel does not have was seen unused")
 	}
+}
+
+// A dump while others write may miss a real server and have another one twice.
+func TestOfARealServerThatADumpMissesNothingIsKnown(t *testing.T) {
+	addr, now := netip.MustParseAddrPort(leaves), time.Now()
+	before := departures{addr: {since: now, busy: now, looked: now}}
+	present := map[netip.AddrPort]ipvs.RealServer{addr: {}}
+	if after := before.seen(now.Add(time.Minute), frontend.TCP, present, nil); after[addr] != before[addr] {
+		t.Errorf("%+v, want %+v", after[addr], before[addr])
+	}
+}
+
+// It served new connections up to that moment.
+func TestAfterItsSuccessorCouldNotBeAddedARealServerSettlesFromWeightZeroOn(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) {
+			once := ipvsfake.Fault{Verb: ipvs.AddReal, Real: netip.MustParseAddrPort(leaves), Err: syscall.ENOMEM}
+			c.Kernel = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Once: []ipvsfake.Fault{once, once, once, once}})
+		})
+		g.serve(web(stays))
+		g.deliver(web(leaves))
+		g.after(7400 * time.Millisecond) // before the fifth try
+		kernel.SetConnections(tcp("10.1.0.10", 30080), netip.MustParseAddrPort(stays), ipvs.Connections{Inactive: 1})
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		g.after(1700 * time.Millisecond)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*0 10.244.2.2:8080*1")
+		g.after(3 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.2.2:8080*1")
+	})
 }
 
 func TestDrainTimeoutEndsTheWait(t *testing.T) {

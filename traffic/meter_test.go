@@ -37,6 +37,28 @@ func TestASampleIsAsOldAsItMayBe(t *testing.T) {
 	})
 }
 
+// An agent that has just started, or serves nothing, has no counters to tell.
+func TestWhereNothingIsServedTheKernelIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKernel()
+		m := NewMeter(k, k.serving, Options{})
+		if s := sampleNow(t, m); s.Time.IsZero() || len(s.Ports) > 0 {
+			t.Errorf("%+v", s)
+		}
+		if reads := m.Reads(); k.dumps > 0 || reads != (Reads{}) {
+			t.Errorf("%d dumps, %+v", k.dumps, reads)
+		}
+		key, ref := virtualServer(1, 30080), web("web", 30080)
+		k.serve(key, ref, endpoint(1))
+		k.connect(key, endpoint(1), 2)
+		time.Sleep(time.Minute)
+		s := sampleNow(t, m)
+		if _, there := s.Ports[ref]; k.dumps != 1 || !there {
+			t.Errorf("%d dumps, %+v", k.dumps, s)
+		}
+	})
+}
+
 func TestCallersAtTheSameTimeShareARound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, m, _, _ := one(Options{})
