@@ -84,6 +84,20 @@ func TestOnlyAtWeightZeroARealServerIsUnused(t *testing.T) {
 	}
 }
 
+// A deletion may fail, and somebody else may give it its weight meanwhile.
+func TestARealServerWithAConnectionIsNotUnusedAnyMore(t *testing.T) {
+	addr, now := netip.MustParseAddrPort(leaves), time.Now()
+	present := map[netip.AddrPort]ipvs.RealServer{addr: {}}
+	d := departures{addr: {since: now, busy: now, looked: now}}
+	for n, idle := range []bool{true, false} {
+		now = now.Add(time.Second)
+		d = d.seen(now, frontend.TCP, present, map[netip.AddrPort]ipvs.Connections{addr: {Inactive: uint32(n)}})
+		if d[addr].idle() != idle {
+			t.Errorf("with %d connections it may go: %t", n, !idle)
+		}
+	}
+}
+
 // A dump while others write may miss a real server and have another one twice.
 func TestOfARealServerThatADumpMissesNothingIsKnown(t *testing.T) {
 	addr, now := netip.MustParseAddrPort(leaves), time.Now()

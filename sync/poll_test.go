@@ -76,7 +76,7 @@ func departing(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, serv
 }
 
 func TestAChangeWaitsForOneLookAtWhoLeaves(t *testing.T) {
-	const services, takes = 200, 10 * time.Millisecond
+	const services, takes = 200, time.Millisecond // less than pressedBudget
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g, k := departing(t, kernel, nft, services, takes)
 		g.after(time.Minute)
@@ -145,8 +145,12 @@ func TestALookThatFailsIsTheLastForAWhileAndTheOthersComeAfterIt(t *testing.T) {
 		var looks []time.Time
 		asked := func() { looks = append(looks, time.Now()) }
 		k.asked.Store(&asked)
+		k.gets.Store(0)
 		g.after(2 * services * (pollShare + 1) * time.Second)
 		k.asked.Store(nil)
+		if n := k.gets.Load(); n > 0 {
+			t.Errorf("a silent kernel was asked once more for each of %d looks", n)
+		}
 		if len(looks) < 2*services-1 {
 			t.Errorf("%d looks, want %d", len(looks), 2*services)
 		}

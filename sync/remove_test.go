@@ -68,6 +68,18 @@ func TestRemoveWaitsForConnectionsIfAskedTo(t *testing.T) {
 	})
 }
 
+func TestRemoveDoesNotWaitWhereThereIsNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kernel, ours := removable(t)
+		kernel.SetConnections(ours[0], netip.MustParseAddrPort("10.244.1.2:8080"), ipvs.Connections{})
+		begin := time.Now()
+		n, err := Remove(t.Context(), kernel, ours, RemoveOptions{Drain: true, Timeout: time.Hour})
+		if took := time.Since(begin); err != nil || n != 2 || took >= settle {
+			t.Errorf("removed %d after %s, error %v", n, took, err)
+		}
+	})
+}
+
 func TestRemoveGivesUpWaitingAtTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kernel, ours := removable(t)

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,6 +95,78 @@ func TestLooksGoOnWhileAChangeWaits(t *testing.T) {
 		g.after(9 * time.Second)
 		if looks := k.looks.Load(); looks < services/2 {
 			t.Errorf("%d looks at %d who leave", looks, services)
+		}
+	})
+}
+
+// departingFor keeps a connection to whoever leaves, so that looks at them are due again and again.
+func departingFor(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, pause time.Duration) *rig {
+	t.Helper()
+	g, _ := departing(t, kernel, nft, 2, 0, func(c *Config) { c.MinSyncPeriod, c.HealthChecks = pause, nil })
+	g.after(pause)
+	return g
+}
+
+func TestALookThatIsDueWithTheEndOfAPauseDoesNotEatTheNoticeOfAChange(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		const pause = 9500 * time.Millisecond
+		g := departingFor(t, kernel, nft, pause)
+		g.after(10 * time.Second)
+		g.deliver(service("first", 30500, stays))
+		g.deliver(service("waits", 30501, stays))
+		g.after(pause)
+		if _, there := kernel.Table()[tcp("10.1.0.10", 30501)]; !there {
+			t.Error("it waits on")
+		}
+	})
+}
+
+func TestOnlyChangesBeginAPause(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := departingFor(t, kernel, nft, 5*time.Second)
+		g.after(20500 * time.Millisecond) // looks are passes too, and an audit comes later
+		g.deliver(service("late", 30500, stays))
+		if _, there := kernel.Table()[tcp("10.1.0.10", 30500)]; !there {
+			t.Error("it waits for looks")
+		}
+	})
+}
+
+func TestAChangeAloneIsOnePass(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, paused, func(c *Config) { c.HealthChecks = nil })
+		g.serve(web(stays))
+		g.after(time.Second)
+		before := g.Counters().Passes
+		g.deliver(service("one", 30500, stays))
+		g.after(5 * time.Second)
+		if n := g.Counters().Passes - before; n != 1 {
+			t.Errorf("%d passes", n)
+		}
+	})
+}
+
+func TestLooksMakeWayForAnAddressWhileAChangeWaits(t *testing.T) {
+	const services, takes = 40, 100 * time.Millisecond
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g, k := departing(t, kernel, nft, services, takes, func(c *Config) { c.MinSyncPeriod = time.Minute })
+		g.after(time.Minute)
+		var looks atomic.Int64
+		var came atomic.Pointer[time.Time]
+		asked := func() {
+			if looks.Add(1) == 5 {
+				now := time.Now()
+				came.Store(&now)
+				g.addresses.set("10.1.0.10", "10.1.0.11")
+			}
+		}
+		k.asked.Store(&asked)
+		served := func() bool { _, there := kernel.Table()[tcp("10.1.0.11", 30000)]; return there }
+		for deadline := time.Now().Add(time.Minute); !served() && time.Now().Before(deadline); {
+			g.after(10 * time.Millisecond)
+		}
+		if came.Load() == nil || time.Since(*came.Load()) > 10*takes {
+			t.Errorf("%d looks, and the address is not served soon after the fifth", looks.Load())
 		}
 	})
 }

@@ -67,6 +67,18 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	}
 }
 
+func TestTheFlagsReachTheReconciler(t *testing.T) {
+	o, err := configured(t, "", "--ipvs-sync-period=2s", "--ipvs-min-sync-period=3ms", "--drain-timeout=4s", "--address-grace=5s", "--adopt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := o.reconciling()
+	got := [...]any{c.SyncPeriod, c.MinSyncPeriod, c.DrainTimeout, c.AddressGrace, c.Adopt}
+	if want := [...]any{2 * time.Second, 3 * time.Millisecond, 4 * time.Second, 5 * time.Second, true}; got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 	for _, flag := range []string{
 		"--ipvs-sync-period=999ms", "--ipvs-min-sync-period=-1ms", "--ipvs-min-sync-period=31s", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",

@@ -108,13 +108,12 @@ func (o *options) serve(ctx context.Context, in inputs, around surroundings) err
 	checks := healthcheck.New(func() bool { return reconciler.Health(time.Now()).Ready })
 	defer checks.Close()
 	events, _ := in.source.(sync.Events) // manifests have nobody to tell
-	reconciler = sync.New(log, sync.Config{
-		Source: in.source, Addresses: in.watcher, Kernel: kernel, Filter: table,
-		Generation: filter.Generation, RulesetChanged: foreign, HealthChecks: checks, Events: events, DeleteStaleFlows: host.DeleteStaleFlows,
-		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
-		SyncPeriod: o.syncPeriod, MinSyncPeriod: o.minSync, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt, Seed: seed(in.node),
-		Listeners: listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) }), Reserve: o.reserve,
-	})
+	config := o.reconciling()
+	config.Source, config.Addresses, config.Kernel, config.Filter, config.Seed = in.source, in.watcher, kernel, table, seed(in.node)
+	config.Generation, config.RulesetChanged, config.HealthChecks, config.Events = filter.Generation, foreign, checks, events
+	config.DeleteStaleFlows, config.Reserve = host.DeleteStaleFlows, o.reserve
+	config.Listeners = listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) })
+	reconciler = sync.New(log, config)
 	inspector := o.inspector(in.node, in.from, reconciler)
 	meter, finish := o.newMeter(reconciler, log)
 	defer finish()
@@ -139,6 +138,14 @@ func (o *options) serve(ctx context.Context, in inputs, around surroundings) err
 	err = parts.Wait()
 	log.Info("Stopped: the kernel goes on serving what it has (kube-ipvs cleanup removes it)")
 	return err
+}
+
+// reconciling is what the flags say of reconciling.
+func (o *options) reconciling() sync.Config {
+	return sync.Config{
+		NodePortAddresses: o.spec, Defaults: o.defaults(), Pods: o.pods(), PodsByInterface: o.podInterface() != "",
+		SyncPeriod: o.syncPeriod, MinSyncPeriod: o.minSync, DrainTimeout: o.drainTimeout, AddressGrace: o.addressGrace, Adopt: o.adopt,
+	}
 }
 
 // source is the API server or the manifests, and what people call it.
