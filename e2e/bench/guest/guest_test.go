@@ -142,6 +142,34 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 	}
 }
 
+func TestNothingIsMeasuredOfWhatIsLeftOut(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		leave func(*job.Job)
+		left  func(plan) bool
+		of    func(job.Subject) bool
+	}{
+		{
+			"changes", func(j *job.Job) { j.Changes, j.ProxyChanges = 0, 0 }, func(p plan) bool { return p.changes != 0 },
+			func(job.Subject) bool { return true },
+		},
+		{"counted", func(j *job.Job) { j.Counted = 0 }, func(p plan) bool { return p.counted != 0 }, func(job.Subject) bool { return true }},
+		{"burst", func(j *job.Job) { j.Burst = 0 }, func(p plan) bool { return p.burst }, func(job.Subject) bool { return true }},
+		{"steady", func(j *job.Job) { j.Steady = 0 }, func(p plan) bool { return p.steady }, func(s job.Subject) bool { return s.Name == result.KubeIPVS }},
+		{"proxy-steady", func(j *job.Job) { j.ProxySteady = 0 }, func(p plan) bool { return p.steady }, func(s job.Subject) bool { return s.Name != result.KubeIPVS }},
+	} {
+		j := job.Default()
+		c.leave(&j)
+		for _, subject := range job.Subjects() {
+			for _, size := range j.Plan.Sizes {
+				if p := newPlan(j, subject, size); c.of(subject) && c.left(p) {
+					t.Errorf("without %s, %s at %d is measured as %+v", c.name, subject.Name, size, p)
+				}
+			}
+		}
+	}
+}
+
 // kube-proxy in IPVS mode takes minutes for a start where there are many Services.
 func TestASlowSubjectIsStartedOnce(t *testing.T) {
 	for _, sizes := range [][]int{{50}, {20, 50}, {20, 50, 80}} {

@@ -24,16 +24,16 @@ func (p plan) again() bool { return p.restart || p.counted > 0 || p.steady && !p
 // leaves out what tells nothing: what does not depend on the sync period is measured with the one that an operator would set, where there
 // are most Services, and a few changes with it are made there.
 func newPlan(j job.Job, s job.Subject, size int) plan {
-	smallest, largest := size == j.Plan.Sizes[0], size == j.Plan.Largest()
+	smallest, largest, burst := size == j.Plan.Sizes[0], size == j.Plan.Largest(), j.Burst > 0
 	switch {
 	case s.Slow:
 		return slowPlan(j, s, smallest, largest)
 	case s.Name == result.KubeIPVS:
-		return plan{changes: j.Changes, counted: j.Counted, burst: smallest || largest, steady: largest, restart: largest, apart: largest}
+		return plan{changes: j.Changes, counted: j.Counted, burst: burst && (smallest || largest), steady: largest && j.Steady > 0, restart: largest, apart: largest}
 	case !s.Operator:
 		return plan{changes: j.ProxyChanges, both: true}
 	case largest:
-		return plan{changes: (j.ProxyChanges + 1) / 2, burst: true, steady: true, restart: true}
+		return plan{changes: (j.ProxyChanges + 1) / 2, burst: burst, steady: j.ProxySteady > 0, restart: true}
 	default:
 		return plan{skip: true}
 	}
@@ -43,14 +43,14 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	switch {
 	case smallest && s.Operator:
-		return plan{changes: min(3, j.ProxyChanges), both: true, burst: true, steady: true}
+		return plan{changes: min(3, j.ProxyChanges), both: true, burst: j.Burst > 0, steady: j.ProxySteady > 0}
 	case smallest:
-		return plan{changes: 1, both: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true}
 	case !s.Operator:
 		return plan{skip: true}
 	case largest:
 		return plan{} // the cold start and the memory
 	default:
-		return plan{changes: 1, both: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true}
 	}
 }

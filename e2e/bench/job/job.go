@@ -71,18 +71,21 @@ func Quick() Job {
 
 // Validate says what is wrong with it.
 func (j Job) Validate() error {
-	errs := []error{j.Plan.Validate()}
+	if err := j.Plan.Validate(); err != nil {
+		return err // the rest counts on sizes
+	}
+	var errs []error
 	for _, name := range j.Subjects {
 		if !slices.Contains(Names(), name) {
 			errs = append(errs, fmt.Errorf("there is no subject %q: there are %q", name, Names()))
 		}
 	}
 	for _, size := range j.FloorSizes {
-		if len(j.Plan.Sizes) > 0 && size > j.Plan.Largest() {
+		if size > j.Plan.Largest() {
 			errs = append(errs, fmt.Errorf("the floors need %d Services, and there are %d", size, j.Plan.Largest()))
 		}
 	}
-	if each := j.Changes + j.Counted + j.Burst; len(j.Plan.Sizes) > 0 && len(j.Subjects)*(each/j.Plan.Sizes[0]+2)*len(j.Plan.Sizes) > objects.EndpointsEach-j.Plan.Endpoints {
+	if each := j.Changes + j.Counted + j.Burst; len(j.Subjects)*(each/j.Plan.Sizes[0]+2)*len(j.Plan.Sizes) > objects.EndpointsEach-j.Plan.Endpoints {
 		errs = append(errs, fmt.Errorf("%d changes of %d Services need more endpoints than there are", each, j.Plan.Sizes[0]))
 	}
 	return errors.Join(errs...)
