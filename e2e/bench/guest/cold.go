@@ -58,6 +58,13 @@ func (s *session) memory(m result.Measure) error {
 
 // steady counts what the program does while nothing changes.
 func (s *session) steady(ctx context.Context) error {
+	watch := s.job.ProxySteady
+	if s.subject.Name == result.KubeIPVS {
+		watch = s.job.Steady
+	}
+	if err := pause(ctx, s.untilSteady(time.Now(), watch)); err != nil {
+		return err
+	}
 	if err := s.process.Watch(true); err != nil {
 		return err
 	}
@@ -66,10 +73,6 @@ func (s *session) steady(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	watch := s.job.ProxySteady
-	if s.subject.Name == result.KubeIPVS {
-		watch = s.job.Steady
-	}
 	reads, after, err := s.eachSecond(ctx, before, watch)
 	if err != nil {
 		return err
@@ -176,5 +179,6 @@ func (s *session) startAgain(ctx context.Context, counted bool) (took time.Durat
 	if cut {
 		at = time.Now()
 	}
+	s.audit = firstRegular(s.process.Started(), at)
 	return at.Sub(s.process.Started()), cut, s.settle(ctx)
 }

@@ -47,6 +47,7 @@ type session struct {
 	kernel   ipvs.Handle // to see who leaves; nil if the subject writes something else
 	leaving  leavers
 	busy     bool // the program had not come to rest when it was last waited for
+	audit    window
 	// The order in which changes meet Services, how many there were, and the rests between them.
 	order   []int
 	next    int
@@ -86,29 +87,35 @@ func (s *session) measure(ctx context.Context) error {
 	if !whole {
 		return s.memory(result.MemoryPeak)
 	}
-	// Each leaves the program at rest for the next one.
-	for _, part := range []struct {
-		measure result.Measure
-		wanted  bool
-		f       func(context.Context) error
-	}{
-		{result.Arrival, s.plan.changes > 0, s.changes},
-		{result.Burst, s.plan.burst, s.burst},
-		{result.MemoryPeak, true, func(context.Context) error { return s.memory(result.MemoryPeak) }},
-		// What is counted comes after what is timed, in a process of its own.
-		{result.Restart, s.plan.again(), s.restart},
-		{result.Steady, s.plan.steady, s.steady},
-		{result.Arrival, s.plan.counted > 0, s.countMore},
-	} {
-		if !part.wanted {
-			continue
-		}
+	for _, part := range s.parts() {
 		s.doing = part.measure
 		if err := part.f(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// part is what is measured of a program that has everything.
+type part struct {
+	measure result.Measure
+	wanted  bool
+	f       func(context.Context) error
+}
+
+// parts are those that the plan asks for. Each leaves the program at rest for the next one.
+func (s *session) parts() []part {
+	all := []part{
+		{result.Arrival, s.plan.changes > 0, s.changes},
+		{result.Burst, s.plan.burst, s.burst},
+		{result.MemoryPeak, true, func(context.Context) error { return s.memory(result.MemoryPeak) }},
+		// What is counted comes after what is timed, in a process of its own: changes between its first audit and the second one, and
+		// a minute from then on.
+		{result.Restart, s.plan.again(), s.restart},
+		{result.Arrival, s.plan.counted > 0, s.countMore},
+		{result.Steady, s.plan.steady, s.steady},
+	}
+	return slices.DeleteFunc(all, func(p part) bool { return !p.wanted })
 }
 
 // prepare makes everything around the program.

@@ -21,6 +21,9 @@ const (
 	Program    = "bench-guest"
 )
 
+// SyncPeriod is between two audits of kube-ipvs: its --ipvs-sync-period, where nothing else is said.
+const SyncPeriod = 30 * time.Second
+
 // Job is one run of the benchmark.
 type Job struct {
 	Plan     objects.Plan
