@@ -118,18 +118,18 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		size    int
 		want    plan
 	}{
-		{"kube-ipvs", 100, plan{changes: 100, counted: 5, burst: true}},
-		{"kube-ipvs", 1000, plan{changes: 100, counted: 5}},
-		{"kube-ipvs", 2700, plan{changes: 100, counted: 5, burst: true, restart: true, apart: true, steady: true}},
+		{"kube-ipvs", 100, plan{changes: 100, counted: 4, burst: true}},
+		{"kube-ipvs", 1000, plan{changes: 100, counted: 4}},
+		{"kube-ipvs", 2700, plan{changes: 100, counted: 4, burst: true, restart: true, apart: true, steady: true}},
 		{"kube-proxy-nftables/0s", 100, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/0s", 1000, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/0s", 2700, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/1s", 100, plan{skip: true}},
 		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
-		{"kube-proxy-nftables/1s", 2700, plan{changes: 10, burst: true, restart: true, steady: true}},
+		{"kube-proxy-nftables/1s", 2700, plan{changes: 6, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, steady: true}},
-		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true}},
-		{"kube-proxy-ipvs/1s", 2700, plan{}},
+		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, restless: true}},
+		{"kube-proxy-ipvs/1s", 2700, plan{restless: true}},
 		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
@@ -166,6 +166,22 @@ func TestNothingIsMeasuredOfWhatIsLeftOut(t *testing.T) {
 					t.Errorf("without %s, %s at %d is measured as %+v", c.name, subject.Name, size, p)
 				}
 			}
+		}
+	}
+}
+
+func TestWhoDoesNotComeToRestIsNotWaitedForAsLong(t *testing.T) {
+	for _, c := range []struct {
+		restless     bool
+		settle, want time.Duration
+	}{
+		{false, 25 * time.Second, 25 * time.Second},
+		{true, 25 * time.Second, 10 * time.Second},
+		{true, 5 * time.Second, 5 * time.Second},
+	} {
+		s := &session{runner: &runner{job: job.Job{Settle: c.settle}}, plan: plan{restless: c.restless}}
+		if got := s.restPatience(); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

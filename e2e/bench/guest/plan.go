@@ -15,6 +15,8 @@ type plan struct {
 	steady  bool
 	restart bool
 	apart   bool // the restart is timed without counters, since it takes so little
+	// The program does not come to rest after its start as long as anybody waits: its passes take longer than the half minute between them.
+	restless bool
 }
 
 // again reports whether the program is started a second time: with counters, which cost it time, or to see how long that takes.
@@ -33,7 +35,7 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 	case !s.Operator:
 		return plan{changes: j.ProxyChanges, both: true}
 	case largest:
-		return plan{changes: (j.ProxyChanges + 1) / 2, burst: burst, steady: j.ProxySteady > 0, restart: true}
+		return plan{changes: min(6, j.ProxyChanges), burst: burst, steady: j.ProxySteady > 0, restart: true}
 	default:
 		return plan{skip: true}
 	}
@@ -49,8 +51,8 @@ func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	case !s.Operator:
 		return plan{skip: true}
 	case largest:
-		return plan{} // the cold start and the memory
+		return plan{restless: true} // the cold start and the memory
 	default:
-		return plan{changes: min(1, j.ProxyChanges), both: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true, restless: true}
 	}
 }

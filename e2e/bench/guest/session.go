@@ -172,6 +172,8 @@ const (
 	afterwork = 2500 * time.Millisecond
 	// longRest is how long a program rests before its memory is read: what only a start has needed is given back by then.
 	longRest = 5 * time.Second
+	// restlessPatience is how long a program may take of which it is known that it will not come to rest.
+	restlessPatience = 10 * time.Second
 )
 
 // settle returns when all that changes have led to is done, or when that takes too long: then the program is busy.
@@ -193,10 +195,18 @@ func (s *session) settle(ctx context.Context) error {
 
 // restLong is a rest after which the memory of a program is that of one at rest.
 func (s *session) restLong(ctx context.Context) error {
-	if s.busy = !awaitRest(ctx, s.job.Settle); s.busy {
+	if s.busy = !awaitRest(ctx, s.restPatience()); s.busy {
 		return nil
 	}
 	return pause(ctx, longRest)
+}
+
+// restPatience is how long the program may take to come to rest after its start.
+func (s *session) restPatience() time.Duration {
+	if s.plan.restless {
+		return min(restlessPatience, s.job.Settle)
+	}
+	return s.job.Settle
 }
 
 // start starts the program, with counters of what it does if counted.

@@ -54,8 +54,8 @@ type Job struct {
 func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
-		Subjects: Names(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
-		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 30 * time.Second, Settle: 30 * time.Second,
+		Subjects: Names(), Changes: 100, ProxyChanges: 20, Counted: 4, Burst: 1000,
+		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 25 * time.Second, Settle: 25 * time.Second,
 		Pairs: 20, Each: 100 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
 }
