@@ -46,7 +46,7 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	})
 	f.IntVar(&o.job.Changes, "changes", o.job.Changes, "of one endpoint, one after the other, at each size; 0 leaves them out")
 	f.IntVar(&o.job.ProxyChanges, "proxy-changes", o.job.ProxyChanges, "the same for kube-proxy in nftables mode, at most 6 with an operator's sync period; in IPVS mode at most 3 at the smallest size and 1 at others; 0 leaves them out")
-	f.IntVar(&o.job.Counted, "counted", o.job.Counted, "changes more, of which system calls and messages are counted; 0 leaves them out")
+	f.IntVar(&o.job.Counted, "counted", o.job.Counted, "changes more, of which system calls and messages are counted; 0 leaves them out, and -changes 0 does")
 	f.IntVar(&o.job.Burst, "burst", o.job.Burst, "changes as fast as they can be made; 0 leaves them out")
 	f.DurationVar(&o.job.Steady, "steady", o.job.Steady, "how long kube-ipvs is watched while nothing changes: with less than a minute some goals are not judged; 0 leaves it out")
 	f.DurationVar(&o.job.ProxySteady, "proxy-steady", o.job.ProxySteady, "the same for kube-proxy, which does something each 30 s; 0 leaves it out")

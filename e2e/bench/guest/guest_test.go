@@ -153,6 +153,7 @@ func TestNothingIsMeasuredOfWhatIsLeftOut(t *testing.T) {
 			"changes", func(j *job.Job) { j.Changes, j.ProxyChanges = 0, 0 }, func(p plan) bool { return p.changes != 0 },
 			func(job.Subject) bool { return true },
 		},
+		{"changes to add counts to", func(j *job.Job) { j.Changes = 0 }, func(p plan) bool { return p.counted != 0 }, func(job.Subject) bool { return true }},
 		{"counted", func(j *job.Job) { j.Counted = 0 }, func(p plan) bool { return p.counted != 0 }, func(job.Subject) bool { return true }},
 		{"burst", func(j *job.Job) { j.Burst = 0 }, func(p plan) bool { return p.burst }, func(job.Subject) bool { return true }},
 		{"steady", func(j *job.Job) { j.Steady = 0 }, func(p plan) bool { return p.steady }, func(s job.Subject) bool { return s.Name == result.KubeIPVS }},

@@ -27,11 +27,15 @@ func (p plan) again() bool { return p.restart || p.counted > 0 || p.steady && !p
 // are most Services, and a few changes with it are made there.
 func newPlan(j job.Job, s job.Subject, size int) plan {
 	smallest, largest, burst := size == j.Plan.Sizes[0], size == j.Plan.Largest(), j.Burst > 0
+	counted := j.Counted
+	if j.Changes == 0 {
+		counted = 0 // there is no sample for them
+	}
 	switch {
 	case s.Slow:
 		return slowPlan(j, s, smallest, largest)
 	case s.Name == result.KubeIPVS:
-		return plan{changes: j.Changes, counted: j.Counted, burst: burst && (smallest || largest), steady: largest && j.Steady > 0, restart: largest, apart: largest}
+		return plan{changes: j.Changes, counted: counted, burst: burst && (smallest || largest), steady: largest && j.Steady > 0, restart: largest, apart: largest}
 	case !s.Operator:
 		return plan{changes: j.ProxyChanges, both: true}
 	case largest:
