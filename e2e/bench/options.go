@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(usage)
-	f.Bool("quick", false, "everything once on few objects, for a test of the benchmark: other flags change what it takes")
+	quickly := f.Bool("quick", false, "everything once on few objects, for a test of the benchmark: other flags change what it takes")
 	f.Func("sizes", fmt.Sprintf("numbers of Services, ascending, at most %d (default %v)", objects.MaxServices, o.job.Plan.Sizes), numbers(&o.job.Plan.Sizes))
 	f.IntVar(&o.job.Plan.Endpoints, "endpoints", o.job.Plan.Endpoints, "endpoints of each Service")
 	f.Uint64Var(&o.job.Plan.Seed, "seed", o.job.Plan.Seed, "of node ports, addresses and the order of changes")
@@ -43,21 +44,21 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 		o.job.Subjects = strings.Split(s, ",")
 		return nil
 	})
-	f.IntVar(&o.job.Changes, "changes", o.job.Changes, "of one endpoint, one after the other, at each size")
-	f.IntVar(&o.job.ProxyChanges, "proxy-changes", o.job.ProxyChanges, "the same for kube-proxy in nftables mode, half as many with an operator's sync period; in IPVS mode it is 3 at the smallest size and 1 at others")
-	f.IntVar(&o.job.Counted, "counted", o.job.Counted, "changes more, of which system calls and messages are counted")
-	f.IntVar(&o.job.Burst, "burst", o.job.Burst, "changes as fast as they can be made")
-	f.DurationVar(&o.job.Steady, "steady", o.job.Steady, "how long kube-ipvs is watched while nothing changes: with less than a minute some goals are not judged")
-	f.DurationVar(&o.job.ProxySteady, "proxy-steady", o.job.ProxySteady, "the same for kube-proxy, which does something each 30 s")
+	f.IntVar(&o.job.Changes, "changes", o.job.Changes, "of one endpoint, one after the other, at each size; 0 leaves them out")
+	f.IntVar(&o.job.ProxyChanges, "proxy-changes", o.job.ProxyChanges, "the same for kube-proxy in nftables mode, at most 6 with an operator's sync period; in IPVS mode at most 3 at the smallest size and 1 at others; 0 leaves them out")
+	f.IntVar(&o.job.Counted, "counted", o.job.Counted, "changes more, of which system calls and messages are counted; 0 leaves them out, and -changes 0 does")
+	f.IntVar(&o.job.Burst, "burst", o.job.Burst, "changes as fast as they can be made; 0 leaves them out")
+	f.DurationVar(&o.job.Steady, "steady", o.job.Steady, "how long kube-ipvs is watched while nothing changes: with less than a minute some goals are not judged; 0 leaves it out")
+	f.DurationVar(&o.job.ProxySteady, "proxy-steady", o.job.ProxySteady, "the same for kube-proxy, which does something each 30 s; 0 leaves it out")
 	f.DurationVar(&o.job.Cutoff, "cutoff", o.job.Cutoff, "what takes longer is not waited for")
 	f.DurationVar(&o.job.ChangeCutoff, "change-cutoff", o.job.ChangeCutoff, "the same for a single change")
 	f.IntVar(&o.job.Pairs, "pairs", o.job.Pairs, "of the data path: the subject and a virtual server made by hand, one after the other; 0 leaves it out")
 	f.DurationVar(&o.job.Each, "each", o.job.Each, "how long each side of a pair takes")
 	f.IntVar(&o.job.Rounds, "rounds", o.job.Rounds, "of each way to write to the kernel; 0 leaves them out")
-	floors := f.String("floors", "", "numbers of Services for those ways (default all sizes from 1,000 on, or the largest)")
+	floors := f.String("floors", "", "numbers of Services for those ways, from 1 on (-rounds 0 leaves them out; default all sizes from 1,000 on, or the largest)")
 	f.StringVar(&o.out, "out", "out/bench", "folder for the results")
 	f.StringVar(&o.docs, "docs", "docs/performance.md", "the page that -write-docs writes")
-	f.BoolVar(&o.writeDocs, "write-docs", false, "write the page")
+	f.BoolVar(&o.writeDocs, "write-docs", false, "write the page; not with -quick")
 	f.StringVar(&o.memory, "mem", "3G", "of the guest")
 	f.BoolVar(&o.job.Profiles, "profiles", false, "keep CPU profiles of cold starts, bursts and restarts in the folder: the times get longer")
 	f.BoolVar(&o.logs, "logs", false, "keep the logs of the subjects in the folder")
@@ -67,19 +68,63 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
+	if err := o.checkNumbers(); err != nil {
+		return o, err
+	}
+	if *quickly && o.writeDocs {
+		return o, errors.New("-write-docs: the page is of the whole benchmark, and -quick is a test of it")
+	}
 	o.job.FloorSizes = floorSizes(o.job.Plan.Sizes)
 	if *floors != "" {
 		if err := numbers(&o.job.FloorSizes)(*floors); err != nil {
 			return o, fmt.Errorf("-floors: %w", err)
 		}
+		if least := slices.Min(o.job.FloorSizes); least < 1 {
+			return o, fmt.Errorf("-floors: %d Services cannot be written: 1 is the least, and -rounds 0 leaves the floors out", least)
+		}
 	}
 	return o, o.job.Validate()
+}
+
+// checkNumbers says which flags have a number that nothing can be done with.
+func (o options) checkNumbers() error {
+	j, errs := o.job, []error(nil)
+	for _, c := range []struct {
+		flag     string
+		bad      bool
+		value    any
+		positive bool // 0 leaves nothing out
+	}{
+		{flag: "changes", value: j.Changes, bad: j.Changes < 0},
+		{flag: "proxy-changes", value: j.ProxyChanges, bad: j.ProxyChanges < 0},
+		{flag: "counted", value: j.Counted, bad: j.Counted < 0},
+		{flag: "burst", value: j.Burst, bad: j.Burst < 0},
+		{flag: "steady", value: j.Steady, bad: j.Steady < 0},
+		{flag: "proxy-steady", value: j.ProxySteady, bad: j.ProxySteady < 0},
+		{flag: "pairs", value: j.Pairs, bad: j.Pairs < 0},
+		{flag: "rounds", value: j.Rounds, bad: j.Rounds < 0},
+		{flag: "each", value: j.Each, bad: j.Each <= 0, positive: true},
+		{flag: "cutoff", value: j.Cutoff, bad: j.Cutoff <= 0, positive: true},
+		{flag: "change-cutoff", value: j.ChangeCutoff, bad: j.ChangeCutoff <= 0, positive: true},
+	} {
+		switch {
+		case c.bad && c.positive:
+			errs = append(errs, fmt.Errorf("-%s %v: it must be more than 0", c.flag, c.value))
+		case c.bad:
+			errs = append(errs, fmt.Errorf("-%s %v: it must be 0, which leaves it out, or more", c.flag, c.value))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // quick says whether the flag is there, whose defaults are others.
 func quick(args []string) bool {
 	for _, a := range args {
-		if a == "-quick" || a == "--quick" {
+		name, value, given := strings.Cut(a, "=")
+		if name != "-quick" && name != "--quick" {
+			continue
+		}
+		if on, err := strconv.ParseBool(value); !given || on && err == nil {
 			return true
 		}
 	}

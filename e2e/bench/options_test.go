@@ -5,6 +5,9 @@ import (
 	"flag"
 	"io"
 	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
@@ -49,6 +52,57 @@ func TestTheFloorsAreMeasuredAtLargeSizesOrAtTheLargest(t *testing.T) {
 	}
 }
 
+func TestQuickIsSaidInEveryWay(t *testing.T) {
+	for arg, want := range map[string]job.Job{"-quick": job.Quick(), "--quick": job.Quick(), "-quick=true": job.Quick(), "-quick=false": job.Default()} {
+		o, err := parseTo(io.Discard, []string{arg})
+		if err != nil || !reflect.DeepEqual(o.job, want) {
+			t.Errorf("%s: %+v, %v", arg, o.job, err)
+		}
+	}
+}
+
+func TestANumberThatNothingCanBeDoneWithIsRefusedByTheNameOfItsFlag(t *testing.T) {
+	leavesOut := []string{"changes", "proxy-changes", "counted", "burst", "pairs", "rounds", "steady", "proxy-steady"}
+	for _, name := range slices.Concat(leavesOut, []string{"each", "cutoff", "change-cutoff", "floors"}) {
+		values := []string{"-1", "0"}
+		switch name {
+		case "steady", "proxy-steady", "each", "cutoff", "change-cutoff":
+			values = []string{"-1s", "0s"}
+		}
+		for _, value := range values {
+			_, err := parseTo(io.Discard, []string{"-" + name, value})
+			if value[0] == '0' && slices.Contains(leavesOut, name) {
+				if err != nil {
+					t.Errorf("-%s %s leaves something out, and is refused: %v", name, value, err)
+				}
+				continue
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), "-"+name) {
+				t.Errorf("-%s %s: %v", name, value, err)
+			}
+		}
+	}
+	var usage strings.Builder
+	_, _ = parseTo(&usage, []string{"-h"})
+	for _, name := range leavesOut {
+		_, text, _ := strings.Cut(usage.String(), "\n  -"+name+" ")
+		if text, _, _ = strings.Cut(text, "\n  -"); !regexp.MustCompile("; 0 leaves (it|them) out").MatchString(text) {
+			t.Errorf("-h does not say that -%s 0 leaves it out: %s", name, text)
+		}
+	}
+}
+
+func TestATestOfTheBenchmarkDoesNotWriteThePage(t *testing.T) {
+	for _, quick := range []string{"-quick", "-quick=true"} {
+		if _, err := parseTo(io.Discard, []string{"-write-docs", quick}); err == nil || !strings.Contains(err.Error(), "-write-docs") {
+			t.Errorf("%s with -write-docs: %v", quick, err)
+		}
+	}
+	if o, err := parseTo(io.Discard, []string{"-write-docs"}); err != nil || !o.writeDocs {
+		t.Errorf("-write-docs: %v, %v", o.writeDocs, err)
+	}
+}
+
 func TestAWrongCommandLineIsRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"-sizes", "1000,100"},
@@ -59,6 +113,8 @@ func TestAWrongCommandLineIsRefused(t *testing.T) {
 		{"-floors", "x"},
 		{"word"},
 		{"-endpoints", "0"},
+		{"-sizes", "0"},
+		{"-sizes", "-5,3"},
 		{"-sizes", "1", "-burst", "100000"},
 	} {
 		if _, err := parseTo(io.Discard, args); err == nil {

@@ -73,8 +73,15 @@ func (s *session) dataPath(ctx context.Context) error {
 			return err
 		}
 	}
-	awaitRest(ctx, startPatience)
-	return datapath.Run(ctx, datapath.Options{
-		Subject: s.subject.Name, Network: s.network, Pod: pod, NodePort: port, Pairs: s.job.Pairs, Each: s.job.Each,
-	}, s.emit)
+	return s.rested(ctx, func(emit func(result.Sample)) error {
+		return datapath.Run(ctx, datapath.Options{
+			Subject: s.subject.Name, Network: s.network, Pod: pod, NodePort: port, Pairs: s.job.Pairs, Each: s.job.Each,
+		}, emit)
+	})
+}
+
+// rested measures once the program rests, or startPatience is over: then all samples say so.
+func (s *session) rested(ctx context.Context, measure func(emit func(result.Sample)) error) error {
+	s.busy = !awaitRest(ctx, startPatience)
+	return measure(func(sample result.Sample) { s.emit(s.atRest(sample)) })
 }

@@ -118,18 +118,18 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		size    int
 		want    plan
 	}{
-		{"kube-ipvs", 100, plan{changes: 100, counted: 5, burst: true}},
-		{"kube-ipvs", 1000, plan{changes: 100, counted: 5}},
-		{"kube-ipvs", 2700, plan{changes: 100, counted: 5, burst: true, restart: true, apart: true, steady: true}},
+		{"kube-ipvs", 100, plan{changes: 100, counted: 4, burst: true}},
+		{"kube-ipvs", 1000, plan{changes: 100, counted: 4}},
+		{"kube-ipvs", 2700, plan{changes: 100, counted: 4, burst: true, restart: true, apart: true, steady: true}},
 		{"kube-proxy-nftables/0s", 100, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/0s", 1000, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/0s", 2700, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/1s", 100, plan{skip: true}},
 		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
-		{"kube-proxy-nftables/1s", 2700, plan{changes: 10, burst: true, restart: true, steady: true}},
+		{"kube-proxy-nftables/1s", 2700, plan{changes: 6, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, steady: true}},
-		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true}},
-		{"kube-proxy-ipvs/1s", 2700, plan{}},
+		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, restless: true}},
+		{"kube-proxy-ipvs/1s", 2700, plan{restless: true}},
 		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
@@ -138,6 +138,51 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		}
 		if got := newPlan(j, byName[c.subject], c.size); got != c.want {
 			t.Errorf("%s at %d: %+v, want %+v", c.subject, c.size, got, c.want)
+		}
+	}
+}
+
+func TestNothingIsMeasuredOfWhatIsLeftOut(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		leave func(*job.Job)
+		left  func(plan) bool
+		of    func(job.Subject) bool
+	}{
+		{
+			"changes", func(j *job.Job) { j.Changes, j.ProxyChanges = 0, 0 }, func(p plan) bool { return p.changes != 0 },
+			func(job.Subject) bool { return true },
+		},
+		{"changes to add counts to", func(j *job.Job) { j.Changes = 0 }, func(p plan) bool { return p.counted != 0 }, func(job.Subject) bool { return true }},
+		{"counted", func(j *job.Job) { j.Counted = 0 }, func(p plan) bool { return p.counted != 0 }, func(job.Subject) bool { return true }},
+		{"burst", func(j *job.Job) { j.Burst = 0 }, func(p plan) bool { return p.burst }, func(job.Subject) bool { return true }},
+		{"steady", func(j *job.Job) { j.Steady = 0 }, func(p plan) bool { return p.steady }, func(s job.Subject) bool { return s.Name == result.KubeIPVS }},
+		{"proxy-steady", func(j *job.Job) { j.ProxySteady = 0 }, func(p plan) bool { return p.steady }, func(s job.Subject) bool { return s.Name != result.KubeIPVS }},
+	} {
+		j := job.Default()
+		c.leave(&j)
+		for _, subject := range job.Subjects() {
+			for _, size := range j.Plan.Sizes {
+				if p := newPlan(j, subject, size); c.of(subject) && c.left(p) {
+					t.Errorf("without %s, %s at %d is measured as %+v", c.name, subject.Name, size, p)
+				}
+			}
+		}
+	}
+}
+
+func TestWhoDoesNotComeToRestIsNotWaitedForAsLong(t *testing.T) {
+	for _, c := range []struct {
+		restless     bool
+		settle, want time.Duration
+	}{
+		{false, 25 * time.Second, 25 * time.Second},
+		{true, 25 * time.Second, 10 * time.Second},
+		{true, 5 * time.Second, 5 * time.Second},
+	} {
+		s := &session{runner: &runner{job: job.Job{Settle: c.settle}}, plan: plan{restless: c.restless}}
+		if got := s.restPatience(); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

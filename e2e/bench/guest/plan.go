@@ -15,6 +15,8 @@ type plan struct {
 	steady  bool
 	restart bool
 	apart   bool // the restart is timed without counters, since it takes so little
+	// The program does not come to rest after its start as long as anybody waits: its passes take longer than the half minute between them.
+	restless bool
 }
 
 // again reports whether the program is started a second time: with counters, which cost it time, or to see how long that takes.
@@ -24,16 +26,20 @@ func (p plan) again() bool { return p.restart || p.counted > 0 || p.steady && !p
 // leaves out what tells nothing: what does not depend on the sync period is measured with the one that an operator would set, where there
 // are most Services, and a few changes with it are made there.
 func newPlan(j job.Job, s job.Subject, size int) plan {
-	smallest, largest := size == j.Plan.Sizes[0], size == j.Plan.Largest()
+	smallest, largest, burst := size == j.Plan.Sizes[0], size == j.Plan.Largest(), j.Burst > 0
+	counted := j.Counted
+	if j.Changes == 0 {
+		counted = 0 // there is no sample for them
+	}
 	switch {
 	case s.Slow:
 		return slowPlan(j, s, smallest, largest)
 	case s.Name == result.KubeIPVS:
-		return plan{changes: j.Changes, counted: j.Counted, burst: smallest || largest, steady: largest, restart: largest, apart: largest}
+		return plan{changes: j.Changes, counted: counted, burst: burst && (smallest || largest), steady: largest && j.Steady > 0, restart: largest, apart: largest}
 	case !s.Operator:
 		return plan{changes: j.ProxyChanges, both: true}
 	case largest:
-		return plan{changes: (j.ProxyChanges + 1) / 2, burst: true, steady: true, restart: true}
+		return plan{changes: min(6, j.ProxyChanges), burst: burst, steady: j.ProxySteady > 0, restart: true}
 	default:
 		return plan{skip: true}
 	}
@@ -43,14 +49,14 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	switch {
 	case smallest && s.Operator:
-		return plan{changes: min(3, j.ProxyChanges), both: true, burst: true, steady: true}
+		return plan{changes: min(3, j.ProxyChanges), both: true, burst: j.Burst > 0, steady: j.ProxySteady > 0}
 	case smallest:
-		return plan{changes: 1, both: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true}
 	case !s.Operator:
 		return plan{skip: true}
 	case largest:
-		return plan{} // the cold start and the memory
+		return plan{restless: true} // the cold start and the memory
 	default:
-		return plan{changes: 1, both: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true, restless: true}
 	}
 }

@@ -47,6 +47,7 @@ type session struct {
 	kernel   ipvs.Handle // to see who leaves; nil if the subject writes something else
 	leaving  leavers
 	busy     bool // the program had not come to rest when it was last waited for
+	audit    window
 	// The order in which changes meet Services, how many there were, and the rests between them.
 	order   []int
 	next    int
@@ -86,29 +87,35 @@ func (s *session) measure(ctx context.Context) error {
 	if !whole {
 		return s.memory(result.MemoryPeak)
 	}
-	// Each leaves the program at rest for the next one.
-	for _, part := range []struct {
-		measure result.Measure
-		wanted  bool
-		f       func(context.Context) error
-	}{
-		{result.Arrival, s.plan.changes > 0, s.changes},
-		{result.Burst, s.plan.burst, s.burst},
-		{result.MemoryPeak, true, func(context.Context) error { return s.memory(result.MemoryPeak) }},
-		// What is counted comes after what is timed, in a process of its own.
-		{result.Restart, s.plan.again(), s.restart},
-		{result.Steady, s.plan.steady, s.steady},
-		{result.Arrival, s.plan.counted > 0, s.countMore},
-	} {
-		if !part.wanted {
-			continue
-		}
+	for _, part := range s.parts() {
 		s.doing = part.measure
 		if err := part.f(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// part is what is measured of a program that has everything.
+type part struct {
+	measure result.Measure
+	wanted  bool
+	f       func(context.Context) error
+}
+
+// parts are those that the plan asks for. Each leaves the program at rest for the next one.
+func (s *session) parts() []part {
+	all := []part{
+		{result.Arrival, s.plan.changes > 0, s.changes},
+		{result.Burst, s.plan.burst, s.burst},
+		{result.MemoryPeak, true, func(context.Context) error { return s.memory(result.MemoryPeak) }},
+		// What is counted comes after what is timed, in a process of its own: changes between its first audit and the second one, and
+		// a minute from then on.
+		{result.Restart, s.plan.again(), s.restart},
+		{result.Arrival, s.plan.counted > 0, s.countMore},
+		{result.Steady, s.plan.steady, s.steady},
+	}
+	return slices.DeleteFunc(all, func(p part) bool { return !p.wanted })
 }
 
 // prepare makes everything around the program.
@@ -165,6 +172,8 @@ const (
 	afterwork = 2500 * time.Millisecond
 	// longRest is how long a program rests before its memory is read: what only a start has needed is given back by then.
 	longRest = 5 * time.Second
+	// restlessPatience is how long a program may take of which it is known that it will not come to rest.
+	restlessPatience = 10 * time.Second
 )
 
 // settle returns when all that changes have led to is done, or when that takes too long: then the program is busy.
@@ -186,10 +195,18 @@ func (s *session) settle(ctx context.Context) error {
 
 // restLong is a rest after which the memory of a program is that of one at rest.
 func (s *session) restLong(ctx context.Context) error {
-	if s.busy = !awaitRest(ctx, s.job.Settle); s.busy {
+	if s.busy = !awaitRest(ctx, s.restPatience()); s.busy {
 		return nil
 	}
 	return pause(ctx, longRest)
+}
+
+// restPatience is how long the program may take to come to rest after its start.
+func (s *session) restPatience() time.Duration {
+	if s.plan.restless {
+		return min(restlessPatience, s.job.Settle)
+	}
+	return s.job.Settle
 }
 
 // start starts the program, with counters of what it does if counted.

@@ -21,6 +21,9 @@ const (
 	Program    = "bench-guest"
 )
 
+// SyncPeriod is between two audits of kube-ipvs: its --ipvs-sync-period, where nothing else is said.
+const SyncPeriod = 30 * time.Second
+
 // Job is one run of the benchmark.
 type Job struct {
 	Plan     objects.Plan
@@ -51,8 +54,8 @@ type Job struct {
 func Default() Job {
 	return Job{
 		Plan:     objects.Plan{Sizes: []int{100, 1000, 2700}, Endpoints: 10, Seed: 1},
-		Subjects: Names(), Changes: 100, ProxyChanges: 20, Counted: 5, Burst: 1000,
-		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 30 * time.Second, Settle: 30 * time.Second,
+		Subjects: Names(), Changes: 100, ProxyChanges: 20, Counted: 4, Burst: 1000,
+		Steady: time.Minute, ProxySteady: 30 * time.Second, Cutoff: 2 * time.Minute, ChangeCutoff: 25 * time.Second, Settle: 25 * time.Second,
 		Pairs: 20, Each: 100 * time.Millisecond, Rounds: 3, FloorSizes: []int{1000, 2700},
 	}
 }
@@ -71,18 +74,21 @@ func Quick() Job {
 
 // Validate says what is wrong with it.
 func (j Job) Validate() error {
-	errs := []error{j.Plan.Validate()}
+	if err := j.Plan.Validate(); err != nil {
+		return err // the rest counts on sizes
+	}
+	var errs []error
 	for _, name := range j.Subjects {
 		if !slices.Contains(Names(), name) {
 			errs = append(errs, fmt.Errorf("there is no subject %q: there are %q", name, Names()))
 		}
 	}
 	for _, size := range j.FloorSizes {
-		if len(j.Plan.Sizes) > 0 && size > j.Plan.Largest() {
+		if size > j.Plan.Largest() {
 			errs = append(errs, fmt.Errorf("the floors need %d Services, and there are %d", size, j.Plan.Largest()))
 		}
 	}
-	if each := j.Changes + j.Counted + j.Burst; len(j.Plan.Sizes) > 0 && len(j.Subjects)*(each/j.Plan.Sizes[0]+2)*len(j.Plan.Sizes) > objects.EndpointsEach-j.Plan.Endpoints {
+	if each := j.Changes + j.Counted + j.Burst; len(j.Subjects)*(each/j.Plan.Sizes[0]+2)*len(j.Plan.Sizes) > objects.EndpointsEach-j.Plan.Endpoints {
 		errs = append(errs, fmt.Errorf("%d changes of %d Services need more endpoints than there are", each, j.Plan.Sizes[0]))
 	}
 	return errors.Join(errs...)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
@@ -27,7 +28,7 @@ import (
 // The agent's own settings, where its flags say nothing else.
 const (
 	// SyncPeriod is --ipvs-sync-period.
-	SyncPeriod    = 30 * time.Second
+	SyncPeriod    = job.SyncPeriod
 	minSyncPeriod = 20 * time.Millisecond
 	drainTimeout  = 5 * time.Minute
 	addressGrace  = time.Minute
