@@ -72,9 +72,10 @@ func ways() []way {
 	}
 }
 
-// waysAt are the ways that are measured at a size.
+// waysAt are the ways that are measured at a size: slow ones at the first one only that is of many Services.
 func waysAt(plan objects.Plan, size int) []way {
-	return slices.DeleteFunc(ways(), func(w way) bool { return w.slow && size >= manyServices && size < plan.Largest() })
+	more := slices.ContainsFunc(plan.Sizes, func(s int) bool { return manyServices <= s && s < size })
+	return slices.DeleteFunc(ways(), func(w way) bool { return w.slow && more })
 }
 
 func run(size, rounds int, ways []way, measure func(way) (time.Duration, error), emit func(result.Sample)) error {

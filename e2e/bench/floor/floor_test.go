@@ -61,15 +61,16 @@ func TestATableHasEveryFrontendWithEveryEndpoint(t *testing.T) {
 	}
 }
 
-func TestSlowWaysAreLeftOutOfManyServicesIfThereAreMore(t *testing.T) {
+func TestSlowWaysAreMeasuredAtTheFirstSizeOfManyServices(t *testing.T) {
 	for _, c := range []struct {
 		sizes []int
 		size  int
 		want  int
 	}{
 		{[]int{100, 1000, 2700}, 100, 4},
-		{[]int{100, 1000, 2700}, 1000, 2},
-		{[]int{100, 1000, 2700}, 2700, 4},
+		{[]int{100, 1000, 2700}, 1000, 4},
+		{[]int{100, 1000, 2700}, 2700, 2},
+		{[]int{100, 2700}, 2700, 4},
 		{[]int{1000}, 1000, 4},
 	} {
 		if got := waysAt(objects.Plan{Sizes: c.sizes}, c.size); len(got) != c.want {

@@ -20,6 +20,11 @@ func (s *session) burst(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.busy { // with a change that was cut off: what it has left is not the burst's
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
+	}
 	before, err := s.process.Usage()
 	if err != nil {
 		return err

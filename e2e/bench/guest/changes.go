@@ -11,7 +11,8 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
 )
 
-// Changes come after a rest of any length between these: a program that waits between two passes meets them at any moment of that.
+// Changes come after a rest of any length between these, and of how long the one before took: a program that waits a second between two
+// passes makes nearly all of them wait, one that waits for some milliseconds none.
 const (
 	shortestRest = 20 * time.Millisecond
 	longestRest  = 220 * time.Millisecond

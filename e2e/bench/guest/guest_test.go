@@ -128,9 +128,9 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
 		{"kube-proxy-nftables/1s", 2700, plan{changes: 6, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, steady: true}},
-		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, restless: true}},
-		{"kube-proxy-ipvs/1s", 2700, plan{restless: true}},
-		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true}},
+		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, rest: 90 * time.Second}},
+		{"kube-proxy-ipvs/1s", 2700, plan{rest: 10 * time.Second}},
+		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true, rest: 10 * time.Second}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
 		if byName[c.subject].Name == "" { // the goals ask for subjects by their names
@@ -171,16 +171,14 @@ func TestNothingIsMeasuredOfWhatIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestWhoDoesNotComeToRestIsNotWaitedForAsLong(t *testing.T) {
-	for _, c := range []struct {
-		restless     bool
-		settle, want time.Duration
-	}{
-		{false, 25 * time.Second, 25 * time.Second},
-		{true, 25 * time.Second, 10 * time.Second},
-		{true, 5 * time.Second, 5 * time.Second},
+func TestThePlanSaysHowLongAProgramMayTakeToComeToRest(t *testing.T) {
+	for _, c := range []struct{ plan, settle, want time.Duration }{
+		{0, 25 * time.Second, 25 * time.Second},
+		{10 * time.Second, 25 * time.Second, 10 * time.Second},
+		{90 * time.Second, 25 * time.Second, 90 * time.Second},
+		{90 * time.Second, 10 * time.Second, 40 * time.Second},
 	} {
-		s := &session{runner: &runner{job: job.Job{Settle: c.settle}}, plan: plan{restless: c.restless}}
+		s := &session{runner: &runner{job: job.Job{Settle: c.settle}}, plan: plan{rest: c.plan}}
 		if got := s.restPatience(); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
 )
@@ -15,8 +17,8 @@ type plan struct {
 	steady  bool
 	restart bool
 	apart   bool // the restart is timed without counters, since it takes so little
-	// The program does not come to rest after its start as long as anybody waits: its passes take longer than the half minute between them.
-	restless bool
+	// rest is how long the program may take to come to rest after its start; 0 is what the job says.
+	rest time.Duration
 }
 
 // again reports whether the program is started a second time: with counters, which cost it time, or to see how long that takes.
@@ -45,18 +47,25 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 	}
 }
 
+const (
+	// longPass is a pass of kube-proxy in IPVS mode at 1,000 Services and the end of the one before: what a change costs is seen after them.
+	longPass = 90 * time.Second
+	// restless is for a program that does not come to rest as long as anybody waits: its passes take longer than the time between them.
+	restless = 10 * time.Second
+)
+
 // slowPlan has the burst and the minute where a pass is over before the next one begins.
 func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	switch {
 	case smallest && s.Operator:
 		return plan{changes: min(3, j.ProxyChanges), both: true, burst: j.Burst > 0, steady: j.ProxySteady > 0}
 	case smallest:
-		return plan{changes: min(1, j.ProxyChanges), both: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true, rest: restless}
 	case !s.Operator:
 		return plan{skip: true}
 	case largest:
-		return plan{restless: true} // the cold start and the memory
+		return plan{rest: restless} // the cold start and the memory
 	default:
-		return plan{changes: min(1, j.ProxyChanges), both: true, restless: true}
+		return plan{changes: min(1, j.ProxyChanges), both: true, rest: longPass}
 	}
 }
