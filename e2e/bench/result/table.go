@@ -129,10 +129,15 @@ func (r Run) ratio(subject string, m Measure, size int) string {
 	ours, ok := r.of(KubeIPVS, m, size).median()
 	theirs, ok2 := r.of(subject, m, size).median()
 	q, ok3 := theirs.over(ours)
-	if !ok || !ok2 || !ok3 || subject == KubeIPVS {
+	if !ok || !ok2 || !ok3 || subject == KubeIPVS || !r.comparable(subject, m, size) {
 		return ""
 	}
 	return times(q)
+}
+
+// comparable is whether a subject and kube-ipvs were measured alike: a restart may be timed with counters or without, and its note says which.
+func (r Run) comparable(subject string, m Measure, size int) bool {
+	return m != Restart || slices.Equal(r.of(subject, m, size).notes, r.of(KubeIPVS, m, size).notes)
 }
 
 func (r Run) memory() *table {
@@ -152,32 +157,58 @@ func (r Run) memory() *table {
 	return t
 }
 
+// pairs has the other sides below each subject: they were measured again beside each, and are not alike beside one that is busy.
 func (r Run) pairs() *table {
-	t := &table{heads: []string{"", "", "requests", "by hand", "latency p50", "p99", "by hand", "new connections", "by hand"}}
+	t := &table{heads: []string{
+		"", "", "requests (more is better)", "by that by hand", "latency p50 (less is better)", "p99", "by that by hand",
+		"new connections (more is better)", "by that by hand", "remarks",
+	}}
+	measured := r.subjects(Requests, Latency, Connects, PairRequests, PairLatency, PairConnects)
+	sides := []string{ByHand, PodDirect}
 	for _, family := range families() {
-		for _, subject := range r.subjects(Requests, Latency, Connects, PairRequests, PairLatency, PairConnects) {
-			cells := []string{familyName(family), subject}
-			for _, kind := range [][2]Measure{{Requests, PairRequests}, {Latency, PairLatency}, {Connects, PairConnects}} {
-				alone, paired := r.through(subject, kind[0], family), r.through(subject, kind[1], family)
-				middle, ok := alone.median()
-				cells = append(cells, optional(middle, ok, alone.unit))
-				if kind[0] == Latency {
-					p99, ok := alone.percentile(99)
-					cells = append(cells, optional(p99, ok, alone.unit))
-				}
-				middle, ok = paired.median()
-				text := optional(middle, ok, Ratio)
-				if ok {
-					text += " (" + paired.spread() + ")"
-				}
-				cells = append(cells, text)
+		for _, subject := range measured {
+			if slices.Contains(sides, subject) {
+				continue
 			}
-			if slices.ContainsFunc(cells[2:], func(c string) bool { return c != "" }) {
-				t.add(cells...)
+			t.addPairs(family, subject, func(m Measure) series { return r.through(subject, m, family) })
+			for _, side := range sides {
+				t.addPairs(family, side+", beside it", func(m Measure) series { return r.throughBeside(side, subject, m, family) })
 			}
+		}
+		for _, side := range sides {
+			t.addPairs(family, side, func(m Measure) series { return r.throughBeside(side, "", m, family) })
 		}
 	}
 	return t
+}
+
+// addPairs adds a row of the data path, if anything was measured.
+func (t *table) addPairs(family, name string, of func(Measure) series) {
+	cells, rest := []string{familyName(family), name}, true
+	for _, kind := range [][2]Measure{{Requests, PairRequests}, {Latency, PairLatency}, {Connects, PairConnects}} {
+		alone, paired := of(kind[0]), of(kind[1])
+		rest = rest && alone.rest && paired.rest
+		middle, ok := alone.median()
+		cells = append(cells, optional(middle, ok, alone.unit))
+		if kind[0] == Latency {
+			p99, ok := alone.percentile(99)
+			cells = append(cells, optional(p99, ok, alone.unit))
+		}
+		middle, ok = paired.median()
+		text := optional(middle, ok, Ratio)
+		if ok {
+			text += " (" + paired.spread() + ")"
+		}
+		cells = append(cells, text)
+	}
+	if !slices.ContainsFunc(cells[2:], func(c string) bool { return c != "" }) {
+		return
+	}
+	remark := ""
+	if !rest {
+		remark = NotAtRest
+	}
+	t.add(append(cells, remark)...)
 }
 
 func optional(s span, ok bool, u Unit) string {
