@@ -71,15 +71,18 @@ const (
 	cold    = "From the start of the process until the kernel has every virtual server, chain and real server."
 	arrival = "One endpoint of one Service is replaced, one change after the other. The clock runs from the moment at which the event is written to the program's watch until the kernel has the new endpoint."
 	patch   = "The same changes, from before the patch is sent to the API server: with the API server's own time and the way to it, which are the same for all."
-	burst   = "CPU time of the program and of all that it executes, for each change, while many Services are patched as fast as the API server takes it. " +
-		"Who waits for more changes before a pass does fewer passes."
-	memory  = "Resident set of the program, a while after everything was written (at rest), and its greatest. Programs that it executes are not in it."
-	restart = "From the start of a new process to the end of its first pass, on a kernel that has everything already."
-	steady  = "CPU time of one minute without a change, of the program and all that it executes, and what the kernel was asked in it."
-	passes  = "Base chains of nftables or iptables that a packet to a node port enters on the node, and rules that are looked at in them and in " +
+	burst   = "CPU time of the program and of all that it executes, for each change: 1,000 changes (`-burst`) by 8 writers at a time, as fast as the API server takes " +
+		"them. It counts until the program has come to rest and the real servers that were replaced are gone. Who waits for more changes before a pass does fewer passes."
+	memory  = "Resident set of the program, a while after everything was written (at rest), and its greatest. Programs that it executes are not in it. Each is one value."
+	restart = "From the start of a new process to the end of its first pass, on a kernel that has everything already. What was \"counted in a start of its own\" was timed in another one, " +
+		"without counters; what was not, was timed with them, and took longer for it. There is no ratio between the two. CPU is that of the counted start."
+	steady = "CPU time of one minute without a change, of the program and all that it executes, and what the kernel was asked in it."
+	passes = "Base chains of nftables or iptables that a packet to a node port enters on the node, and rules that are looked at in them and in " +
 		"the chains that it is sent to: of the packet that opens a connection · its answer · a later request · the answer to that one."
-	datapath = "Requests of 64 bytes through the node port, in pairs: right before or after, the same was done through a virtual server made by hand with ipvsadm and one masquerade rule. " +
-		"The columns \"by hand\" are the medians of the pairs' ratios, with their spread."
+	datapath = "Requests of 64 bytes through the node port, in pairs: right before or after, the same was done through a virtual server made by hand with ipvsadm and one masquerade rule, " +
+		"and to the pod directly. Both were measured again beside each program: their rows are below it, and what is slow there was slow beside a busy program. " +
+		"The columns \"by that of by-hand\" are the medians of the pairs' ratios, with their spread: of requests and new connections more is better, of latency less, as the picture's arrows say. " +
+		"There is one pod, on the same node, beside the least number of Services (100 by default)."
 	floors = "What writing to IPVS costs with nothing around it, for the same virtual servers and real servers, each in a fresh network namespace."
 )
 
@@ -160,8 +163,8 @@ func (r Run) memory() *table {
 // pairs has the other sides below each subject: they were measured again beside each, and are not alike beside one that is busy.
 func (r Run) pairs() *table {
 	t := &table{heads: []string{
-		"", "", "requests (more is better)", "by that by hand", "latency p50 (less is better)", "p99", "by that by hand",
-		"new connections (more is better)", "by that by hand", "remarks",
+		"", "", "requests (more is better)", "by that of by-hand", "latency p50 (less is better)", "p99", "by that of by-hand",
+		"new connections (more is better)", "by that of by-hand", "remarks",
 	}}
 	measured := r.subjects(Requests, Latency, Connects, PairRequests, PairLatency, PairConnects)
 	sides := []string{ByHand, PodDirect}
