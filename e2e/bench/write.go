@@ -15,5 +15,11 @@ func (b *bench) write(run result.Run) error {
 	if !b.writeDocs {
 		return nil
 	}
-	return run.WriteDocs(filepath.Dir(b.docs))
+	if err := run.WriteDocs(filepath.Dir(b.docs)); err != nil {
+		return err
+	}
+	for _, key := range run.Unexplained() {
+		b.say("WARNING: the goal %s was not reached, and the page does not say why: write e2e/bench/result/why/%s.md", key, key)
+	}
+	return nil
 }

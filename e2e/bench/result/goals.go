@@ -95,11 +95,13 @@ func (r Run) compareAt(m Measure, top, bottom string, size int, must judge) Find
 	}
 	unit := r.series(func(s Sample) bool { return s.Measure == m }).unit
 	f := quotient(at(size), a, b, unit, must)
-	for _, subject := range append(r.variants(top, m), r.variants(bottom, m)...) {
-		if m == Memory && r.unfinished(subject, size) {
-			f.Measured += "; " + subject + " " + unfinished
-		}
+	if f.Outcome == NotMeasured {
+		return f
 	}
+	if r.lone(top, m, size) && r.lone(bottom, m, size) {
+		f.Measured += ", one value each"
+	}
+	r.rested(&f, m, top, bottom, size, a, b, must)
 	f.Beside = besides(r.counts(top, m, size), r.counts(bottom, m, size))
 	return f
 }
@@ -195,10 +197,16 @@ func steadyWrites(r Run) []Finding {
 		return []Finding{missing(at(large))}
 	}
 	writes := s.usage.writes()
+	rest := len(r.restless(KubeIPVS, Steady, large)) == 0
 	f := Finding{Where: at(large), Measured: fmt.Sprintf("%d writes", writes), Beside: s.counted(), Outcome: Reached}
+	if !rest {
+		f.Measured += "; " + NotAtRest + " when the minute began"
+	}
 	switch {
-	case writes > 0:
+	case writes > 0 && rest:
 		f.Outcome = NotReached
+	case writes > 0:
+		f.Outcome = Undecided // of something that came before
 	case s.cutOff:
 		f.Outcome = Undecided
 	}

@@ -13,6 +13,23 @@ func (r Run) through(subject string, m Measure, family string) series {
 	return r.series(func(s Sample) bool { return s.Subject == subject && s.Measure == m && s.Family == family })
 }
 
+// host is beside whom a sample of the data path was measured, "" if it does not say: the sides are taken again for each subject.
+func (s Sample) host() string {
+	for part := range strings.SplitSeq(s.Note, "; ") {
+		if host, ok := strings.CutPrefix(part, "beside "); ok {
+			return host
+		}
+	}
+	return ""
+}
+
+// throughBeside is through of a side that was measured beside a subject.
+func (r Run) throughBeside(subject, host string, m Measure, family string) series {
+	return r.series(func(s Sample) bool {
+		return s.Subject == subject && s.Measure == m && s.Family == family && s.host() == host
+	})
+}
+
 // dataPath judges the pairs: who is faster by hand, slower here.
 func dataPath(r Run) []Finding {
 	var all []Finding
@@ -33,7 +50,11 @@ func dataPath(r Run) []Finding {
 				all = append(all, missing(where))
 				continue
 			}
-			all = append(all, Finding{Where: where, Measured: fmt.Sprintf("%s (%s)", middle.text(Ratio), s.spread()), Outcome: kind.must(middle)})
+			f := Finding{Where: where, Measured: fmt.Sprintf("%s (%s)", middle.text(Ratio), s.spread()), Outcome: kind.must(middle)}
+			if !s.rest {
+				f.Measured += "; " + NotAtRest
+			}
+			all = append(all, f)
 		}
 	}
 	return all

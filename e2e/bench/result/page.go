@@ -91,7 +91,7 @@ func (r Run) WriteFolder(dir string) error {
 	return writeAll(dir, files)
 }
 
-// runFile is the run beside its page: every value for whoever wants to see it, and what the page is written anew from.
+// runFile is the run beside its page: the values for whoever wants to see them, and what the page is written anew from.
 const runFile = "performance.json"
 
 // WriteDocs writes performance.md, its pictures and the run itself into the folder of the docs. Pictures of it that are not drawn any more go.

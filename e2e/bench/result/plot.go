@@ -56,7 +56,7 @@ func (r Run) bySize(title string, m Measure, log bool) chart {
 // pairChart shows every pair of the data path.
 func (r Run) pairChart() chart {
 	kinds := []Measure{PairRequests, PairLatency, PairConnects}
-	names := []string{"requests", "latency", "connects"}
+	names := []string{"requests ↑", "latency ↓", "connects ↑"} // where better is
 	c := chart{
 		title: "Node port, by a virtual server made by hand", unit: Ratio, subjects: r.subjects(kinds...), band: [2]float64{0.97, 1.03},
 		values: func(subject string, group int) series {

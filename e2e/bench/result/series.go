@@ -22,11 +22,12 @@ type series struct {
 	usage         Usage
 	counts, timed int
 	notes         []string
+	rest          bool // of every sample: whoever was measured was at rest where it should have been
 }
 
 // series gathers the samples that fit.
 func (r Run) series(fits func(Sample) bool) series {
-	var s series
+	s := series{rest: true}
 	for _, sample := range r.Samples {
 		if fits(sample) {
 			s.add(sample)
@@ -43,6 +44,7 @@ func (r Run) of(subject string, m Measure, size int) series {
 func (s *series) add(sample Sample) {
 	s.unit = sample.Unit
 	s.cutOff = s.cutOff || sample.AtLeast
+	s.rest = s.rest && sample.atRest()
 	per := 1.0
 	if sample.Measure == Burst && sample.Changes > 0 {
 		per = float64(sample.Changes)

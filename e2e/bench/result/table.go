@@ -71,15 +71,18 @@ const (
 	cold    = "From the start of the process until the kernel has every virtual server, chain and real server."
 	arrival = "One endpoint of one Service is replaced, one change after the other. The clock runs from the moment at which the event is written to the program's watch until the kernel has the new endpoint."
 	patch   = "The same changes, from before the patch is sent to the API server: with the API server's own time and the way to it, which are the same for all."
-	burst   = "CPU time of the program and of all that it executes, for each change, while many Services are patched as fast as the API server takes it. " +
-		"Who waits for more changes before a pass does fewer passes."
-	memory  = "Resident set of the program, a while after everything was written (at rest), and its greatest. Programs that it executes are not in it."
-	restart = "From the start of a new process to the end of its first pass, on a kernel that has everything already."
-	steady  = "CPU time of one minute without a change, of the program and all that it executes, and what the kernel was asked in it."
-	passes  = "Base chains of nftables or iptables that a packet to a node port enters on the node, and rules that are looked at in them and in " +
+	burst   = "CPU time of the program and of all that it executes, for each change: 1,000 changes (`-burst`) by 8 writers at a time, as fast as the API server takes " +
+		"them. It counts until the program has come to rest and the real servers that were replaced are gone. Who waits for more changes before a pass does fewer passes."
+	memory  = "Resident set of the program, a while after everything was written (at rest), and its greatest. Programs that it executes are not in it. Each is one value."
+	restart = "From the start of a new process to the end of its first pass, on a kernel that has everything already. What was \"counted in a start of its own\" was timed in another one, " +
+		"without counters; what was not, was timed with them, and took longer for it. There is no ratio between the two. CPU is that of the counted start."
+	steady = "CPU time of one minute without a change, of the program and all that it executes, and what the kernel was asked in it."
+	passes = "Base chains of nftables or iptables that a packet to a node port enters on the node, and rules that are looked at in them and in " +
 		"the chains that it is sent to: of the packet that opens a connection · its answer · a later request · the answer to that one."
-	datapath = "Requests of 64 bytes through the node port, in pairs: right before or after, the same was done through a virtual server made by hand with ipvsadm and one masquerade rule. " +
-		"The columns \"by hand\" are the medians of the pairs' ratios, with their spread."
+	datapath = "Requests of 64 bytes through the node port, in pairs: right before or after, the same was done through a virtual server made by hand with ipvsadm and one masquerade rule, " +
+		"and to the pod directly. Both were measured again beside each program: their rows are below it, and what is slow there was slow beside a busy program. " +
+		"The columns \"by that of by-hand\" are the medians of the pairs' ratios, with their spread: of requests and new connections more is better, of latency less, as the picture's arrows say. " +
+		"There is one pod, on the same node, beside the least number of Services (100 by default)."
 	floors = "What writing to IPVS costs with nothing around it, for the same virtual servers and real servers, each in a fresh network namespace."
 )
 
@@ -129,10 +132,15 @@ func (r Run) ratio(subject string, m Measure, size int) string {
 	ours, ok := r.of(KubeIPVS, m, size).median()
 	theirs, ok2 := r.of(subject, m, size).median()
 	q, ok3 := theirs.over(ours)
-	if !ok || !ok2 || !ok3 || subject == KubeIPVS {
+	if !ok || !ok2 || !ok3 || subject == KubeIPVS || !r.comparable(subject, m, size) {
 		return ""
 	}
 	return times(q)
+}
+
+// comparable is whether a subject and kube-ipvs were measured alike: a restart may be timed with counters or without, and its note says which.
+func (r Run) comparable(subject string, m Measure, size int) bool {
+	return m != Restart || slices.Equal(r.of(subject, m, size).notes, r.of(KubeIPVS, m, size).notes)
 }
 
 func (r Run) memory() *table {
@@ -152,32 +160,58 @@ func (r Run) memory() *table {
 	return t
 }
 
+// pairs has the other sides below each subject: they were measured again beside each, and are not alike beside one that is busy.
 func (r Run) pairs() *table {
-	t := &table{heads: []string{"", "", "requests", "by hand", "latency p50", "p99", "by hand", "new connections", "by hand"}}
+	t := &table{heads: []string{
+		"", "", "requests (more is better)", "by that of by-hand", "latency p50 (less is better)", "p99", "by that of by-hand",
+		"new connections (more is better)", "by that of by-hand", "remarks",
+	}}
+	measured := r.subjects(Requests, Latency, Connects, PairRequests, PairLatency, PairConnects)
+	sides := []string{ByHand, PodDirect}
 	for _, family := range families() {
-		for _, subject := range r.subjects(Requests, Latency, Connects, PairRequests, PairLatency, PairConnects) {
-			cells := []string{familyName(family), subject}
-			for _, kind := range [][2]Measure{{Requests, PairRequests}, {Latency, PairLatency}, {Connects, PairConnects}} {
-				alone, paired := r.through(subject, kind[0], family), r.through(subject, kind[1], family)
-				middle, ok := alone.median()
-				cells = append(cells, optional(middle, ok, alone.unit))
-				if kind[0] == Latency {
-					p99, ok := alone.percentile(99)
-					cells = append(cells, optional(p99, ok, alone.unit))
-				}
-				middle, ok = paired.median()
-				text := optional(middle, ok, Ratio)
-				if ok {
-					text += " (" + paired.spread() + ")"
-				}
-				cells = append(cells, text)
+		for _, subject := range measured {
+			if slices.Contains(sides, subject) {
+				continue
 			}
-			if slices.ContainsFunc(cells[2:], func(c string) bool { return c != "" }) {
-				t.add(cells...)
+			t.addPairs(family, subject, func(m Measure) series { return r.through(subject, m, family) })
+			for _, side := range sides {
+				t.addPairs(family, side+", beside it", func(m Measure) series { return r.throughBeside(side, subject, m, family) })
 			}
+		}
+		for _, side := range sides {
+			t.addPairs(family, side, func(m Measure) series { return r.throughBeside(side, "", m, family) })
 		}
 	}
 	return t
+}
+
+// addPairs adds a row of the data path, if anything was measured.
+func (t *table) addPairs(family, name string, of func(Measure) series) {
+	cells, rest := []string{familyName(family), name}, true
+	for _, kind := range [][2]Measure{{Requests, PairRequests}, {Latency, PairLatency}, {Connects, PairConnects}} {
+		alone, paired := of(kind[0]), of(kind[1])
+		rest = rest && alone.rest && paired.rest
+		middle, ok := alone.median()
+		cells = append(cells, optional(middle, ok, alone.unit))
+		if kind[0] == Latency {
+			p99, ok := alone.percentile(99)
+			cells = append(cells, optional(p99, ok, alone.unit))
+		}
+		middle, ok = paired.median()
+		text := optional(middle, ok, Ratio)
+		if ok {
+			text += " (" + paired.spread() + ")"
+		}
+		cells = append(cells, text)
+	}
+	if !slices.ContainsFunc(cells[2:], func(c string) bool { return c != "" }) {
+		return
+	}
+	remark := ""
+	if !rest {
+		remark = NotAtRest
+	}
+	t.add(append(cells, remark)...)
 }
 
 func optional(s span, ok bool, u Unit) string {

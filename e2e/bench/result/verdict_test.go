@@ -34,6 +34,7 @@ func good(t *testing.T) Run {
 	t.Helper()
 	run := sampleRun(t)
 	change(run, KubeIPVS, Rules, func(s *Sample) { s.Values = []float64{1, 0, 0, 0} })
+	change(run, KubeProxyIPVS, Cold, func(s *Sample) { s.AtLeast = false })
 	return run
 }
 
