@@ -300,7 +300,7 @@ func (s *session) lastWords() string {
 // atRest is a sample of a program at rest, which says if it was not.
 func (s *session) atRest(sample result.Sample) result.Sample {
 	if s.busy {
-		sample.Note = strings.TrimPrefix(sample.Note+"; it had not come to rest", "; ")
+		sample.Note = strings.TrimPrefix(sample.Note+"; "+result.NotAtRest, "; ")
 	}
 	return sample
 }
