@@ -3,7 +3,9 @@ package cluster
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -32,5 +34,31 @@ func TestDenialsAreFoundBehindWhatAKilledAPIServerLeft(t *testing.T) {
 	}
 	if denials, err := c.Denials(); err == nil {
 		t.Errorf("without an audit log: %v", denials)
+	}
+}
+
+func TestWhatAnAPIServerRefusesBeforeItIsReadyIsNoDenial(t *testing.T) {
+	c := &ControlPlane{files: files{audit: filepath.Join(t.TempDir(), "audit.log")}}
+	begin := time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
+	c.starts.add(begin, begin.Add(5*time.Second))
+	log := ""
+	for user, after := range map[string]time.Duration{"before": -time.Microsecond, "first": 0, "last": 5*time.Second - time.Microsecond, "ready": 5 * time.Second} {
+		log += `{"kind":"Event","verb":"list","user":{"username":"` + user + `"},"requestReceivedTimestamp":"` +
+			begin.Add(after).Format("2006-01-02T15:04:05.000000Z07:00") + `","annotations":{"authorization.k8s.io/decision":"forbid"}}` + "\n"
+	}
+	if err := os.WriteFile(c.files.audit, []byte(log), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	denials, err := c.Denials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var users []string
+	for _, d := range denials {
+		users = append(users, d.User)
+	}
+	slices.Sort(users)
+	if diff := cmp.Diff([]string{"before", "ready"}, users); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

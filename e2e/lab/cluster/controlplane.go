@@ -34,6 +34,8 @@ type ControlPlane struct {
 
 	etcd, api, controllers *component // controllers may be nil
 
+	starts starts // of the API server, but the first one
+
 	closing sync.Once
 	closed  error
 }
@@ -85,6 +87,8 @@ func (c *ControlPlane) start(ctx context.Context, o *Options) (err error) {
 
 // StartAPIServer starts the API server on the port and with the data that it had, and returns when it is ready.
 func (c *ControlPlane) StartAPIServer(ctx context.Context) error {
+	begin := time.Now()
+	defer func() { c.starts.add(begin, time.Now()) }()
 	if err := c.api.start(); err != nil {
 		return err
 	}
