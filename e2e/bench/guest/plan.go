@@ -47,12 +47,9 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 	}
 }
 
-const (
-	// longPass is a pass of kube-proxy in IPVS mode at 1,000 Services and the end of the one before: what a change costs is seen after them.
-	longPass = 90 * time.Second
-	// restless is for a program that does not come to rest as long as anybody waits: its passes take longer than the time between them.
-	restless = 10 * time.Second
-)
+// restless is for a program that does not come to rest as long as anybody waits: its passes take longer than the time between them. At
+// 1,000 Services kube-proxy in IPVS mode had not after a minute and a half.
+const restless = 10 * time.Second
 
 // slowPlan has the burst and the minute where a pass is over before the next one begins.
 func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
@@ -66,6 +63,6 @@ func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
 	case largest:
 		return plan{rest: restless} // the cold start and the memory
 	default:
-		return plan{changes: min(1, j.ProxyChanges), both: true, rest: longPass}
+		return plan{changes: min(1, j.ProxyChanges), both: true, rest: restless}
 	}
 }

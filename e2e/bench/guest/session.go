@@ -172,8 +172,6 @@ const (
 	afterwork = 2500 * time.Millisecond
 	// longRest is how long a program rests before its memory is read: what only a start has needed is given back by then.
 	longRest = 5 * time.Second
-	// restMost is the largest multiple of the job's patience for which the plan may ask.
-	restMost = 4
 )
 
 // settle returns when all that changes have led to is done, or when that takes too long: then the program is busy.
@@ -204,7 +202,7 @@ func (s *session) restLong(ctx context.Context) error {
 // restPatience is how long the program may take to come to rest after its start.
 func (s *session) restPatience() time.Duration {
 	if s.plan.rest > 0 {
-		return min(s.plan.rest, restMost*s.job.Settle)
+		return min(s.plan.rest, s.job.Settle)
 	}
 	return s.job.Settle
 }
