@@ -36,7 +36,7 @@ func newDescriptions() descriptions {
 		transactions: desc("nftables_transactions_total", "Transactions of nftables by result: done, failed.", "result"),
 		drift:        desc("drift_repaired_total", "Differences between kernel and memory that an audit found and repaired."),
 		synced:       desc("sync_last_success_timestamp_seconds", "When a pass last ended without a failure, 0 if none has."),
-		audited:      desc("audit_last_success_timestamp_seconds", "When an audit last ended that read back all of ours, 0 if none has. It is older than two sync periods if audits do not keep up."),
+		audited:      desc("audit_last_success_timestamp_seconds", "When an audit last ended that read back all of ours, 0 if none has. It is older than two sync periods if audits do not keep up, or if there are more than 2,400 virtual servers to a period of 30 s."),
 		frontends:    desc("virtual_servers", "Virtual servers of ours in the kernel."),
 		reals:        desc("real_servers", "Real servers of ours in the kernel, draining ones included."),
 		leaving:      desc("real_servers_draining", "Real servers that wait for their connections to end."),

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -294,6 +295,7 @@ func TestARoundThatWasCutOffIsGoneOnWithByTheNext(t *testing.T) {
 	a.begin(now, 30*time.Second, table)
 	a.done = 40
 	delete(table, tcp(at1, 30040)) // the one that would have come next
+	now = now.Add(30 * time.Second)
 	a.begin(now, 30*time.Second, table)
 	if first, last := a.key(0), a.key(98); first != tcp(at1, 30041) || last != tcp(at1, 30039) {
 		t.Errorf("from %s to %s", first, last)
@@ -360,6 +362,49 @@ func TestAChangeWaitsNoLongerForARoundThatIsBehind(t *testing.T) {
 	})
 }
 
+func TestATableTooLargeForAPeriodIsAuditedOverSeveral(t *testing.T) {
+	const services = 3000 // 2,400 can be compared in a period
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		k := &auditedKernel{}
+		g := start(t, kernel, nft, func(c *Config) { k.Handle, c.Kernel = c.Kernel, k })
+		g.serve(numbered(services)...)
+		g.after(30 * time.Second)
+		begin := time.Now()
+		k.reads()
+		g.after(60*time.Second - time.Millisecond) // an audit begins in the middle
+		read, keys := k.reads()
+		slices.SortFunc(keys, frontend.Key.Compare)
+		if n := len(slices.Compact(keys)); n != services || len(read) != services {
+			t.Fatalf("%d comparisons of %d virtual servers, want one of each of %d", len(read), n, services)
+		}
+		if !g.Status().Audited.Equal(read[services-1]) {
+			t.Errorf("the audit ended at %s, and the last comparison was at %s", g.Status().Audited, read[services-1])
+		}
+		inSecond := map[time.Duration]int{}
+		for _, at := range read {
+			inSecond[at.Sub(begin)/time.Second]++
+		}
+		for second, n := range inSecond {
+			if n > comparedPerSecond {
+				t.Errorf("%d virtual servers were compared in second %d", n, second)
+			}
+		}
+		real := netip.MustParseAddrPort("10.244.1.2:8080")
+		errs := kernel.Open().Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp(at1, 30000)}, {Verb: ipvs.SetReal, Key: tcp(at1, 30001), RealKey: real, Real: ipvs.RealServer{Weight: 7}}})
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		g.after(30 * time.Second) // virtual servers are read with each audit, whatever the round does
+		if _, there := kernel.Table()[tcp(at1, 30000)]; !there {
+			t.Error("a virtual server that is gone is not back after a period")
+		}
+		g.after(30 * time.Second)
+		if weight := kernel.Table()[tcp(at1, 30001)].Reals[real].Weight; weight != 1 {
+			t.Errorf("the weight of a real server is %d after a round", weight)
+		}
+	})
+}
+
 func TestARoundThatCannotReadOneMakesAPause(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, _ *filtertest.Fake) {
 		r, k := behind(kernel, 0, 200) // the kernel has none of them
@@ -386,7 +431,7 @@ func virtuals(n int) []ipvs.Op {
 	return ops
 }
 
-func TestARoundIsOverBeforeTheNextAuditWhateverThePeriod(t *testing.T) {
+func TestARoundIsOverBeforeTheAuditThatCutsItOffWhateverThePeriod(t *testing.T) {
 	for _, period := range []time.Duration{time.Nanosecond, time.Second, 5 * time.Second, 30 * time.Second, 24 * time.Hour} {
 		for _, n := range []int{0, 1, smallRound, smallRound + 1, 5400, 20000} {
 			table := ipvs.Table{}
@@ -403,8 +448,15 @@ func TestARoundIsOverBeforeTheNextAuditWhateverThePeriod(t *testing.T) {
 				most, a.done = max(most, plan-a.done), plan
 				a.wait(end)
 			}
-			if took := end.Sub(begin) + a.span/slackPart; !a.over() || took > period {
-				t.Errorf("period %s: %d of %d are read after %s at the latest", period, a.done, n, took)
+			took := end.Sub(begin) + a.span/slackPart
+			if whole := a.time(period); !a.over() || took > whole || whole%period != 0 {
+				t.Errorf("period %s: %d of %d are read after %s at the latest, want %s", period, a.done, n, took, whole)
+			}
+			if rate := float64(n) / a.span.Seconds(); !a.small() && rate > comparedPerSecond {
+				t.Errorf("period %s: %d are read with %.0f in a second", period, n, rate)
+			}
+			if whole := a.time(period); period > time.Minute && whole != period {
+				t.Errorf("period %s: %d take %s", period, n, whole)
 			}
 			if limit := n/leastSlices + smallRound + 1; period > time.Nanosecond && most > limit {
 				t.Errorf("period %s: %d of %d are read at once, want %d at most", period, most, n, limit)
