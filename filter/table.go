@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/knftables"
@@ -35,7 +36,7 @@ func (o Options) Validate() error {
 }
 
 // Table is the agent's nftables table in one network namespace. Its methods may be called from several goroutines;
-// calls follow each other. Every write is one transaction: it is in force as a whole or not at all. After an error that
+// writes follow each other, and Read waits for none of them. Every write is one transaction: it is in force as a whole or not at all. After an error that
 // came because ctx ended, only Read tells which.
 type Table struct {
 	mu    sync.Mutex
@@ -43,7 +44,7 @@ type Table struct {
 	list  lister
 	match match
 	own   generations
-	found *found
+	found atomic.Pointer[found]
 }
 
 // found is what Open read, for the first who asks.
@@ -72,7 +73,7 @@ func Open(o Options) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.found = &found{state: state, generation: generation}
+	t.found.Store(&found{state: state, generation: generation})
 	return t, nil
 }
 
@@ -97,11 +98,10 @@ func (t *Table) Ensure(ctx context.Context) (wrote bool, err error) {
 	return true, t.replace(ctx, state.Rules)
 }
 
-// Read is what the kernel has, at one moment. A table that is missing is no error: the state is empty and not Intact. The
-// kernel tells everything, so ask when Watch says so, not on a timer.
+// Read is what the kernel has, at one moment, which may be one between two transactions of an Apply that is under way. A table
+// that is missing is no error: the state is empty and not Intact. The kernel tells everything, so ask when Watch says so, not
+// on a timer.
 func (t *Table) Read(ctx context.Context) (State, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return t.present(ctx)
@@ -222,8 +222,7 @@ func (t *Table) replace(ctx context.Context, r Rules) error {
 
 // present is what the table has: what Open read, if nobody has written to nftables since.
 func (t *Table) present(ctx context.Context) (State, error) {
-	if found := t.found; found != nil {
-		t.found = nil
+	if found := t.found.Swap(nil); found != nil {
 		if now, err := Generation(); err == nil && now == found.generation {
 			return found.state, nil
 		}

@@ -17,18 +17,20 @@ import (
 // auditRetry is how soon an audit that failed is tried again.
 const auditRetry = time.Second
 
-// audit begins to read the kernel back and repairs the memory of it. It reads our nftables table and all virtual servers at
-// once, and leaves the real servers to a round (see auditRound). The first one reads everything, and decides what is ours:
+// audit begins to read the kernel back and repairs the memory of it. It reads all virtual servers at once, has our nftables
+// table read beside the loop (see tableRead), and leaves the real servers to a round (see auditRound). The first one reads everything, and decides what is ours:
 // what our table says, and what the Services ask for. It returns the keys that have to be looked at.
 func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	r.nextAudit, r.audited = time.Now().Add(auditRetry), false
-	if !r.auditFilter(ctx, p) {
-		return nil
-	}
-	r.protectPods(ctx, p) // the rest may take long on a full node
 	if !r.adopted {
+		if !r.inheritFilter(ctx, p) {
+			return nil
+		}
+		r.protectPods(ctx, p) // the rest may take long on a full node
 		return r.firstAudit(ctx, p)
 	}
+	r.readTable(ctx)
+	r.protectPods(ctx, p)
 	virtuals, err := r.Kernel.Virtuals(ctx)
 	if err != nil {
 		p.fail(fmt.Errorf("read the virtual servers of IPVS: %w", err))
@@ -160,26 +162,6 @@ func (r *Reconciler) drifted(ctx context.Context, key frontend.Key, p *passRepor
 	return true
 }
 
-// auditFilter reads our nftables table back. At the first time it is the record of what is ours; later it is put right
-// if somebody else changed it. It reports whether the table is as it should be.
-func (r *Reconciler) auditFilter(ctx context.Context, p *passReport) bool {
-	now := r.rulesetGeneration()
-	if r.adopted && now != 0 && now == r.generation {
-		return true
-	}
-	r.generation = 0
-	read := r.mendFilter
-	if !r.adopted {
-		read = r.inheritFilter
-	}
-	if !read(ctx, p) {
-		return false
-	}
-	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
-	r.generation = now
-	return true
-}
-
 // rulesetGeneration is the present generation of the ruleset, 0 if it is not known.
 func (r *Reconciler) rulesetGeneration() uint32 {
 	if r.Generation == nil {
@@ -194,8 +176,9 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 }
 
 // inheritFilter takes what our table has for the record of what is ours, and makes it anew if it is damaged or of another
-// layout. What it says of frontends that are not ours somebody else wrote.
+// layout. What it says of frontends that are not ours somebody else wrote. It reports whether the table is as it should be.
 func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
+	generation := r.rulesetGeneration()
 	found, err := r.Filter.Read(ctx)
 	if err == nil {
 		switch ours := found.Rules.OfOwned(); {
@@ -211,32 +194,10 @@ func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 		p.fail(err)
 		return false
 	}
-	r.rules = found.Rules
+	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
+	r.rules, r.generation = found.Rules, generation
 	r.inheritPods()
 	return true
-}
-
-// mendFilter puts our table right in one write: until then clients are not masqueraded.
-func (r *Reconciler) mendFilter(ctx context.Context, p *passReport) bool {
-	if r.unmade {
-		return true
-	}
-	found, err := r.Filter.Read(ctx)
-	if err != nil {
-		p.fail(err)
-		return false
-	}
-	if found.Intact && found.Rules.Equal(r.rules) && len(found.Stray) == 0 {
-		return true
-	}
-	p.drift++
-	r.logForeignWriter()
-	err = r.Filter.Replace(ctx, r.rules)
-	p.transaction(err)
-	if err != nil {
-		p.fail(err)
-	}
-	return err == nil
 }
 
 func (r *Reconciler) logForeignWriter() {

@@ -14,7 +14,8 @@ import (
 
 // Filter is our nftables table: which frontends are ours, whose clients are masqueraded, and who may connect.
 type Filter interface {
-	// Read returns what the table has, and whether it is Present and Intact. A missing table is empty.
+	// Read returns what the table has, and whether it is Present and Intact. A missing table is empty. It is called from another
+	// goroutine than the others, also while one of them works.
 	Read(ctx context.Context) (filter.State, error)
 	// Apply changes the table in one transaction: all of it or nothing. filter.IsOutOfStep(err) if the
 	// table is not what it was taken for.

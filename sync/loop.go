@@ -37,6 +37,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.pass(ctx)
 		r.awaitWork(ctx)
 	}
+	r.beside.Wait()
 	r.tendFlows(r.flows.next, &passReport{}) // what was put off would be forgotten
 	return nil
 }
@@ -85,7 +86,7 @@ func (r *Reconciler) await(ctx context.Context, until time.Time, changed <-chan 
 	defer timer.Stop()
 	for {
 		switch r.event(ctx, timer.C, changed) {
-		case question: // it is answered by now
+		case settled:
 		case work:
 			return true
 		case nothing:
@@ -99,7 +100,7 @@ type event int
 
 const (
 	nothing event = iota // but the time
-	question
+	settled              // whatever it was, nothing is left to do
 	work
 )
 
@@ -109,9 +110,13 @@ func (r *Reconciler) event(ctx context.Context, due <-chan time.Time, changed <-
 	case <-ctx.Done():
 	case answer := <-r.questions:
 		answer()
-		return question
+		return settled
 	case <-due:
 		return nothing
+	case answer := <-r.reading.answers:
+		if r.heard(answer) {
+			return settled
+		}
 	case <-changed:
 	case <-r.Addresses.Changed():
 		r.addressesChanged = true

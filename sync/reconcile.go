@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	stdsync "sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -40,8 +41,12 @@ type Reconciler struct {
 	poll      poll
 	// generation of the ruleset when our table was last read; 0 if it is not known.
 	generation uint32
-	// nextLook is when our nftables table is read because somebody else wrote to it; zero if nobody did.
+	// nextLook is when our nftables table is read because somebody else wrote to it, or because it could not be put right; zero if
+	// it is not.
 	nextLook time.Time
+	reading  tableRead
+	written  *writtenFilter
+	beside   stdsync.WaitGroup // reads beside the loop
 	// addressesChanged: the node's addresses, or what chooses among them, may have changed since they were looked at.
 	addressesChanged bool
 	// first is what the source delivered while the reconciler waited for it.
@@ -73,8 +78,10 @@ type Reconciler struct {
 
 // New is a reconciler that has not read or written anything yet.
 func New(log logr.Logger, c Config) *Reconciler {
+	written := &writtenFilter{Filter: c.Filter}
+	c.Filter = written
 	return &Reconciler{
-		Config: c, log: log,
+		Config: c, log: log, written: written,
 		state:    NewState(c.Defaults),
 		pods:     newPodCare(c),
 		grace:    map[netip.Addr]time.Time{},
@@ -106,14 +113,12 @@ func (r *Reconciler) pass(ctx context.Context) {
 	switch {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
-	case !r.nextLook.IsZero() && !start.Before(r.nextLook):
+	case r.adopted && !r.nextLook.IsZero() && !start.Before(r.nextLook):
 		r.nextLook = time.Time{}
-		r.audited = r.auditFilter(ctx, p)
-		if !r.audited {
-			r.nextAudit = time.Now().Add(auditRetry)
-		}
+		r.readTable(ctx)
 	}
 	if r.adopted {
+		r.answerRead(ctx, p)
 		r.forgetRefusals(ctx, start)
 		r.state.SetAbsent(slices.Collect(maps.Keys(r.grace)))
 		due.add(r.resolve()...)
