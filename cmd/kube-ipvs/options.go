@@ -113,7 +113,7 @@ func (o *options) schedulerFlags() group {
 func (o *options) ipvsFlags() group {
 	g := o.schedulerFlags()
 	g.flags.DurationVar(&o.syncPeriod, "ipvs-sync-period", 30*time.Second, "time between two audits, which read the kernel back and repair what somebody else changed")
-	g.flags.DurationVar(&o.minSync, "ipvs-min-sync-period", 20*time.Millisecond, "time between the beginnings of two passes that take in changes in a row; a change after a rest is taken in at once, and 0 takes in each")
+	g.flags.DurationVar(&o.minSync, "ipvs-min-sync-period", 20*time.Millisecond, "time between the beginnings of two passes that take in changes in a row; a change after a rest is taken in at once, and 0 takes in each; less than --ipvs-sync-period, and 10s at most")
 	g.flags.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Minute, "how long a real server that is gone keeps its TCP and SCTP connections at most")
 	g.flags.BoolVar(&o.adopt, "adopt", false, "take over what another proxy left at the start: virtual servers on node ports (--service-node-port-range) of this node's addresses that no Service claims drain and go")
 	g.flags.DurationVar(&o.timeouts.TCP, "ipvs-tcp-timeout", 0, "idle timeout of TCP connections, in whole seconds; 0 keeps the kernel's")
@@ -186,9 +186,7 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s is not a whole number of seconds", d.flag, d.value))
 		}
 	}
-	if o.minSync > o.syncPeriod {
-		errs = append(errs, fmt.Errorf("--ipvs-min-sync-period: %s is more than --ipvs-sync-period, %s", o.minSync, o.syncPeriod))
-	}
+	errs = append(errs, o.validateMinSync()...)
 	for _, b := range []struct{ flag, address, example string }{
 		{"--healthz-bind-address", o.healthz, defaultHealthz},
 		{"--metrics-bind-address", o.metrics, defaultMetrics},
@@ -198,6 +196,23 @@ func (o *options) validate() error {
 		}
 	}
 	return errors.Join(append(errs, o.logging.validate()...)...)
+}
+
+// longestMinSync is well below the 30 seconds that a Pod has to terminate unless its author says otherwise: who ends within a pause goes on
+// getting requests until it is over.
+const longestMinSync = 10 * time.Second
+
+// validateMinSync refuses pauses that keep changes from the kernel for longer than anybody gains by it.
+func (o *options) validateMinSync() (errs []error) {
+	const flag = "--ipvs-min-sync-period"
+	if o.minSync > longestMinSync {
+		errs = append(errs, fmt.Errorf("%s: %s is more than %s: Pods that have ended would go on getting requests for as long: write %[3]s or less",
+			flag, o.minSync, longestMinSync))
+	}
+	if o.minSync > 0 && o.minSync >= o.syncPeriod {
+		errs = append(errs, fmt.Errorf("%s: %s is not less than --ipvs-sync-period, %s: make this one shorter, or that one longer", flag, o.minSync, o.syncPeriod))
+	}
+	return errs
 }
 
 // checkBindAddress refuses what nobody can listen on, whatever the node has. Nothing is no address, and switches off.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestTheFlagsReachTheReconciler(t *testing.T) {
 
 func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 	for _, flag := range []string{
-		"--ipvs-sync-period=999ms", "--ipvs-min-sync-period=-1ms", "--ipvs-min-sync-period=31s", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
+		"--ipvs-sync-period=999ms", "--ipvs-min-sync-period=-1ms", "--ipvs-min-sync-period=30s", "--ipvs-min-sync-period=10001ms", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
 		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
 		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=", "--network=dmz", "--network=all=10.0.0.0/8", "--network=dmz=10.0.0.1",
 		"--nodeport-source-ranges=both", "--service-node-port-range=x", "--extra-port-range=0-x", "--port-conflict=drop",
@@ -93,6 +94,41 @@ func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 		}
 		if err := o.validate(); err == nil {
 			t.Errorf("%s is accepted", flag)
+		}
+	}
+}
+
+func TestAPauseThatIsTooLongIsRefusedWithTheMend(t *testing.T) {
+	const tooLong, notLess = "write 10s or less", "is not less than --ipvs-sync-period"
+	for _, c := range []struct {
+		args []string
+		want []string // in the error, in this order; none if it is accepted
+	}{
+		{[]string{"--ipvs-min-sync-period=30s"}, []string{"--ipvs-min-sync-period: 30s is more than 10s", tooLong, notLess}},
+		{[]string{"--ipvs-min-sync-period=30s", "--ipvs-sync-period=1h"}, []string{tooLong}},
+		{[]string{"--ipvs-min-sync-period=10001ms"}, []string{tooLong}},
+		{[]string{"--ipvs-min-sync-period=10s"}, nil},
+		{[]string{"--ipvs-min-sync-period=2s", "--ipvs-sync-period=2s"}, []string{"--ipvs-min-sync-period: 2s " + notLess + ", 2s", "that one longer"}},
+		{[]string{"--ipvs-min-sync-period=3s", "--ipvs-sync-period=2s"}, []string{notLess}},
+		{[]string{"--ipvs-min-sync-period=1999ms", "--ipvs-sync-period=2s"}, nil},
+		{[]string{"--ipvs-min-sync-period=0", "--ipvs-sync-period=1s"}, nil},
+	} {
+		o, err := configured(t, "", c.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = o.validate()
+		if (err == nil) != (len(c.want) == 0) {
+			t.Errorf("%v: %v", c.args, err)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %v, want %q in it", c.args, err, want)
+			}
+		}
+		if count := strings.Count(fmt.Sprint(err), "--ipvs-min-sync-period: "); err != nil && len(c.want) == 1 && count != 1 {
+			t.Errorf("%v: %d errors: %v", c.args, count, err)
 		}
 	}
 }

@@ -34,12 +34,19 @@ func Run(ctx context.Context, plan objects.Plan, size, rounds int, emit func(res
 		}
 	}
 	table := tableOf(plan, size)
-	checked := map[string]bool{} // reading takes several times as long as writing
-	return run(size, rounds, waysAt(plan, size), func(w way) (time.Duration, error) {
+	return run(size, rounds, waysAt(plan, size), checkOnce(func(w way, check bool) (time.Duration, error) {
+		return w.measure(ctx, table, check)
+	}), emit)
+}
+
+// checkOnce has what the first write of each way left looked at, and no other: reading takes several times as long as writing.
+func checkOnce(measure func(w way, check bool) (time.Duration, error)) func(way) (time.Duration, error) {
+	checked := map[string]bool{}
+	return func(w way) (time.Duration, error) {
 		check := !checked[w.name]
 		checked[w.name] = true
-		return w.measure(ctx, table, check)
-	}, emit)
+		return measure(w, check)
+	}
 }
 
 // way is one way to write a table that is empty. Prepare runs in the network namespace that is to be written to; what it returns
@@ -106,7 +113,7 @@ func run(size, rounds int, ways []way, measure func(way) (time.Duration, error),
 	return nil
 }
 
-// measure writes the table once and looks whether it is there, if that is to be checked.
+// measure writes the table once, in a network namespace of its own, and looks whether it is there, if that is to be checked.
 func (w way) measure(ctx context.Context, table ipvs.Table, check bool) (took time.Duration, err error) {
 	err = inFreshNamespace(func() error {
 		kernel, err := ipvs.Open(ipvs.Options{})
@@ -114,31 +121,36 @@ func (w way) measure(ctx context.Context, table ipvs.Table, check bool) (took ti
 			return err
 		}
 		defer kernel.Close()
-		write, done, err := w.prepare(ctx, table)
-		if err != nil {
-			return err
-		}
-		defer done()
-		runtime.GC() // what others have left is not this one's
-		begin := time.Now()
-		if err := write(ctx); err != nil {
-			return err
-		}
-		took = time.Since(begin)
-		if check {
-			have, err := kernel.List(ctx)
-			if err != nil {
-				return err
-			}
-			if lost := len(ipvs.Diff(have, table)); lost > 0 {
-				return fmt.Errorf("the table is not as it was to be: %d operations away", lost)
-			}
-		}
-		// What stands in other namespaces costs a kernel time that counts its traffic every two seconds.
-		kernel.Do(ctx, ipvs.Diff(table, nil))
-		return nil
+		took, err = w.measureOn(ctx, kernel, table, check)
+		return err
 	})
 	return took, err
+}
+
+func (w way) measureOn(ctx context.Context, kernel ipvs.Handle, table ipvs.Table, check bool) (took time.Duration, err error) {
+	write, done, err := w.prepare(ctx, table)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	runtime.GC() // what others have left is not this one's
+	begin := time.Now()
+	if err := write(ctx); err != nil {
+		return 0, err
+	}
+	took = time.Since(begin)
+	if check {
+		have, err := kernel.List(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if lost := len(ipvs.Diff(have, table)); lost > 0 {
+			return 0, fmt.Errorf("the table is not as it was to be: %d operations away", lost)
+		}
+	}
+	// What stands in other namespaces costs a kernel time that counts its traffic every two seconds.
+	kernel.Do(ctx, ipvs.Diff(table, nil))
+	return took, nil
 }
 
 // tableOf is what kube-ipvs makes of the Services of a plan.

@@ -154,7 +154,7 @@ func (s *session) change(ctx context.Context, service int) (changed, error) {
 		}
 		waits = append(waits, wait)
 	}
-	arrival := s.gauge.Await(c.fresh.Addr().String())
+	arrival := s.arrives(c.fresh.Addr().String())
 	limited, stop := s.limit(ctx, s.job.ChangeCutoff)
 	defer stop()
 	began := time.Now()

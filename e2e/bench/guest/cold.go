@@ -172,7 +172,7 @@ func (s *session) startAgain(ctx context.Context, counted bool) (took time.Durat
 	}
 	limited, stop := s.limit(ctx, s.job.Cutoff)
 	defer stop()
-	at, err := s.firstPass(limited)
+	at, err := s.passes(limited)
 	if cut, err = cutOff(limited, err); err != nil {
 		return 0, false, err
 	}

@@ -27,7 +27,7 @@ func (r *runner) dataPaths(ctx context.Context) {
 			continue // the packets do not know of sync periods
 		}
 		size := r.job.Plan.Sizes[0]
-		s := &session{runner: r, subject: subject, size: size, selector: r.job.Plan.DataPathSelector(size)}
+		s := newSession(r, subject, size, plan{}, r.job.Plan.DataPathSelector(size))
 		if err := s.runDataPath(ctx); err != nil {
 			r.fail(result.Sample{Subject: subject.Name, Measure: s.doing, Size: size}, err)
 		}

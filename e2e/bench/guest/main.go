@@ -92,7 +92,7 @@ func (r *runner) subjects(ctx context.Context) {
 			if p.skip || ctx.Err() != nil {
 				continue
 			}
-			s := &session{runner: r, subject: subject, size: size, plan: p, selector: r.job.Plan.Selector(size)}
+			s := newSession(r, subject, size, p, r.job.Plan.Selector(size))
 			if err := s.run(ctx); err != nil {
 				r.fail(result.Sample{Subject: subject.Name, Measure: s.doing, Size: size}, err)
 			}

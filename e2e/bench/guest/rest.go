@@ -18,15 +18,20 @@ const (
 
 // awaitRest returns when the machine has nothing to do for a moment, or after a while: then it reports false.
 func awaitRest(ctx context.Context, patience time.Duration) bool {
+	return awaitQuiet(ctx, patience, readTimes)
+}
+
+// awaitQuiet is awaitRest by whatever tells the times. What cannot be read is not at rest.
+func awaitQuiet(ctx context.Context, patience time.Duration, read func() (times, error)) bool {
 	deadline := time.Now().Add(patience)
 	quiet := 0
-	before, err := readTimes()
+	before, err := read()
 	for err == nil && quiet < restTwice && time.Now().Before(deadline) {
 		if pause(ctx, restWindow) != nil {
 			return false
 		}
 		var now times
-		if now, err = readTimes(); err != nil {
+		if now, err = read(); err != nil {
 			return false
 		}
 		if now.busy(before) < restBusy {
@@ -47,7 +52,7 @@ func (t times) busy(before times) float64 {
 	if t.all <= before.all {
 		return 0
 	}
-	return 1 - float64(t.idle-before.idle)/float64(t.all-before.all)
+	return 1 - float64(int64(t.idle-before.idle))/float64(t.all-before.all) // the time of waiting for input and output may go back
 }
 
 func readTimes() (times, error) {

@@ -43,11 +43,12 @@ type session struct {
 	gauge    *gauge.Gauge
 	observer observe.Observer
 	log      *os.File
-	process  *count.Process
-	kernel   ipvs.Handle // to see who leaves; nil if the subject writes something else
-	leaving  leavers
-	busy     bool // the program had not come to rest when it was last waited for
-	audit    window
+	process  process
+	around
+	kernel  ipvs.Handle // to see who leaves; nil if the subject writes something else
+	leaving leavers
+	busy    bool // the program had not come to rest when it was last waited for
+	audit   window
 	// The order in which changes meet Services, how many there were, and the rests between them.
 	order   []int
 	next    int
@@ -186,14 +187,14 @@ func (s *session) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	rested := awaitRest(ctx, s.job.Settle)
+	rested := s.rests(ctx, s.job.Settle)
 	s.busy = !gone || !rested
 	return nil
 }
 
 // restLong is a rest after which the memory of a program is that of one at rest.
 func (s *session) restLong(ctx context.Context) error {
-	if s.busy = !awaitRest(ctx, s.restPatience()); s.busy {
+	if s.busy = !s.rests(ctx, s.restPatience()); s.busy {
 		return nil
 	}
 	return pause(ctx, longRest)
@@ -208,10 +209,20 @@ func (s *session) restPatience() time.Duration {
 }
 
 // start starts the program, with counters of what it does if counted.
-func (s *session) start(counted bool) (err error) {
-	program, err := exec.LookPath(s.subject.Program)
+func (s *session) start(counted bool) error {
+	p, err := s.launch(counted)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.subject.Name, err)
+	}
+	s.process = p
+	return nil
+}
+
+// execute launches the program itself.
+func (s *session) execute(counted bool) (process, error) {
+	program, err := exec.LookPath(s.subject.Program)
+	if err != nil {
+		return nil, err
 	}
 	start := count.StartTimed
 	if counted {
@@ -221,10 +232,11 @@ func (s *session) start(counted bool) (err error) {
 	if s.job.Profiles {
 		args = append(slices.Clip(args), profiling)
 	}
-	if s.process, err = start(s.network.Node1, s.log, program, args...); err != nil {
-		return fmt.Errorf("start %s: %w", s.subject.Name, err)
+	p, err := start(s.network.Node1, s.log, program, args...)
+	if err != nil {
+		return nil, err // and no process that is nil within
 	}
-	return nil
+	return p, nil
 }
 
 // limit ends what takes longer than the cut-off, or than the program lives.
