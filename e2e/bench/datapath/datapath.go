@@ -27,6 +27,7 @@ type Options struct {
 	NodePort uint16
 	Pairs    int           // how many pairs of subject and hand, of each kind and family
 	Each     time.Duration // how long one side of a pair runs
+	IPv4     bool          // alone
 }
 
 // Run measures throughput, latency and new connections, for IPv4 and IPv6, from the client of the network to node1's address on network A. The
@@ -39,6 +40,18 @@ func Run(ctx context.Context, o Options, emit func(result.Sample)) error {
 		return fmt.Errorf("data path of %s: %w", o.Subject, err)
 	}
 	return nil
+}
+
+// RunControl is Run with a second virtual server made by hand in the subject's place, in a network of its own, by IPv4 alone: whatever the two
+// sides of a pair differ by is the method's. Network and Pod are its own. It takes half of Run's time.
+func RunControl(ctx context.Context, o Options, emit func(result.Sample)) (err error) {
+	again, err := newHand(ctx, o.NodePort)
+	if err != nil {
+		return fmt.Errorf("data path of %s: %w", o.Subject, err)
+	}
+	defer func() { err = errors.Join(err, again.Close()) }()
+	o.Network, o.Pod, o.IPv4 = again.Topology, again.pod, true
+	return Run(ctx, o, emit)
 }
 
 func measureAll(ctx context.Context, o Options, emit func(result.Sample)) (err error) {
@@ -70,6 +83,9 @@ func measureAll(ctx context.Context, o Options, emit func(result.Sample)) (err e
 	// What little is allocated while it is measured, for addresses of accepted connections, can wait.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for _, f := range families() {
+		if o.IPv4 && !f.ipv4 {
+			continue
+		}
 		if err := measure(ctx, o, h, f, emit); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
