@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -102,8 +103,8 @@ func prepare(o Options) error {
 	} {
 		source := netip.PrefixFrom(route.source, []int{24, 64}[i])
 		// Both stay for a second Run.
-		if err := n.Client.AddAddress(topo.DevA, source); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
+		if err := addForRoutes(n.Client, source); err != nil {
+			return fmt.Errorf("add %s to %s: %w", source, n.Client.Name, err)
 		}
 		to := n.Node1.PodCIDRs[i]
 		err := n.Client.Do(func() error {
@@ -117,6 +118,21 @@ func prepare(o Options) error {
 		}
 	}
 	return nil
+}
+
+// addForRoutes adds an address that only routes use which name it: of two IPv6 addresses of one network Linux takes the one that came last, unless
+// it is deprecated. Node ports would be asked from it too, and a port that both used within 10 s would never get an answer.
+func addForRoutes(h *topo.Host, p netip.Prefix) error {
+	return h.Do(func() error {
+		link, err := netlink.LinkByName(topo.DevA)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrReplace(link, &netlink.Addr{
+			IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
+			Flags: unix.IFA_F_NODAD, ValidLft: math.MaxUint32, PreferedLft: 0,
+		})
+	})
 }
 
 // measure emits all samples of one family.

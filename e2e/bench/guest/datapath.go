@@ -15,7 +15,7 @@ import (
 )
 
 // startPatience is how long a program may take to come to rest before its data path is measured. kube-proxy in IPVS mode passes each half a
-// minute meanwhile, too: pairs take turns, and share that.
+// minute meanwhile, too: pairs take turns, and share that. It has not come to rest within 10 s either.
 const startPatience = 5 * time.Second
 
 // dataPaths measures the requests through each subject's rules, beside the smallest number of Services.
