@@ -131,9 +131,9 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
 		{"kube-proxy-nftables/1s", 2700, plan{changes: 6, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, steady: true}},
-		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, rest: 5 * time.Second}},
-		{"kube-proxy-ipvs/1s", 2700, plan{rest: 5 * time.Second}},
-		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true, rest: 5 * time.Second}},
+		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, rest: 3 * time.Second}},
+		{"kube-proxy-ipvs/1s", 2700, plan{rest: 3 * time.Second}},
+		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true, rest: 3 * time.Second}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
 		if byName[c.subject].Name == "" { // the goals ask for subjects by their names

@@ -52,7 +52,7 @@ func newPlan(j job.Job, s job.Subject, size int) plan {
 
 // restless is for a program that does not come to rest as long as anybody waits: its passes take longer than the time between them. At
 // 1,000 Services kube-proxy in IPVS mode had not after a minute and a half, and where it is waited for so briefly it never had after 10 s.
-const restless = 5 * time.Second
+const restless = 3 * time.Second
 
 // slowPlan has the burst and the minute where a pass is over before the next one begins.
 func slowPlan(j job.Job, s job.Subject, smallest, largest bool) plan {
