@@ -1,7 +1,9 @@
 // Package floor measures what writing to IPVS costs without anything around it: a batched netlink writer, single calls by moby/ipvs, and
 // ipvsadm --restore, each in a fresh network namespace; and ipvs.Apply beside them.
 //
-//	objects.Plan ─► ipvs.Table ─► a way, in a namespace of its own ─► the table read back, the first time ─► result.Sample
+//	objects.Plan ─► ipvs.Table ─► a way, in a namespace of its own ─► a look at the table, the first time ─► result.Sample
+//
+// Follow is the floor of a program that serves changes: it reads a watch and writes.
 package floor
 
 import (
