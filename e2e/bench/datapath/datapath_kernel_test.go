@@ -5,10 +5,13 @@ package datapath
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
@@ -33,6 +36,34 @@ func TestTwoVirtualServersMadeByHandAreEquallyFast(t *testing.T) {
 	for name, r := range ratios {
 		if m := median(r); math.Abs(m-1) > noise {
 			t.Errorf("%s: the median is %.3f", name, m)
+		}
+	}
+}
+
+func TestThePodIsAskedFromAnAddressThatNodePortsAreNotAskedFrom(t *testing.T) {
+	network, err := topo.New(t.Context())
+	must(t, err)
+	t.Cleanup(func() { must(t, network.Close()) })
+	must(t, prepare(Options{Network: network}))
+	must(t, prepare(Options{Network: network})) // a second time
+	for i, c := range []struct{ node, client netip.Addr }{
+		{network.Node1.A4, network.Client.A4}, {network.Node1.A6, network.Client.A6},
+	} {
+		source := func(to netip.Addr) (from netip.Addr) {
+			must(t, network.Client.Do(func() error {
+				routes, err := netlink.RouteGet(to.AsSlice())
+				if err == nil {
+					from, _ = netip.AddrFromSlice(routes[0].Src)
+				}
+				return err
+			}))
+			return from.Unmap()
+		}
+		if got := source(c.node); got != c.client {
+			t.Errorf("node ports at %s are asked from %s, not from %s", c.node, got, c.client)
+		}
+		if got := source(network.Node1.PodCIDRs[i].Addr().Next()); got == c.client || got.Is4() != c.client.Is4() {
+			t.Errorf("pods are asked from %s", got)
 		}
 	}
 }

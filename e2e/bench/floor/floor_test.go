@@ -10,6 +10,8 @@ import (
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
 
 func TestWaysTakeTurnsAndSlowOnesHaveOneRoundOfManyServices(t *testing.T) {
@@ -57,6 +59,34 @@ func TestATableHasEveryFrontendWithEveryEndpoint(t *testing.T) {
 	for key, e := range table {
 		if len(e.Reals) != 7 {
 			t.Errorf("%s has %d real servers", key, len(e.Reals))
+		}
+	}
+}
+
+func TestATableThatIsNotThereIsSeen(t *testing.T) {
+	want := tableOf(objects.Plan{Sizes: []int{400}, Endpoints: 2, Seed: 1}, 400)
+	for _, c := range []struct {
+		name  string
+		spoil func(ipvs.Table)
+		bad   bool
+	}{
+		{"nothing", func(ipvs.Table) {}, false},
+		{"a virtual server", func(t ipvs.Table) { delete(t, t.Keys()[3]) }, true},
+		{"another scheduler", func(t ipvs.Table) {
+			key := t.Keys()[3]
+			t[key] = ipvs.Entry{VirtualServer: ipvs.VirtualServer{Scheduler: "wrr"}, Reals: t[key].Reals}
+		}, true},
+		{"all real servers", func(t ipvs.Table) {
+			for key, e := range t {
+				t[key] = ipvs.Entry{VirtualServer: e.VirtualServer}
+			}
+		}, true},
+	} {
+		have := want.Clone()
+		c.spoil(have)
+		h := ipvsfake.New(ipvsfake.WithSchedulers("rr", "wrr"), ipvsfake.WithTable(have))
+		if err := isThere(t.Context(), h, want); (err != nil) != c.bad {
+			t.Errorf("without %s: %v", c.name, err)
 		}
 	}
 }

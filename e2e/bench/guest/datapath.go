@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/datapath"
@@ -14,14 +15,15 @@ import (
 )
 
 // startPatience is how long a program may take to come to rest before its data path is measured. kube-proxy in IPVS mode passes each half a
-// minute meanwhile, too: pairs take turns, and share that.
-const startPatience = 10 * time.Second
+// minute meanwhile, too: pairs take turns, and share that. It has not come to rest within 10 s either.
+const startPatience = 5 * time.Second
 
 // dataPaths measures the requests through each subject's rules, beside the smallest number of Services.
 func (r *runner) dataPaths(ctx context.Context) {
 	if r.job.Pairs == 0 {
 		return
 	}
+	r.control(ctx)
 	for _, subject := range r.job.Chosen() {
 		if !subject.Operator || ctx.Err() != nil {
 			continue // the packets do not know of sync periods
@@ -32,6 +34,24 @@ func (r *runner) dataPaths(ctx context.Context) {
 			r.fail(result.Sample{Subject: subject.Name, Measure: s.doing, Size: size}, err)
 		}
 	}
+}
+
+// control measures a virtual server made by hand against another one, by IPv4: what comes out differs for other reasons than whose rules
+// they are.
+func (r *runner) control(ctx context.Context) {
+	if ctx.Err() != nil || !slices.Contains(r.job.Subjects, result.KubeIPVS) {
+		return
+	}
+	r.say("the data path of %s", result.ByHandAgain)
+	awaitRest(ctx, startPatience)
+	size := r.job.Plan.Sizes[0]
+	err := datapath.RunControl(ctx, datapath.Options{
+		Subject: result.ByHandAgain, NodePort: r.job.Plan.NodePort(r.job.Plan.Largest()), Pairs: r.job.Pairs, Each: r.job.Each,
+	}, r.emit)
+	if err != nil {
+		r.fail(result.Sample{Subject: result.ByHandAgain, Measure: result.Requests, Size: size}, err)
+	}
+	awaitRest(ctx, r.job.Settle)
 }
 
 func (s *session) runDataPath(ctx context.Context) (err error) {

@@ -121,6 +121,9 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-ipvs", 100, plan{changes: 100, counted: 4, burst: true}},
 		{"kube-ipvs", 1000, plan{changes: 100, counted: 4}},
 		{"kube-ipvs", 2700, plan{changes: 100, counted: 4, burst: true, restart: true, apart: true, steady: true}},
+		{"bare-change", 100, plan{skip: true, changes: 100, floor: true}},
+		{"bare-change", 1000, plan{skip: true, changes: 100, floor: true}},
+		{"bare-change", 2700, plan{changes: 100, floor: true}},
 		{"kube-proxy-nftables/0s", 100, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/0s", 1000, plan{changes: 20, both: true}},
 		{"kube-proxy-nftables/0s", 2700, plan{changes: 20, both: true}},
@@ -128,9 +131,9 @@ func TestWhatIsMeasuredOfWhom(t *testing.T) {
 		{"kube-proxy-nftables/1s", 1000, plan{skip: true}},
 		{"kube-proxy-nftables/1s", 2700, plan{changes: 6, burst: true, restart: true, steady: true}},
 		{"kube-proxy-ipvs/1s", 100, plan{changes: 3, both: true, burst: true, steady: true}},
-		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, rest: 10 * time.Second}},
-		{"kube-proxy-ipvs/1s", 2700, plan{rest: 10 * time.Second}},
-		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true, rest: 10 * time.Second}},
+		{"kube-proxy-ipvs/1s", 1000, plan{changes: 1, both: true, rest: 3 * time.Second}},
+		{"kube-proxy-ipvs/1s", 2700, plan{rest: 3 * time.Second}},
+		{"kube-proxy-ipvs/0s", 100, plan{changes: 1, both: true, rest: 3 * time.Second}},
 		{"kube-proxy-ipvs/0s", 1000, plan{skip: true}},
 	} {
 		if byName[c.subject].Name == "" { // the goals ask for subjects by their names

@@ -27,7 +27,11 @@ import (
 func main() {
 	count.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := measure(ctx)
+	do := measure
+	if len(os.Args) > 2 && os.Args[1] == result.BareChange {
+		do = func(ctx context.Context) error { return bareChange(ctx, os.Args[2]) }
+	}
+	err := do(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-guest:", err)

@@ -73,6 +73,9 @@ func (s *session) run(ctx context.Context) error {
 }
 
 func (s *session) measure(ctx context.Context) error {
+	if s.plan.floor {
+		return s.floor(ctx)
+	}
 	defer s.emitArrival()
 	whole, err := s.cold(ctx)
 	if err == nil && whole {

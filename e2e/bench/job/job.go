@@ -64,7 +64,7 @@ func Default() Job {
 func Quick() Job {
 	j := Default()
 	j.Plan.Sizes, j.FloorSizes = []int{20, 50}, []int{50}
-	j.Subjects = []string{result.KubeIPVS, result.KubeProxyNft + "/1s", result.KubeProxyIPVS + "/1s"}
+	j.Subjects = []string{result.KubeIPVS, result.BareChange, result.KubeProxyNft + "/1s", result.KubeProxyIPVS + "/1s"}
 	j.Changes, j.ProxyChanges, j.Counted, j.Burst = 20, 1, 2, 20
 	j.Steady, j.ProxySteady = 10*time.Second, 10*time.Second
 	j.Cutoff, j.ChangeCutoff, j.Settle = time.Minute, 20*time.Second, 10*time.Second
@@ -120,6 +120,8 @@ type Subject struct {
 	Slow bool
 	// Operator: its flags are those that an operator would set. What does not depend on them is measured of this one.
 	Operator bool
+	// Floor is a subject that is there for one measure, Arrival where there are most Services: what cannot be undercut.
+	Floor bool
 	// Writes is what it programs.
 	Writes Dataplane
 }
@@ -147,6 +149,7 @@ func Subjects() []Subject {
 				"--nodeport-addresses", nodePortAddresses,
 			},
 		},
+		{Name: result.BareChange, Program: Program, Floor: true, Writes: IPVS, Args: []string{result.BareChange, Kubeconfig}},
 		proxy(result.KubeProxyNft, Nftables, "1s"),
 		proxy(result.KubeProxyNft, Nftables, lowest),
 		proxy(result.KubeProxyIPVS, IPVS, "1s"),

@@ -161,7 +161,9 @@ func flat(r Run) []Finding {
 	if !fewOK || !manyOK {
 		return []Finding{missing("")}
 	}
-	return []Finding{quotient("", many, few, Seconds, atMostTimes(1.3))}
+	f := quotient("", many, few, Seconds, atMostTimes(1.3))
+	f.Beside = r.floorTail(large)
+	return []Finding{f}
 }
 
 func tail(r Run) []Finding {
@@ -174,9 +176,20 @@ func tail(r Run) []Finding {
 			all = append(all, missing(at(size)))
 			continue
 		}
-		all = append(all, quotient(at(size), p99, p50, Seconds, atMostTimes(3)))
+		f := quotient(at(size), p99, p50, Seconds, atMostTimes(3))
+		f.Beside = r.floorTail(size)
+		all = append(all, f)
 	}
 	return all
+}
+
+// floorTail is p99 by p50 of the least program that there could be; "" if that was not measured.
+func (r Run) floorTail(size int) string {
+	q, ok := r.of(BareChange, Arrival, size).tail()
+	if !ok {
+		return ""
+	}
+	return "p99/p50 of the floor's own: " + times(q)
 }
 
 // minute is what was measured of kube-ipvs while nothing changed; false unless it was watched for a whole minute.

@@ -30,19 +30,26 @@ func (r Run) throughBeside(subject, host string, m Measure, family string) serie
 	})
 }
 
+// pairKind is what pairs are of, and what is asked of kube-ipvs there.
+type pairKind struct {
+	measure Measure
+	name    string
+	must    judge
+}
+
+func pairKinds() []pairKind {
+	return []pairKind{
+		{PairRequests, "requests", atLeastTimes(0.97)},
+		{PairLatency, "latency", atMostTimes(1.03)},
+		{PairConnects, "new connections", atLeastTimes(0.97)},
+	}
+}
+
 // dataPath judges the pairs: who is faster by hand, slower here.
 func dataPath(r Run) []Finding {
 	var all []Finding
 	for _, family := range families() {
-		for _, kind := range []struct {
-			measure Measure
-			name    string
-			must    judge
-		}{
-			{PairRequests, "requests", atLeastTimes(0.97)},
-			{PairLatency, "latency", atMostTimes(1.03)},
-			{PairConnects, "new connections", atLeastTimes(0.97)},
-		} {
+		for _, kind := range pairKinds() {
 			where := kind.name + " by " + familyName(family)
 			s := r.through(KubeIPVS, kind.measure, family)
 			middle, ok := s.median()
@@ -51,6 +58,9 @@ func dataPath(r Run) []Finding {
 				continue
 			}
 			f := Finding{Where: where, Measured: fmt.Sprintf("%s (%s)", middle.text(Ratio), s.spread()), Outcome: kind.must(middle)}
+			if control, ok := r.through(ByHandAgain, kind.measure, family).median(); ok {
+				f.Beside = "by hand against by hand " + control.text(Ratio)
+			}
 			if !s.rest {
 				f.Measured += "; " + NotAtRest
 			}

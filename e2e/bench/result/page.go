@@ -60,13 +60,17 @@ func (r Run) Page(out io.Writer) error {
 			sections[i].Picture = ""
 		}
 	}
+	why, err := explanations(r.Verdicts(), r.explanation)
+	if err != nil {
+		return err
+	}
 	page, err := template.New("page").Parse(hand("page.md.tmpl"))
 	if err != nil {
 		return fmt.Errorf("read the page's template: %w", err)
 	}
 	err = page.Execute(out, map[string]any{
 		"Run": r, "Date": r.Date.UTC().Format(time.DateOnly), "Facts": r.facts(), "Commands": r.commands(), "Goals": r.goals(),
-		"Explanations": explanations(r.Verdicts(), Verdict.explanation), "Sections": sections, "Failures": r.failures(), "Advice": hand("advice.md"),
+		"Explanations": why, "Controls": r.controls(), "Sections": sections, "Failures": r.failures(), "Advice": hand("advice.md"),
 	})
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)
@@ -208,14 +212,18 @@ func (r Run) goals() string {
 }
 
 // explanations are why goals were not reached, of those of which somebody wrote it.
-func explanations(verdicts []Verdict, of func(Verdict) string) string {
+func explanations(verdicts []Verdict, of func(Verdict) (string, error)) (string, error) {
 	var b strings.Builder
 	for _, v := range verdicts {
-		if why := of(v); why != "" && v.Outcome != Reached {
+		why, err := of(v)
+		if err != nil {
+			return "", err
+		}
+		if why != "" && v.Outcome != Reached {
 			fmt.Fprintf(&b, "\n**%s: %s.** %s\n", v.Asked, v.Outcome, why)
 		}
 	}
-	return strings.TrimPrefix(b.String(), "\n")
+	return strings.TrimPrefix(b.String(), "\n"), nil
 }
 
 // failures are the samples without values: what was tried, and what came in between.

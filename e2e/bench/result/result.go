@@ -123,7 +123,9 @@ const (
 	BareBatched = "bare-batched"
 	MobySingle  = "moby-single"
 	Ipvsadm     = "ipvsadm-restore"
+	BareChange  = "bare-change" // of one endpoint changed: the least program behind the same gauge
 	// Of the data path.
-	ByHand    = "by-hand"
-	PodDirect = "pod-direct"
+	ByHand      = "by-hand"
+	ByHandAgain = "by-hand, again" // the control: another virtual server made by hand, in the subject's place
+	PodDirect   = "pod-direct"
 )

@@ -115,6 +115,16 @@ func (s series) percentile(p int) (span, bool) {
 	return s.rank((p*n+99)/100 - 1), true
 }
 
+// tail is p99 by p50; false if there are too few values.
+func (s series) tail() (span, bool) {
+	p50, ok50 := s.percentile(50)
+	p99, ok99 := s.percentile(99)
+	if !ok50 || !ok99 {
+		return span{}, false
+	}
+	return p99.over(p50)
+}
+
 // text is the median of many values, or all of a few.
 func (s series) text() string {
 	if middle, ok := s.median(); ok && len(s.values) >= enough {
@@ -145,7 +155,7 @@ func (r Run) subjects(measures ...Measure) []string {
 			all = append(all, s.Subject)
 		}
 	}
-	order := []string{KubeIPVS, KubeProxyNft, KubeProxyIPVS, BareBatched, MobySingle, Ipvsadm, ByHand, PodDirect}
+	order := []string{KubeIPVS, KubeProxyNft, KubeProxyIPVS, BareChange, BareBatched, MobySingle, Ipvsadm, ByHandAgain, ByHand, PodDirect}
 	slices.SortFunc(all, func(a, b string) int {
 		an, ap := splitSubject(a)
 		bn, bp := splitSubject(b)

@@ -69,9 +69,10 @@ func (r Run) sections() []section {
 
 const (
 	cold    = "From the start of the process until the kernel has every virtual server, chain and real server."
-	arrival = "One endpoint of one Service is replaced, one change after the other. The clock runs from the moment at which the event is written to the program's watch until the kernel has the new endpoint."
-	patch   = "The same changes, from before the patch is sent to the API server: with the API server's own time and the way to it, which are the same for all."
-	burst   = "CPU time of the program and of all that it executes, for each change: 1,000 changes (`-burst`) by 8 writers at a time, as fast as the API server takes " +
+	arrival = "One endpoint of one Service is replaced, one change after the other. The clock runs from the moment at which the event is written to the program's watch until the kernel has the new endpoint. " +
+		"`bare-change` is the floor: the least program behind the same gauge, with the same changes and rests."
+	patch = "The same changes, from before the patch is sent to the API server: with the API server's own time and the way to it, which are the same for all."
+	burst = "CPU time of the program and of all that it executes, for each change: 1,000 changes (`-burst`) by 8 writers at a time, as fast as the API server takes " +
 		"them. It counts until the program has come to rest and the real servers that were replaced are gone. Who waits for more changes before a pass does fewer passes."
 	memory  = "Resident set of the program, a while after everything was written (at rest), and its greatest. Programs that it executes are not in it. Each is one value."
 	restart = "From the start of a new process to the end of its first pass, on a kernel that has everything already. What was \"counted in a start of its own\" was timed in another one, " +
@@ -82,29 +83,32 @@ const (
 	datapath = "Requests of 64 bytes through the node port, in pairs: right before or after, the same was done through a virtual server made by hand with ipvsadm and one masquerade rule, " +
 		"and to the pod directly. Both were measured again beside each program: their rows are below it, and what is slow there was slow beside a busy program. " +
 		"The columns \"by that of by-hand\" are the medians of the pairs' ratios, with their spread: of requests and new connections more is better, of latency less, as the picture's arrows say. " +
-		"There is one pod, on the same node, beside the least number of Services (100 by default)."
+		"There is one pod, on the same node, beside the least number of Services (100 by default). \"by-hand, again\" is the control: a second virtual server made by hand, in the program's place."
 	floors = "What writing to IPVS costs with nothing around it, for the same virtual servers and real servers, each in a fresh network namespace."
 )
 
 // times is the table of a measure, with each subject's ratio to kube-ipvs.
 func (r Run) times(m Measure) *table {
-	t := &table{heads: slices.Concat([]string{"Services", "", title(m), "p99", "values", "by that of kube-ipvs"}, countHeads(), []string{"CPU", "remarks"})}
+	t := &table{heads: slices.Concat([]string{"Services", "", title(m), "p99", "p99/p50", "values", "by that of kube-ipvs"}, countHeads(), []string{"CPU", "remarks"})}
 	for _, size := range r.sizes(m) {
 		for _, subject := range r.subjects(m) {
 			s := r.of(subject, m, size)
 			if len(s.values) == 0 { // it stands in failures
 				continue
 			}
-			p99 := ""
+			p99, tail := "", ""
 			if v, ok := s.percentile(99); ok {
 				p99 = v.text(s.unit)
+			}
+			if q, ok := s.tail(); ok {
+				tail = times(q)
 			}
 			cpu := s.cpu()
 			if m == Burst || m == Steady {
 				cpu = ""
 			}
 			t.add(slices.Concat(
-				[]string{thousands(fmt.Sprint(size)), subject, s.text(), p99, fmt.Sprint(len(s.values)), r.ratio(subject, m, size)},
+				[]string{thousands(fmt.Sprint(size)), subject, s.text(), p99, tail, fmt.Sprint(len(s.values)), r.ratio(subject, m, size)},
 				s.countCells(), []string{cpu, strings.Join(s.notes, "; ")},
 			)...)
 		}

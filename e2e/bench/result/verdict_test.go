@@ -263,14 +263,14 @@ func TestEveryExplanationIsOfAGoal(t *testing.T) {
 }
 
 func TestExplanationsStandOnlyWhereAGoalIsNotReached(t *testing.T) {
-	why := func(v Verdict) string {
+	why := func(v Verdict) (string, error) {
 		if v.Key == "c" {
-			return ""
+			return "", nil
 		}
-		return "because of " + v.Key
+		return "because of " + v.Key, nil
 	}
-	text := explanations([]Verdict{{Key: "a", Asked: "A", Outcome: Reached}, {Key: "b", Asked: "B", Outcome: NotReached}, {Key: "c", Asked: "C", Outcome: NotReached}}, why)
-	if want := "**B: not reached.** because of b\n"; text != want {
-		t.Errorf("%q, not %q", text, want)
+	text, err := explanations([]Verdict{{Key: "a", Asked: "A", Outcome: Reached}, {Key: "b", Asked: "B", Outcome: NotReached}, {Key: "c", Asked: "C", Outcome: NotReached}}, why)
+	if want := "**B: not reached.** because of b\n"; text != want || err != nil {
+		t.Errorf("%q (%v), not %q", text, err, want)
 	}
 }
