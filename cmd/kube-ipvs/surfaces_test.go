@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,10 @@ func TestAClientThatIsSlowIsHungUpOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		select {
-		case <-wrote:
+		case err := <-wrote:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%v, want that its time is over", err)
+			}
 		case <-time.After(10 * time.Second):
 			t.Error("it is still answered")
 		}
