@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestPreparedNodeIsServedByAnAgentWithNetAdminAlone(t *testing.T) {
 	must(t, r.Node1.Sysctl("net.ipv4.vs.conntrack", "0"))
 	r.serve(t, web(), r.both()...)
 	t.Run("an agent on a node that is not prepared names the preparation", func(t *testing.T) {
-		a := r.launchConfined(t)
+		a := r.launchConfined(t, netAdmin)
 		eventually(t, "the agent ends", func() error {
 			select {
 			case <-a.Ended():
@@ -51,7 +52,7 @@ func TestPreparedNodeIsServedByAnAgentWithNetAdminAlone(t *testing.T) {
 		}
 	})
 	t.Run("the agent serves, in its confinement", func(t *testing.T) {
-		r.agent = r.launchConfined(t)
+		r.agent = r.launchConfined(t, netAdmin)
 		eventually(t, "the agent is ready", func() error { return r.agent.Ready(t.Context()) })
 		r.served(t)
 		r.stop(t)
@@ -69,16 +70,19 @@ func TestPreparedNodeIsServedByAnAgentWithNetAdminAlone(t *testing.T) {
 // imageRoot is where the root file system of the image is in the guest: `make guest` builds it and puts it there.
 const imageRoot = "/rootfs"
 
-// launchConfined starts the agent of the image in the image's root file system, as its container does.
-func (r *rig) launchConfined(t *testing.T) *agent.Agent {
+// netAdmin is the one capability of the agent's container.
+var netAdmin = []uintptr{unix.CAP_NET_ADMIN}
+
+// launchConfined starts the agent of the image in the image's root file system, as its container does, with these capabilities.
+func (r *rig) launchConfined(t *testing.T, capabilities []uintptr, flags ...string) *agent.Agent {
 	t.Helper()
 	var a *agent.Agent
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: what follows is of this thread and its children
-		err := confine(r.Dir, r.state)
+		err := confine(capabilities, r.Dir, r.state)
 		if err == nil {
-			o := r.options(bothNetworks)
+			o := r.options(append([]string{bothNetworks}, flags...)...)
 			o.Root, o.Binary = imageRoot, "/usr/bin/kube-ipvs"
 			a, err = agent.Launch(context.WithoutCancel(t.Context()), r.Node1, o)
 		}
@@ -89,8 +93,9 @@ func (r *rig) launchConfined(t *testing.T) *agent.Agent {
 }
 
 // confine makes the image's root file system what a container sees: /proc with /proc/sys read-only, some directories of
-// the node, and all of it read-only but for /dev/null. It is seen by the thread and what it starts, which has NET_ADMIN alone.
-func confine(dirs ...string) error {
+// the node, and all of it read-only but for /dev/null. It is seen by the thread and what it starts, which has these capabilities
+// alone, and is refused what seccomp's RuntimeDefault refuses.
+func confine(capabilities []uintptr, dirs ...string) error {
 	if _, err := os.Stat(imageRoot + "/usr/bin/kube-ipvs"); err != nil {
 		return fmt.Errorf("the image's root file system is not in the guest, make guest puts it there: %w", err)
 	}
@@ -127,12 +132,15 @@ func confine(dirs ...string) error {
 		}
 	}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		if c == unix.CAP_NET_ADMIN {
+		if slices.Contains(capabilities, c) {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
 			return fmt.Errorf("drop capability %d: %w", c, err)
 		}
 	}
-	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return refuseSyscalls()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/healthcheck"
@@ -177,6 +178,9 @@ func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Hand
 		return nil, err
 	}
 	if err := errors.Join(o.probeScheduler(ctx, kernel), o.tune(ctx, kernel, log)); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%w: the agent needs CAP_NET_ADMIN (in a Pod capabilities.add: [NET_ADMIN])", err)
+		}
 		return nil, errors.Join(err, kernel.Close())
 	}
 	return kernel, nil

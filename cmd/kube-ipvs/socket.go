@@ -92,7 +92,7 @@ func listenLocally(ctx context.Context, name string, handler http.Handler) (*lis
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", name, err)
 	}
-	return &listener{Listener: privileged{l}, handler: handler}, nil
+	return &listener{Listener: privileged{l}, handler: handler, limits: defaultServeLimits()}, nil
 }
 
 // privileged hangs up on everybody but root and the user of this process.
