@@ -68,8 +68,13 @@ func TestNoCommandShowsWhatATerminalObeys(t *testing.T) {
 	}
 	name := strings.NewReplacer(`\u001b`, "\x1b", `\u009b`, "\u009b", `\u202e`, "\u202e", `\u200b`, "\u200b").Replace(bad)
 	for _, command := range [][]string{
-		{"plan"}, {"plan", "-o", "ipvsadm"}, {"status"}, {"ports"},
-		{"explain", "service", "n" + name + "/served" + name}, {"explain", "service", "n" + name + "/web" + name}, {"explain", "service", "n" + name + "/nobody" + name},
+		{"plan"},
+		{"plan", "-o", "ipvsadm"},
+		{"status"},
+		{"ports"},
+		{"explain", "service", "n" + name + "/served" + name},
+		{"explain", "service", "n" + name + "/web" + name},
+		{"explain", "service", "n" + name + "/nobody" + name},
 		{"explain", "address", "10.1.0.10:30081"},
 	} {
 		formats := []string{"table", "wide", "json", "yaml"}
