@@ -65,7 +65,7 @@ fmt: $(LINT)
 pictures: ## those of the docs, from docs/pictures/*.dot: needs graphviz
 	UPDATE_PICTURES=1 $(GO) test -count=1 -run Pictures ./cmd/kube-ipvs
 fuzz: ## every parser, FUZZTIME each
-	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sed -E 's|^\./(.*)/[^/:]+:[0-9]+:func |\1 |' | while read -r p f; do $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) "./$$p" || exit 1; done
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sed -E 's|^\./(.*)/[^/:]+:[0-9]+:func |\1 |' | while read -r p f; do $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "./$$p" || exit 1; done
 clean:
 	rm -rf bin out
 $(LINT):

@@ -1,9 +1,11 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -44,12 +46,14 @@ type Tabler interface {
 func Write(w io.Writer, f Format, document Tabler) error {
 	switch f {
 	case JSON:
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(document)
+		text, err := encodeJSON(document)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(sync.PrintableJSON(text))
+		return err
 	case YAML:
-		text, err := yaml.Marshal(document)
+		text, err := encodeYAML(document)
 		if err != nil {
 			return err
 		}
@@ -64,6 +68,38 @@ func Write(w io.Writer, f Format, document Tabler) error {
 		return err
 	}
 	return fmt.Errorf("unknown format %q", f)
+}
+
+func encodeJSON(document any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(document)
+	return b.Bytes(), err
+}
+
+// encodeYAML writes a document in flow style, with escapes, if it has what a terminal would take for a command, or what the encoder
+// refuses (U+007F).
+func encodeYAML(document any) ([]byte, error) {
+	hidden := func(r rune) bool { return r != '\n' && r != '\t' && !strconv.IsPrint(r) }
+	if text, err := yaml.Marshal(document); err == nil && !bytes.ContainsFunc(text, hidden) {
+		return text, nil
+	}
+	text, err := encodeJSON(document)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r) // YAML has no halves of characters, as JSON has
+		}
+	}
+	return b.Bytes(), nil
 }
 
 // printableLines makes text printable that has lines. It looks at finished tables, so that no cell can be forgotten: names in

@@ -281,9 +281,9 @@ func printItems(w io.Writer, items []host.Item) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, i := range items {
 		detail := strings.Join(strings.Fields(i.Detail), " ") // an error of another program may have lines
-		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Status, i.Name, detail)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Status, sync.Printable(i.Name), sync.Printable(detail))
 		if i.Mend != "" {
-			fmt.Fprintf(t, "\t\t→ %s\n", i.Mend)
+			fmt.Fprintf(t, "\t\t→ %s\n", sync.Printable(i.Mend))
 		}
 	}
 	_ = t.Flush() // w is a terminal, a pipe or a buffer: there is nobody else to tell

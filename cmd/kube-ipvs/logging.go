@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	stdsync "sync"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/textlogger"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // The formats of the log, with kube-proxy's names.
@@ -74,9 +77,9 @@ func newLogging(w io.Writer, o loggingOptions) (*logging, error) {
 	l := &logging{level: o.verbosity}
 	switch o.format {
 	case logJSON:
-		l.logger, l.setLevel = jsonLogger(w)
+		l.logger, l.setLevel = jsonLogger(printableWriter{w, sync.PrintableJSON})
 	default:
-		config := textlogger.NewConfig(textlogger.Output(w))
+		config := textlogger.NewConfig(textlogger.Output(printableWriter{w, printableEntry}))
 		if err := config.VModule().Set(o.vmodule); err != nil {
 			return nil, fmt.Errorf("--vmodule: %w", err)
 		}
@@ -115,4 +118,37 @@ func (l *logging) SetLevel(level int) error {
 func (l *logging) apply(level int) {
 	l.setLevel(level)
 	_ = new(klog.Level).Set(strconv.Itoa(level)) // a number is a level
+}
+
+// printableWriter is a log that terminals may be shown: klog writes values of several lines as they are, and JSON may have
+// characters that no encoder escapes. Each Write is one entry.
+type printableWriter struct {
+	io.Writer
+	printable func([]byte) []byte
+}
+
+// Write is that of io.Writer.
+func (w printableWriter) Write(entry []byte) (int, error) {
+	if _, err := w.Writer.Write(w.printable(entry)); err != nil {
+		return 0, err
+	}
+	return len(entry), nil
+}
+
+// printableEntry keeps the lines of an entry and what indents them.
+func printableEntry(entry []byte) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(string(entry)) {
+		text, ended := strings.CutSuffix(line, "\n")
+		for i, cell := range strings.Split(text, "\t") {
+			if i > 0 {
+				b.WriteByte('\t')
+			}
+			b.WriteString(sync.Printable(cell))
+		}
+		if ended {
+			b.WriteByte('\n')
+		}
+	}
+	return []byte(b.String())
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // version is set by the linker (-X main.version=...).
@@ -47,7 +49,7 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return int(code)
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(stderr, "kube-ipvs:", line)
+		fmt.Fprintln(stderr, "kube-ipvs:", sync.Printable(line)) // it may quote what others wrote
 	}
 	return 1
 }

@@ -96,7 +96,7 @@ func (o *viewOptions) overviewOfPlan(ctx context.Context, stdin io.Reader, stder
 	}
 	for _, problem := range p.problems { // of what was read, and of the node: those of Services are told with them
 		if of, _, _ := strings.Cut(problem.Object, " "); of != "Service" {
-			fmt.Fprintln(stderr, problem)
+			fmt.Fprintln(stderr, sync.Printable(problem.String()))
 		}
 	}
 	all := slices.Clone(p.addresses)

@@ -41,7 +41,7 @@ func states() []report.State {
 func parseQuery(v url.Values) query {
 	q := query{Search: strings.TrimSpace(v.Get("q")), State: report.State(v.Get("state")), Sort: v.Get("sort"), All: v.Get("problems") == "all"}
 	if runes := []rune(q.Search); len(runes) > longestSearch {
-		q.Search = string(runes[:longestSearch])
+		q.Search = strings.TrimSpace(string(runes[:longestSearch]))
 	}
 	if !slices.Contains(states(), q.State) {
 		q.State = ""

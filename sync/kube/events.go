@@ -46,7 +46,7 @@ func (i *Informers) Problem(id sync.ServiceID, uid string, p sync.Problem) {
 	about := &corev1.ObjectReference{
 		APIVersion: "v1", Kind: kindService, Namespace: id.Namespace, Name: id.Name, UID: types.UID(uid),
 	}
-	(*tell)(about, eventReason(p.Reason), clip(p.Message, maxEventMessage))
+	(*tell)(about, eventReason(p.Reason), clip(sync.Printable(p.Message), maxEventMessage))
 }
 
 // eventReason is the Reason of the Event for a problem.

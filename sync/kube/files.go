@@ -70,7 +70,7 @@ func (f *file) problem(fault fault, d *decoded) sync.Problem {
 	case len(d.objects) > 0:
 		message += "; the rest of the file is used"
 	}
-	return sync.Problem{Object: fault.where, Reason: sync.Invalid, Message: message, Skipped: fault.fatal}
+	return sync.Problem{Object: sync.Printable(fault.where), Reason: sync.Invalid, Message: sync.Printable(message), Skipped: fault.fatal}
 }
 
 // wait reports whether an empty or vanished file is still within its grace. One that never said anything is too: it
@@ -103,7 +103,7 @@ func unreadable(path string, err error, held bool) sync.Problem {
 	if held {
 		message += "; what it said before stays in force"
 	}
-	return sync.Problem{Object: path, Reason: sync.Invalid, Message: message, Skipped: true}
+	return sync.Problem{Object: sync.Printable(path), Reason: sync.Invalid, Message: sync.Printable(message), Skipped: true}
 }
 
 // files are the manifest files by name.
