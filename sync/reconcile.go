@@ -50,6 +50,7 @@ type Reconciler struct {
 	have    memory       // our part of the kernel's table
 	rules   filter.Rules // our nftables table, as acknowledged
 	unmade  bool         // there is no such table yet
+	making  backoff      // the next try to make it where nothing else does
 	leaving map[frontend.Key]departures
 	rising  map[frontend.Key]rising
 	// patience of Services that chose it themselves.
