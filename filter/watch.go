@@ -5,43 +5,115 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
 // receiveBuffer holds what other programs write to other tables while we are busy: about 30,000 elements.
 const receiveBuffer = 4 << 20
 
+// A subscription that failed is made anew after firstPause, and each time later up to lastPause.
+const (
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
+)
+
 // Watch gives a channel that has a value waiting whenever somebody else has changed our table in the network namespace of
 // the calling thread, or may have (the kernel's messages were lost). It is told within milliseconds, never of our own
 // writes nor of other tables, and not what was changed: Read that. Values that are not taken are not repeated.
 //
-// The channel is closed when ctx ends, and also if the subscription fails, which leaves the periodic audit. A table has
-// one watch at a time.
+// The channel is closed when ctx ends. A subscription that fails later is made anew, and until then there are the periodic audits.
+// A table has one watch at a time.
 func (t *Table) Watch(ctx context.Context) (<-chan struct{}, error) {
 	if !t.own.begin() {
 		return nil, errors.New("nftables: changes are watched already")
 	}
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	place, err := netns.Get()
 	if err != nil {
 		t.own.end()
+		return nil, fmt.Errorf("nftables: the network namespace of changes: %w", err)
+	}
+	subscribe := func() (*nl.NetlinkSocket, error) { return subscribeIn(place) }
+	socket, err := subscribe()
+	if err != nil {
+		t.own.end()
+		return nil, errors.Join(err, place.Close())
+	}
+	changed := make(chan struct{}, 1)
+	go func() {
+		defer close(changed)
+		defer t.own.end()
+		defer place.Close()
+		t.watch(ctx, socket, subscribe, changed)
+	}()
+	return changed, nil
+}
+
+// subscribeIn subscribes to the changes of a network namespace. To enter another one takes a privilege that the agent has not, and
+// does not need: its threads are all in one.
+func subscribeIn(place netns.NsHandle) (*nl.NetlinkSocket, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("nftables: the network namespace of this thread: %w", err)
+	}
+	defer here.Close()
+	elsewhere := netns.None()
+	if !here.Equal(place) {
+		elsewhere = place
+	}
+	socket, err := nl.SubscribeAt(elsewhere, here, unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	if err != nil {
 		return nil, fmt.Errorf("nftables: subscribing to changes: %w", err)
 	}
 	// Without CAP_NET_ADMIN in the first user namespace the buffer stays as it is; an overrun is noticed anyway.
 	_ = socket.SetReceiveBufferSize(receiveBuffer, true)
-	changed := make(chan struct{}, 1)
-	stop := context.AfterFunc(ctx, socket.Close)
-	go func() {
-		defer close(changed)
-		defer t.own.end()
+	return socket, nil
+}
+
+// watch follows one subscription after the other until ctx ends. What happens between two of them nobody tells: the next one
+// begins with a change.
+func (t *Table) watch(ctx context.Context, socket *nl.NetlinkSocket, subscribe func() (*nl.NetlinkSocket, error), changed chan<- struct{}) {
+	for socket != nil {
+		stop := context.AfterFunc(ctx, socket.Close)
 		t.follow(socket, changed)
 		if stop() {
 			socket.Close()
 		}
-	}()
-	return changed, nil
+		if socket = again(ctx, subscribe); socket != nil {
+			tell(changed)
+		}
+	}
+}
+
+// again makes another subscription, however often it fails; nil if ctx ends before.
+func again(ctx context.Context, subscribe func() (*nl.NetlinkSocket, error)) *nl.NetlinkSocket {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if socket, err := subscribe(); err == nil {
+			return socket
+		}
+	}
+}
+
+// tell leaves a value waiting.
+func tell(changed chan<- struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default:
+	}
 }
 
 // follow reads events until the socket fails or is closed. The kernel sends what a transaction changed and then its
@@ -76,10 +148,7 @@ func (t *Table) follow(socket *nl.NetlinkSocket, changed chan<- struct{}) {
 			}
 		}
 		if signal {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
+			tell(changed)
 		}
 	}
 }

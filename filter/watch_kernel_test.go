@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -183,5 +184,48 @@ func TestLostEventsAreAChangeAndTheWatchGoesOn(t *testing.T) {
 		wait(t, changed, time.Now())
 	}
 	socket.Close()
+	<-done
+}
+
+// A socket may fail under us; what was changed until there is another one is a change too.
+func TestAWatchWhoseSocketFailsGoesOnWithAnother(t *testing.T) {
+	table := newKernelTable(t)
+	if !table.own.begin() {
+		t.Fatal("watched already")
+	}
+	place, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Close()
+	sockets := make(chan *nl.NetlinkSocket, 2)
+	subscribe := func() (*nl.NetlinkSocket, error) {
+		socket, err := subscribeIn(place)
+		sockets <- socket
+		return socket, err
+	}
+	first, err := subscribe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-sockets
+	ctx, cancel := context.WithCancel(t.Context())
+	changed, done := make(chan struct{}, 1), make(chan struct{})
+	go func() { // on a thread of another network namespace
+		defer close(done)
+		table.watch(ctx, first, subscribe, changed)
+	}()
+	nft(t, "delete table inet kube-ipvs")
+	wait(t, changed, time.Now())
+	first.Close()
+	select {
+	case <-sockets:
+	case <-time.After(5 * time.Second):
+		t.Fatal("there is no other subscription")
+	}
+	wait(t, changed, time.Now()) // whatever happened meanwhile
+	nft(t, "add table inet kube-ipvs")
+	wait(t, changed, time.Now())
+	cancel()
 	<-done
 }

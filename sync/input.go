@@ -11,9 +11,10 @@ import (
 
 // takeIn feeds the state with what the source and the node's addresses say now. It returns the orphans once the input
 // is complete: then nobody wants them for sure. It is not complete while some of it has never been readable, nor while
-// addresses are chosen by a Node object that does not exist or lists none.
+// addresses are chosen by a Node object that does not exist or lists none. The same goes for addresses that are away and nobody knows
+// where they stood, until they are back or given up.
 func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
-	was := r.partial
+	was, away := r.partial, r.placeless()
 	for _, u := range r.updates(now) {
 		r.state.Update(u)
 		r.unprogrammed.merge(u.Triggers)
@@ -40,10 +41,31 @@ func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 			r.setAddresses(now, all)
 		}
 	}
-	if was && !r.partial {
+	if was && !r.partial || r.placeless() < away {
 		return r.orphans.sorted()
 	}
 	return nil
+}
+
+// placeless counts the addresses that are served and of which nobody knows where they stood.
+func (r *Reconciler) placeless() int {
+	n := 0
+	for addr := range r.grace {
+		if placeless(addr, r.grace, r.state.Places()) {
+			n++
+		}
+	}
+	return n
+}
+
+// placeless reports whether nobody knows on which interface an address stood that is away: an agent before this one served it. What
+// Services chose it by that interface is not known either, and they may be right about it in a moment.
+func placeless(addr netip.Addr, grace map[netip.Addr]time.Time, places []nodeaddr.Place) bool {
+	if _, away := grace[addr]; !away {
+		return false
+	}
+	i := slices.IndexFunc(places, func(p nodeaddr.Place) bool { return p.Addr == addr })
+	return i >= 0 && len(places[i].Interfaces) == 0
 }
 
 // updates are what the source delivered since the last pass, oldest first, unless it is held.

@@ -300,7 +300,7 @@ func TestWhatTheTableSaysOfFrontendsThatAreNotOursIsRemovedAtTheStart(t *testing
 	})
 }
 
-func TestAFirstAuditThatFailsIsTriedOnceASecond(t *testing.T) {
+func TestAStartThatNftKeepsFromServingIsTriedAgainSoonAndLessOften(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		nft.SetFault(func(string) error { return errors.New("not allowed") })
 		g := start(t, kernel, nft)
@@ -310,7 +310,7 @@ func TestAFirstAuditThatFailsIsTriedOnceASecond(t *testing.T) {
 			t.Errorf("%d passes in ten seconds", n)
 		}
 		nft.SetFault(nil)
-		g.after(auditRetry)
+		g.after(8 * auditRetry) // the pauses have doubled from half a second to eight
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }

@@ -168,7 +168,7 @@ func (o *Overview) Next(kernel ipvs.Table, keys []frontend.Key) (have, next ipvs
 		}
 		switch {
 		case !exists && want == nil:
-		case want == nil && o.partial && o.orphans.has(key): // somebody may want it whom we cannot read
+		case want == nil && o.orphans.has(key) && (o.partial || placeless(key.Addr, o.Grace, o.Places())): // as Reconciler.workable has it
 			next[key] = present
 		default:
 			timeout := time.Duration(0) // as Reconciler.drainTimeout has it

@@ -166,20 +166,29 @@ func (r *Reconciler) makeWith(ctx context.Context, c filter.Change, p *passRepor
 	err := r.Filter.Replace(ctx, whole)
 	p.transaction(err)
 	if err == nil {
-		r.rules, r.unmade = whole, false
+		r.rules, r.unmade, r.making = whole, false, backoff{}
 	}
 	return err
 }
 
 // makeFilter makes our table if there is none, and no frontend that was due has brought it along. Once that goes well, those
-// that failed to are due again.
+// that failed to are due again. Until then it is tried less and less often, whatever passes there are: where nft does not work, a
+// run of it may take long, and the frontends that are protected already have nothing to do with it.
 func (r *Reconciler) makeFilter(ctx context.Context, p *passReport) {
 	if !r.unmade {
 		return
 	}
-	if err := r.makeWith(ctx, filter.Change{}, p); err != nil {
+	err := r.making.err
+	if !time.Now().Before(r.making.at) {
+		if err = r.makeWith(ctx, filter.Change{}, p); err != nil {
+			r.making = r.making.after(time.Now(), err)
+		}
+	}
+	if err != nil {
 		p.fail(err)
-		r.nextAudit = time.Now().Add(auditRetry)
+		if r.making.at.Before(r.nextAudit) { // nothing else may be due then
+			r.nextAudit = r.making.at
+		}
 		return
 	}
 	for key, b := range r.retry {

@@ -55,6 +55,7 @@ type Reconciler struct {
 	have    memory       // our part of the kernel's table
 	rules   filter.Rules // our nftables table, as acknowledged
 	unmade  bool         // there is no such table yet
+	making  backoff      // the next try to make it where nothing else does
 	leaving map[frontend.Key]departures
 	rising  map[frontend.Key]rising
 	// patience of Services that chose it themselves.
@@ -217,11 +218,11 @@ func (r *Reconciler) bearable(removal ipvs.Plan, next ipvs.Table, built ipvs.Res
 // maxRounds is how often one pass tries a frontend whose kernel state is not what it took it for.
 const maxRounds = 3
 
-// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read. They are
-// not tried again either, they come with the rest of the input.
+// workable leaves out the orphans while the input is incomplete: somebody may want them whom we cannot read. The same goes for those on
+// an address of which nobody knows where it stood. They are not tried again either, they come with the rest of the input.
 func (r *Reconciler) workable(keys []frontend.Key) []frontend.Key {
 	return slices.DeleteFunc(sortedKeys(slices.Clone(keys)), func(key frontend.Key) bool {
-		if _, wanted := r.state.Want(key); wanted || !r.partial || !r.orphans.has(key) {
+		if _, wanted := r.state.Want(key); wanted || !r.orphans.has(key) || !r.partial && !placeless(key.Addr, r.grace, r.state.Places()) {
 			return false
 		}
 		delete(r.retry, key)

@@ -1,7 +1,9 @@
 package ipvsfake
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -36,10 +38,13 @@ type Faults struct {
 	// Once has failures that happen one time each. Ask Unconsumed at the end of a test.
 	Once []Fault
 	// Rate is the probability that an operation or a read fails at random, Seed makes it the same every time. An
-	// operation fails with EINTR or ENOMEM, its answer is lost whether it was done or not (ErrUnknown), or another
-	// writer is a moment faster: what is added is there already, what is set or deleted is gone.
+	// operation fails with EINTR, ENOMEM or ENOBUFS, the socket is closed under it and all that the call has left, its answer is
+	// lost whether it was done or not (ErrUnknown), or another writer is a moment faster: what is added is there already,
+	// what is set or deleted is gone.
 	Rate float64
 	Seed uint64
+	// Alone: there is no other writer.
+	Alone bool
 	// Lossy is the probability that a dump misses an entry, as they do while somebody writes.
 	Lossy float64
 }
@@ -78,12 +83,16 @@ func (h *FaultyHandle) Do(ctx context.Context, ops []ipvs.Op) []error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	results := make([]error, len(ops))
+	var closed error
 	for i, op := range ops {
-		if err := ctx.Err(); err != nil {
+		if err := cmp.Or(ctx.Err(), closed); err != nil {
 			results[i] = &ipvs.OpError{Op: op, Err: err}
 			continue
 		}
 		results[i] = h.one(ctx, op)
+		if errors.Is(results[i], syscall.EBADF) {
+			closed = syscall.EBADF
+		}
 	}
 	return results
 }
@@ -100,7 +109,11 @@ func (h *FaultyHandle) one(ctx context.Context, op ipvs.Op) error {
 	if h.rand.Float64() >= h.faults.Rate {
 		return h.pass(ctx, op)
 	}
-	switch h.rand.IntN(5) {
+	kinds := 7
+	if h.faults.Alone {
+		kinds--
+	}
+	switch h.rand.IntN(kinds) {
 	case 0:
 		return &ipvs.OpError{Op: op, Err: syscall.EINTR}
 	case 1:
@@ -110,6 +123,10 @@ func (h *FaultyHandle) one(ctx context.Context, op ipvs.Op) error {
 		return &ipvs.OpError{Op: op, Err: ipvs.ErrUnknown}
 	case 3:
 		return &ipvs.OpError{Op: op, Err: ipvs.ErrUnknown}
+	case 4:
+		return &ipvs.OpError{Op: op, Err: syscall.ENOBUFS}
+	case 5:
+		return &ipvs.OpError{Op: op, Err: syscall.EBADF}
 	}
 	_ = h.pass(ctx, rival(op)) // The other writer's own trouble is not ours.
 	return h.pass(ctx, op)

@@ -59,7 +59,7 @@ func TestRandomFaultsAreOfEveryKindAndTheSameForTheSameSeed(t *testing.T) {
 				log += err.Error() + "\n"
 			}
 		}
-		for _, errno := range []error{syscall.EINTR, syscall.ENOMEM, syscall.EEXIST, syscall.ENOENT, ipvs.ErrUnknown} {
+		for _, errno := range []error{syscall.EINTR, syscall.ENOMEM, syscall.ENOBUFS, syscall.EBADF, syscall.EEXIST, syscall.ENOENT, ipvs.ErrUnknown} {
 			if !strings.Contains(log, errno.Error()) {
 				t.Errorf("seed %d never met %v", seed, errno)
 			}

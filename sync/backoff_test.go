@@ -1,0 +1,120 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/filter"
+	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
+)
+
+// replaceFilter notes when the whole table is written.
+type replaceFilter struct {
+	Filter
+	at *[]time.Time
+}
+
+func (f replaceFilter) Replace(ctx context.Context, rules filter.Rules) error {
+	*f.at = append(*f.at, time.Now())
+	return f.Filter.Replace(ctx, rules)
+}
+
+// pauses are the times between tries.
+func pauses(at []time.Time) []time.Duration {
+	var p []time.Duration
+	for i := 1; i < len(at); i++ {
+		p = append(p, at[i].Sub(at[i-1]))
+	}
+	return p
+}
+
+// A node without a Service that needs protection makes its table too, and changes of what is not protected go on meanwhile.
+func TestATableThatCannotBeMadeIsTriedLessAndLessOftenWhateverChanges(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		nft.SetFault(func(string) error { return errors.New("no nft here") })
+		var tries []time.Time
+		g := start(t, kernel, nft, func(c *Config) { c.Filter, c.SyncPeriod = replaceFilter{c.Filter, &tries}, time.Hour })
+		g.serve()
+		for i := range 1200 { // two minutes
+			g.addresses.set("10.1.0.10", fmt.Sprintf("10.1.0.%d", 11+i%2))
+			g.after(100 * time.Millisecond)
+		}
+		if n := len(tries); n < 6 || n > 12 {
+			t.Errorf("in two minutes it was tried %d times: %s", n, pauses(tries))
+		}
+		if !slices.IsSorted(pauses(tries)) {
+			t.Errorf("the pauses are %s", pauses(tries))
+		}
+		if g.Status().Err == nil {
+			t.Error("the failure is forgotten between two tries")
+		}
+		nft.SetFault(nil)
+		g.after(lastRetry)
+		if err := g.Status().Err; err != nil {
+			t.Errorf("still failing: %v", err)
+		}
+		made := len(tries)
+		if g.after(time.Minute); len(tries) != made {
+			t.Errorf("it was made %d times more", len(tries)-made)
+		}
+	})
+}
+
+// attempts notes when an operation on a real server is tried, and refuses it.
+type attempts struct {
+	ipvs.Handle
+	real netip.AddrPort
+	err  func() error
+	at   []time.Time
+}
+
+func (a *attempts) Do(ctx context.Context, ops []ipvs.Op) []error {
+	results := make([]error, len(ops))
+	for i, op := range ops {
+		if err := a.err(); err != nil && op.RealKey == a.real {
+			a.at = append(a.at, time.Now())
+			results[i] = &ipvs.OpError{Op: op, Err: err}
+			continue
+		}
+		results[i] = a.Handle.Do(ctx, ops[i:i+1])[0]
+	}
+	return results
+}
+
+// The pauses double up to a bound, also beside changes of others, and the last try is not far behind the end of the fault.
+func TestWhatTheKernelRefusesIsTriedLessAndLessOften(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		broken := errors.New("no memory")
+		refusing := &attempts{real: netip.MustParseAddrPort(leaves), err: func() error { return broken }}
+		g := start(t, kernel, nft, func(c *Config) { refusing.Handle, c.Kernel, c.SyncPeriod = c.Kernel, refusing, time.Hour })
+		g.serve(web(stays))
+		g.deliver(web(stays, leaves))
+		for i := range 240 { // four minutes
+			g.deliver(service("other", 30081, fmt.Sprintf("10.244.1.%d:80", 10+i%2)))
+			g.after(time.Second)
+		}
+		want := []time.Duration{firstRetry, 2 * firstRetry, 4 * firstRetry, 8 * firstRetry, 16 * firstRetry, 32 * firstRetry, lastRetry, lastRetry}
+		got := pauses(refusing.at)
+		for i, p := range got {
+			if p < want[min(i, len(want)-1)] || p > want[min(i, len(want)-1)]+time.Second {
+				t.Errorf("the pauses are %s, want about %s", got, want)
+				break
+			}
+		}
+		if n := len(got); n < len(want) {
+			t.Errorf("it was tried %d times", n)
+		}
+		broken = nil
+		g.after(lastRetry)
+		synctest.Wait()
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.11:80*1")
+	})
+}
