@@ -97,7 +97,6 @@ func (a *admission) beyond(b Bounds, owner func(ServiceID) allocator.Owner) map[
 		case b.VirtualServers > 0 && asks > b.VirtualServers:
 			out[o.ID] = tooLarge
 			continue
-		case full != fits:
 		case b.Services > 0 && services+1 > b.Services:
 			full = tooManyServices
 		case b.VirtualServers > 0 && frontends+asks > b.VirtualServers:

