@@ -42,6 +42,11 @@ type Owner struct {
 	Created time.Time
 }
 
+// Order sorts owners, the one with the better right first: age, then namespace and name, then UID.
+func (o Owner) Order(p Owner) int {
+	return cmp.Or(o.Created.Compare(p.Created), o.Compare(p.ID), cmp.Compare(o.UID, p.UID))
+}
+
 // Kind says what a claim is for. A lower kind beats a higher one whatever the owners' age.
 type Kind uint8
 
@@ -78,12 +83,7 @@ type Claimant struct {
 	Kind Kind
 }
 
-// order sorts claimants of one frontend, the holder first: kind, then age, then namespace and name, then UID.
+// order sorts claimants of one frontend, the holder first: kind, then as their owners.
 func (c Claimant) order(o Claimant) int {
-	return cmp.Or(
-		cmp.Compare(c.Kind, o.Kind),
-		c.Created.Compare(o.Created),
-		c.Compare(o.ID),
-		cmp.Compare(c.UID, o.UID),
-	)
+	return cmp.Or(cmp.Compare(c.Kind, o.Kind), c.Order(o.Owner))
 }

@@ -130,6 +130,9 @@ func (e *ExplainedAddress) takeHolder(node string, o *sync.Overview, key fronten
 	for i := range service.Ports {
 		p := &service.Ports[i]
 		p.Frontends = slices.DeleteFunc(p.Frontends, func(f ExplainedFrontend) bool { return f.Address != key.Addr.String() })
+		if len(p.Frontends) == 0 { // the Service is left out as a whole
+			e.Reason = p.Reason
+		}
 		for _, f := range p.Frontends {
 			e.State, e.Reason = frontendState(o, key, f, k), f.Reason
 		}

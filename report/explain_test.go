@@ -100,6 +100,15 @@ func TestExplainTellsOfEveryKindOfProblem(t *testing.T) {
 		sync.OutOfRange: func() *sync.State {
 			return node(func(svc *sync.Service) { svc.Ports[0].NodePort = 8443 })
 		},
+		sync.OverLimit: func() *sync.State {
+			s := node()
+			s.Bounds.VirtualServers = 1
+			for _, addrs := range [][]netip.Addr{{onA}, {onA, onB}} {
+				s.Resolve()
+				s.SetPlaces(nodeaddr.Places(addrs, nil, nil, nil))
+			}
+			return s
+		},
 	}
 	for _, reason := range sync.Reasons() {
 		t.Run(string(reason), func(t *testing.T) {

@@ -22,6 +22,8 @@ func (r Reason) Advice() string {
 		return "Stop the program that listens, or give the Service another port: kube-ipvs ports names the program. --port-conflict says who of the two has the port meanwhile."
 	case OutOfRange:
 		return "Give the Service a port within the API server's range, or tell the agent that range with --service-node-port-range."
+	case OverLimit:
+		return "Delete what nobody needs, or let the node serve more: the message names the flag of the agent. The oldest Services come first, by their creationTimestamp, on every node."
 	}
 	return ""
 }

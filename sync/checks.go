@@ -91,7 +91,7 @@ func (s *State) resolveChecks(id ServiceID) {
 	var keys []netip.AddrPort
 	for _, claim := range s.checkClaims(svc) {
 		addr := claim.Key.Addr
-		if _, absent := c.absent[addr]; absent || !s.ledger.Holds(id, claim) {
+		if _, absent := c.absent[addr]; absent || s.admission.leftOut[id] != fits || !s.ledger.Holds(id, claim) {
 			continue
 		}
 		key := netip.AddrPortFrom(addr, claim.Key.Port)

@@ -44,7 +44,10 @@ func (s *State) ViewChecks() []CheckView {
 }
 
 func (s *State) viewCheck(svc Service) CheckView {
-	v := CheckView{Service: svc.ID, Port: svc.HealthCheckNodePort}
+	v := CheckView{Service: svc.ID, Port: svc.HealthCheckNodePort, NotAnswered: s.leftOutBecause(svc.ID)}
+	if v.NotAnswered != "" {
+		return v
+	}
 	for _, key := range s.checkKeys(svc) {
 		holder, _ := s.ledger.Holder(key)
 		holds := s.ledger.Holds(svc.ID, allocator.Claim{Key: key, Kind: allocator.HealthCheck})

@@ -226,11 +226,13 @@ const (
 	PortInUse Reason = "port-in-use"
 	// OutOfRange: the node port lies outside of the API server's range, which may give it to nobody else one day.
 	OutOfRange Reason = "out-of-range"
+	// OverLimit: the node may not serve so much.
+	OverLimit Reason = "over-limit"
 )
 
 // Reasons lists all of them.
 func Reasons() []Reason {
-	return []Reason{Invalid, Unsupported, Conflict, NoAddress, NoPodNetwork, KernelRefused, ListenFailed, PortInUse, OutOfRange}
+	return []Reason{Invalid, Unsupported, Conflict, NoAddress, NoPodNetwork, KernelRefused, ListenFailed, PortInUse, OutOfRange, OverLimit}
 }
 
 // Problem is something that a user wrote and that is not, or not entirely, in force.

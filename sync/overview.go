@@ -96,6 +96,7 @@ func (s *State) copied() *State {
 	c.ledger = s.ledger.Clone()
 	c.obstacles.kept = maps.Clone(s.obstacles.kept)
 	c.claims, c.dirty, c.news = map[ServiceID]struct{}{}, map[ServiceID]struct{}{}, map[ServiceID]struct{}{}
+	c.admission = admission{leftOut: s.admission.leftOut}
 	c.checks = checks{absent: s.checks.absent, failed: s.checks.failed}
 	return &c
 }

@@ -22,7 +22,7 @@ type PortUse struct {
 	Addresses []netip.Addr
 	// Rivals claim the port too and would take it over one after the other.
 	Rivals []Rival
-	// Others is what else is on the port: programs of the node, virtual servers that are not ours.
+	// Others is what else is on the port, programs of the node and virtual servers that are not ours, or why the owner is left out.
 	Others []string
 	// Served is false where Others keep the owner from being served.
 	Served bool
@@ -115,6 +115,9 @@ func (s *State) portUse(key frontend.Key, claimants []allocator.Claimant) PortUs
 		if o := s.obstacleTo(ServicePort{Extra: holder.Kind == allocator.ExtraPort}, key); o.what != "" {
 			use.Others, use.Served = []string{o.what}, !o.blocks
 		}
+	}
+	if why := s.leftOutBecause(holder.ID); why != "" {
+		use.Others, use.Served = []string{why}, false
 	}
 	return use
 }

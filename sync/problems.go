@@ -47,10 +47,14 @@ func (s *State) News() map[ServiceID][]Problem {
 func (s *State) assess(id ServiceID) {
 	svc := s.services[id]
 	found := slices.Clone(svc.Problems)
-	for _, port := range svc.Ports {
-		found = append(found, s.portProblems(id, svc, port)...)
+	if why := s.leftOutBecause(id); why != "" {
+		found = append(found, s.boundProblem(id, why)) // what else there is to say of its ports has to wait
+	} else {
+		for _, port := range svc.Ports {
+			found = append(found, s.portProblems(id, svc, port)...)
+		}
+		found = append(found, s.checkProblems(id, svc)...)
 	}
-	found = append(found, s.checkProblems(id, svc)...)
 	slices.SortFunc(found, compareProblems)
 	found = slices.Compact(found)
 	if slices.Equal(found, s.problems[id]) {
@@ -99,6 +103,7 @@ func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Prob
 		})
 	}
 	found = append(found, s.idleSettings(object, port)...)
+	found = append(found, s.crowdProblems(object, port, familiesOf(keys))...)
 	if _, refused := s.refused[port.Scheduler]; refused {
 		found = append(found, Problem{
 			Object: object, Reason: KernelRefused,

@@ -25,6 +25,7 @@ type chaos struct {
 	services map[string]Service
 	addrs    []string
 	live     *Reconciler // the one that runs now
+	bounds   Bounds
 }
 
 func newChaos(seed uint64) *chaos {
@@ -90,7 +91,7 @@ func (c *chaos) step(g *rig) {
 
 // wanted is what a state that never saw the history asks for.
 func (c *chaos) wanted() *State {
-	s := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
+	s := NewState(Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll, Bounds: c.bounds})
 	s.SetRefused([]string{"twos"})
 	for _, svc := range c.services {
 		s.Update(Update{Services: []Service{svc}})
@@ -164,6 +165,7 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	begin := func() *rig {
 		g := start(t, kernel, nft, func(cfg *Config) {
 			faulty = ipvsfake.Faulty(cfg.Kernel, ipvsfake.Faults{Rate: rate, Seed: c.Uint64(), Lossy: rate})
+			cfg.Bounds = c.bounds
 			cfg.Kernel = &guard{Handle: faulty, t: t, live: func() *Reconciler { return c.live }}
 		})
 		c.live = g.Reconciler

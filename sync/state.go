@@ -33,6 +33,7 @@ type State struct {
 
 	checks    checks
 	obstacles obstacles
+	admission admission
 
 	noLocal      map[ServiceID]int // how many ports of a Service serve nobody outside: see NoLocal
 	noLocalPorts int               // their sum
@@ -51,6 +52,8 @@ type Defaults struct {
 	PortConflict PortConflict
 	// NodePortRange is the API server's --service-node-port-range.
 	NodePortRange allocator.Range
+	// Bounds are how much of all that the node serves.
+	Bounds Bounds
 }
 
 // NewState is an empty state.
@@ -68,6 +71,8 @@ func NewState(d Defaults) *State {
 		problems: map[ServiceID][]Problem{},
 		news:     map[ServiceID]struct{}{},
 		checks:   newChecks(),
+
+		admission: newAdmission(),
 	}
 }
 
@@ -161,12 +166,19 @@ func (s *State) Claim() (more bool) {
 // settleClaims enters the claims that have to be entered anew, and marks whom that concerns.
 func (s *State) settleClaims() {
 	for id := range s.claims {
-		for _, other := range s.ledger.Set(s.owner(id), s.claimsOf(id)) {
+		claims, before := s.claimsOf(id), s.ledger.Changes()
+		for _, other := range s.ledger.Set(s.owner(id), claims) {
 			s.dirty[other] = struct{}{}
+		}
+		if s.ledger.Changes() != before {
+			s.admission.note(id, frontendsOf(claims))
 		}
 		s.dirty[id] = struct{}{}
 	}
 	s.claims = emptied(s.claims)
+	for _, id := range s.admission.settle(s.Bounds, s.owner) {
+		s.dirty[id] = struct{}{}
+	}
 }
 
 // Resolve computes what has to be computed anew and returns the keys whose frontend changed, came or went, sorted.
@@ -274,6 +286,7 @@ func (s *State) frontends(id ServiceID, all map[frontend.Key]Frontend) []fronten
 			}
 			if !known[family] {
 				byFamily[family], known[family] = desired(svc, port, key, s.schedulerOf(port), s.Masquerade), true
+				byFamily[family].bound(s.Bounds.RealServers)
 			}
 			all[key] = byFamily[family]
 			keys = append(keys, key)
@@ -282,9 +295,9 @@ func (s *State) frontends(id ServiceID, all map[frontend.Key]Frontend) []fronten
 	return keys
 }
 
-// mayServe reports whether a Service holds a frontend of a port, and nobody else is in the way of it.
+// mayServe reports whether a Service is not left out and holds a frontend of a port, and nobody else is in the way of it.
 func (s *State) mayServe(id ServiceID, port ServicePort, key frontend.Key) bool {
-	return s.ledger.Holds(id, allocator.Claim{Key: key, Kind: port.kind()}) && !s.obstacleTo(port, key).blocks
+	return s.admission.leftOut[id] == fits && s.ledger.Holds(id, allocator.Claim{Key: key, Kind: port.kind()}) && !s.obstacleTo(port, key).blocks
 }
 
 // schedulerOf is the scheduler in force for a port.

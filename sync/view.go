@@ -130,6 +130,9 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 		Service: svc.ID, Name: port.Name, Port: port.Port, NodePort: port.NodePort, Extra: port.Extra, Protocol: port.Protocol,
 		Policy: port.Policy, Scheduler: s.schedulerOf(port), Endpoints: verdicts(port),
 	}
+	if v.NotServed = s.leftOutBecause(svc.ID); v.NotServed != "" {
+		return v
+	}
 	keys := s.keysOf(svc, port)
 	if len(keys) == 0 {
 		v.NotServed = s.unservedBecause(svc)
@@ -153,6 +156,7 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 			}
 			fv.NoClients = noClientsBecause(svc, key.Addr)
 			fv.Why = lackingBecause(port, key.Addr)
+			f.crowdOut(v.Endpoints, key.Addr, s.Bounds.RealServers)
 		}
 		v.Frontends = append(v.Frontends, fv)
 	}

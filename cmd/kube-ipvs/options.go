@@ -17,6 +17,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/sync"
 	"github.com/kube-ipvs/kube-ipvs/sync/kube"
 )
 
@@ -45,6 +46,7 @@ type options struct {
 	nodePortRange string
 	extraPorts    []string
 	portConflict  string
+	bounds        sync.Bounds
 
 	scheduler    string
 	syncPeriod   time.Duration
@@ -157,7 +159,7 @@ func (o *options) generalFlags() group {
 
 // runGroups are all flags of run, which check takes too.
 func runGroups(o *options) []group {
-	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.choiceFlags(), o.portFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
+	return []group{o.sourceFlags(), o.graceFlags(), o.trafficFlags(), o.choiceFlags(), o.portFlags(), o.boundFlags(), o.ipvsFlags(), o.servingFlags(), o.generalFlags()}
 }
 
 // validate joins everything that is wrong with the flags of run.
@@ -253,6 +255,7 @@ func (o *options) validatePlanning() []error {
 	}
 	errs = append(errs, o.validateChoices()...)
 	errs = append(errs, o.validatePorts()...)
+	errs = append(errs, o.validateBounds()...)
 	return append(errs, o.validateTraffic()...)
 }
 

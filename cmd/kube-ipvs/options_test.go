@@ -13,6 +13,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/sync"
 	"github.com/kube-ipvs/kube-ipvs/sync/kube"
 )
 
@@ -27,7 +28,7 @@ func TestDefaultsOfRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &options{
-		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation", nodePortRange: "30000-32767", portConflict: "warn",
+		nodePortAddresses: []string{"primary"}, addressGrace: time.Minute, masquerade: "all", sourceRanges: "annotation", nodePortRange: "30000-32767", portConflict: "warn", bounds: defaultBounds(),
 		scheduler: "rr", allowedSchedulers: kernelSchedulers, syncPeriod: 30 * time.Second, minSync: 20 * time.Millisecond, drainTimeout: 5 * time.Minute,
 		healthz: "0.0.0.0:10356", metrics: "127.0.0.1:10349", stateDir: "/run/kube-ipvs", trafficMetrics: "services", trafficMetricsLimit: 5000,
 		logging: loggingOptions{format: "text"},
@@ -45,7 +46,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 	got, err := configured(t, "", "--kubeconfig=a", "--manifests=b", "--hostname-override=c", "--service-proxy-name=d",
 		"--nodeport-addresses=10.0.0.0/8,all", "--address-grace=1s", "--masquerade=h", "--detect-local-mode=i", "--cluster-cidr=j,k",
 		"--pod-bridge-interface=l", "--pod-interface-name-prefix=m", "--network=n=o,p", "--network=q=r", "--nodeport-source-ranges=s",
-		"--service-node-port-range=t", "--extra-port-range=u,v", "--port-conflict=w", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
+		"--service-node-port-range=t", "--extra-port-range=u,v", "--port-conflict=w", "--max-services=9", "--max-virtual-servers=10", "--max-real-servers=11", "--adopt", "--ipvs-scheduler=sh", "--allowed-schedulers=mh,lc",
 		"--ipvs-sync-period=2s", "--ipvs-min-sync-period=7ms", "--drain-timeout=3s", "--ipvs-tcp-timeout=4s", "--ipvs-tcpfin-timeout=5s", "--ipvs-udp-timeout=6s",
 		"--healthz-bind-address=e", "--metrics-bind-address=f", "--state-dir=g", "-v=7", "--vmodule=x", "--logging-format=y", "--profiling", "--traffic-metrics=z", "--traffic-metrics-limit=8")
 	if err != nil {
@@ -56,7 +57,7 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 		nodePortAddresses: []string{"10.0.0.0/8", "all"}, addressGrace: time.Second,
 		masquerade: "h", detectLocalMode: "i", clusterCIDRs: []string{"j", "k"}, podBridge: "l", podInterfacePrefix: "m",
 		networks: []string{"n=o,p", "q=r"}, sourceRanges: "s",
-		nodePortRange: "t", extraPorts: []string{"u", "v"}, portConflict: "w",
+		nodePortRange: "t", extraPorts: []string{"u", "v"}, portConflict: "w", bounds: sync.Bounds{Services: 9, VirtualServers: 10, RealServers: 11},
 		scheduler: "sh", allowedSchedulers: []string{"mh", "lc"}, syncPeriod: 2 * time.Second, minSync: 7 * time.Millisecond, drainTimeout: 3 * time.Second, adopt: true,
 		timeouts: ipvs.Timeouts{TCP: 4 * time.Second, TCPFin: 5 * time.Second, UDP: 6 * time.Second},
 		healthz:  "e", metrics: "f", stateDir: "g", profiling: true, trafficMetrics: "z", trafficMetricsLimit: 8,
@@ -69,13 +70,14 @@ func TestEveryFlagOfRunSetsItsOwnOption(t *testing.T) {
 }
 
 func TestTheFlagsReachTheReconciler(t *testing.T) {
-	o, err := configured(t, "", "--ipvs-sync-period=2s", "--ipvs-min-sync-period=3ms", "--drain-timeout=4s", "--address-grace=5s", "--adopt")
+	o, err := configured(t, "", "--ipvs-sync-period=2s", "--ipvs-min-sync-period=3ms", "--drain-timeout=4s", "--address-grace=5s", "--adopt",
+		"--max-services=6", "--max-virtual-servers=7", "--max-real-servers=8")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := o.reconciling()
-	got := [...]any{c.SyncPeriod, c.MinSyncPeriod, c.DrainTimeout, c.AddressGrace, c.Adopt}
-	if want := [...]any{2 * time.Second, 3 * time.Millisecond, 4 * time.Second, 5 * time.Second, true}; got != want {
+	got := [...]any{c.SyncPeriod, c.MinSyncPeriod, c.DrainTimeout, c.AddressGrace, c.Adopt, c.Bounds}
+	if want := [...]any{2 * time.Second, 3 * time.Millisecond, 4 * time.Second, 5 * time.Second, true, sync.Bounds{Services: 6, VirtualServers: 7, RealServers: 8}}; got != want {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
@@ -85,7 +87,7 @@ func TestEachValueOutOfRangeIsRefusedAlone(t *testing.T) {
 		"--ipvs-sync-period=999ms", "--ipvs-min-sync-period=-1ms", "--ipvs-min-sync-period=30s", "--ipvs-min-sync-period=10001ms", "--drain-timeout=-1s", "--address-grace=-1s", "--ipvs-tcp-timeout=-1s", "--ipvs-tcpfin-timeout=-1s",
 		"--ipvs-udp-timeout=-1s", "--ipvs-tcp-timeout=1500ms", "--ipvs-tcpfin-timeout=1500ms", "--ipvs-udp-timeout=1500ms",
 		"--healthz-bind-address=10356", "--metrics-bind-address=localhost", "--ipvs-scheduler=", "--network=dmz", "--network=all=10.0.0.0/8", "--network=dmz=10.0.0.1",
-		"--nodeport-source-ranges=both", "--service-node-port-range=x", "--extra-port-range=0-x", "--port-conflict=drop",
+		"--nodeport-source-ranges=both", "--service-node-port-range=x", "--extra-port-range=0-x", "--port-conflict=drop", "--max-services=-1", "--max-virtual-servers=-1", "--max-real-servers=-1",
 		"-v=-1", "-v=101", "--vmodule=reconcile", "--vmodule=reconcile=high", "--logging-format=xml",
 	} {
 		o, err := configured(t, "", flag)
@@ -137,6 +139,7 @@ func TestWhatIsUnusualIsValid(t *testing.T) {
 	for name, args := range map[string][]string{
 		"no endpoints over HTTP":        {"--healthz-bind-address=", "--metrics-bind-address="},
 		"no wait at all":                {"--drain-timeout=0", "--address-grace=0"},
+		"no limits":                     {"--max-services=0", "--max-virtual-servers=0", "--max-real-servers=0"},
 		"a scheduler of one's own":      {"--ipvs-scheduler=mine", "--allowed-schedulers=mine"},
 		"schedulers for the node alone": {"--allowed-schedulers="},
 	} {

@@ -55,7 +55,7 @@ is 0 if everything could be planned, 2 if some objects were skipped, 1 if the in
 			return o.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), out, o.configFlag())
+	addGroups(cmd, input, o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), o.boundFlags(), out, o.configFlag())
 	return cmd
 }
 

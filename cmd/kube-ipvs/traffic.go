@@ -66,7 +66,7 @@ func (o *options) defaults() sync.Defaults {
 	if o.masquerade == "remote" {
 		d.Masquerade = filter.MasqueradeRemote
 	}
-	d.NodePortRange = o.nodePorts
+	d.NodePortRange, d.Bounds = o.nodePorts, o.bounds
 	if o.portConflict == conflictSkip {
 		d.PortConflict = sync.PortConflictSkip
 	}

@@ -49,7 +49,7 @@ func (o *viewOptions) agentGroup() group {
 // planningGroups are all flags of a command that can plan by itself.
 func (o *viewOptions) planningGroups() []group {
 	o.healthz, o.metrics = defaultHealthz, defaultMetrics // which it has no flags for: those ports are run's all the same
-	return []group{o.sourceGroup(), o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), outputGroup(&o.output), o.agentGroup(), o.configFlag()}
+	return []group{o.sourceGroup(), o.addressFlags(), o.trafficFlags(), o.choiceFlags(), o.schedulerFlags(), o.portFlags(), o.boundFlags(), outputGroup(&o.output), o.agentGroup(), o.configFlag()}
 }
 
 // planned reports whether there is a source to plan from, rather than an agent to ask.

@@ -70,6 +70,8 @@ func eventReason(r sync.Reason) string {
 		return "NodePortInUse"
 	case sync.OutOfRange:
 		return "PortOutOfRange" // the API server's repair loop's
+	case sync.OverLimit:
+		return "NodeLimitReached"
 	}
 	return "ServiceProblem"
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ import (
 // --node-addresses those are the addresses.
 func TestRules(t *testing.T) {
 	scenarios(t, "testdata/rules", func(t *testing.T, content []byte) string {
-		options, static := ruleOptions(t, content)
+		options, static, bounds := ruleOptions(t, content)
 		update, err := ReadManifests("-", bytes.NewReader(content), options)
 		must(t, err)
 		addrs := []netip.Addr{netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr("fd01::10")}
@@ -35,12 +36,12 @@ func TestRules(t *testing.T) {
 		for _, a := range static {
 			addrs = append(addrs, a.Addr)
 		}
-		return renderServed(serveAt(nodeaddr.Places(addrs, static, primary, nil), update))
+		return renderServed(serveAt(nodeaddr.Places(addrs, static, primary, nil), update, bounds))
 	})
 }
 
 // ruleOptions reads the comment on top of a rule, which has to state the rule.
-func ruleOptions(t *testing.T, content []byte) (options Options, static []nodeaddr.Address) {
+func ruleOptions(t *testing.T, content []byte) (options Options, static []nodeaddr.Address, bounds sync.Bounds) {
 	t.Helper()
 	options = testOptions()
 	options.NodeNeeded = false
@@ -66,6 +67,12 @@ func ruleOptions(t *testing.T, content []byte) (options Options, static []nodead
 			var err error
 			static, err = nodeaddr.ParseStatic([]string{value})
 			must(t, err)
+		case flag == "--max-services":
+			bounds.Services = limit(t, value)
+		case flag == "--max-virtual-servers":
+			bounds.VirtualServers = limit(t, value)
+		case flag == "--max-real-servers":
+			bounds.RealServers = limit(t, value)
 		case strings.HasPrefix(flag, "--"):
 			t.Fatalf("unknown flag %s", flag)
 		default:
@@ -78,16 +85,23 @@ func ruleOptions(t *testing.T, content []byte) (options Options, static []nodead
 	var err error
 	options.Networks, err = nodeaddr.ParseNetworks(networks)
 	must(t, err)
-	return options, static
+	return options, static, bounds
+}
+
+func limit(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	must(t, err)
+	return n
 }
 
 // serve is the state of a node with these addresses.
 func serve(addrs []netip.Addr, update sync.Update) *sync.State {
-	return serveAt(nodeaddr.Places(addrs, nil, nil, nil), update)
+	return serveAt(nodeaddr.Places(addrs, nil, nil, nil), update, sync.Bounds{})
 }
 
-func serveAt(places []nodeaddr.Place, update sync.Update) *sync.State {
-	s := sync.NewState(sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll})
+func serveAt(places []nodeaddr.Place, update sync.Update, bounds sync.Bounds) *sync.State {
+	s := sync.NewState(sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll, Bounds: bounds})
 	s.Update(update)
 	s.SetPlaces(places)
 	s.Resolve()
