@@ -33,12 +33,12 @@ func TestABurstOfEventsIsTakenInByFewPassesAndLeavesNothingBehind(t *testing.T) 
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		s.Compact()
-		passes, heap := *a.passes, heapInUse()
+		passes, heap := a.passes.Load(), heapInUse()
 		s.Set(events[2*services:]...)
 		took := a.within(5*time.Second, want...)
 		s.Compact() // which is the server's memory
 		time.Sleep(time.Minute)
-		passes = *a.passes - passes
+		passes = a.passes.Load() - passes
 		grown := (heapInUse() - heap) >> 10
 		t.Logf("%d events are served after %v, with %d passes; %d KiB more in use afterwards", burst-services, took, passes, grown)
 		if passes > 60 {

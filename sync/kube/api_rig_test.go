@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,7 +39,7 @@ type agent struct {
 	source *Informers
 	loop   *sync.Reconciler
 	kernel *ipvsfake.Kernel
-	passes *int
+	passes *atomic.Int64
 	log    *logLines
 	// stop ends the agent and waits for its end.
 	stop func()
@@ -75,11 +76,11 @@ func (nodeAddress) Addresses() ([]nodeaddr.Address, bool) {
 // countedSource counts who asks what is new.
 type countedSource struct {
 	*Informers
-	asked *int
+	asked *atomic.Int64
 }
 
 func (c countedSource) Next() (sync.Update, bool) {
-	*c.asked++
+	c.asked.Add(1)
 	return c.Informers.Next()
 }
 
@@ -102,7 +103,7 @@ func startAgent(t *testing.T, server *apitest.Server, configure ...func(*rest.Co
 	wrapTransport(config)
 	client, err := clientFor(config)
 	must(t, err)
-	a := &agent{T: t, server: server, kernel: ipvsfake.New(), passes: new(int), log: &logLines{}}
+	a := &agent{T: t, server: server, kernel: ipvsfake.New(), passes: new(atomic.Int64), log: &logLines{}}
 	a.source = NewInformers(client, testOptions(), a.log.logger())
 	all, err := nodeaddr.ParseSpec([]string{"all"})
 	must(t, err)
