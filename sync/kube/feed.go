@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -35,17 +34,11 @@ const noResync = 0
 
 // newInformer is an informer for the selected objects of one kind, of which example is one. Servers that can stream the
 // first list are asked to: it is never in memory as a whole then.
-func newInformer[T cache.Object, L runtime.Object](from Lister[L], example runtime.Object, selected func(*metav1.ListOptions)) cache.TypedSharedIndexInformer[T] {
-	source := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			selected(&o)
-			return from.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			selected(&o)
-			return from.Watch(ctx, o)
-		},
-	}
+func newInformer[T cache.Object, L runtime.Object](
+	i *Informers, kind string, from Lister[L], example runtime.Object, selected func(*metav1.ListOptions),
+) cache.TypedSharedIndexInformer[T] {
+	r := newReader(i, kind, from, selected)
+	source := &cache.ListWatch{ListWithContextFunc: r.list, WatchFuncWithContext: r.watch}
 	return cache.NewTypedSharedIndexInformer[T](cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(source, from), example, noResync, cache.Indexers{}))
 }
 
@@ -66,12 +59,9 @@ func newFeed[T interface {
 	}
 	handled, err := informer.AddTypedEventHandler(cache.TypedResourceEventHandlerFuncs[T]{
 		AddFunc: func(added T) { i.change(func() { set(added) }) },
-		UpdateFunc: func(before, after T) {
-			// All objects are listed again when a watch breaks: those that did not change are nothing new.
-			if v := after.GetResourceVersion(); v == "" || v != before.GetResourceVersion() {
-				i.change(func() { set(after) })
-			}
-		},
+		// All objects are listed again when a watch breaks. State tells those that did not change by what is in them: the
+		// same version may come twice with different things, from before and after a backup was restored.
+		UpdateFunc: func(_, after T) { i.change(func() { set(after) }) },
 		DeleteFunc: func(gone cache.DeletedObject[T]) {
 			name := gone.GetObjectName()
 			i.change(func() { remove(types.NamespacedName{Namespace: name.Namespace, Name: name.Name}) })

@@ -69,19 +69,19 @@ func (i *Informers) Run(ctx context.Context) error {
 
 func (i *Informers) feeds() ([]feed, error) {
 	services, err := newFeed(kindServices, i,
-		newInformer[*corev1.Service](i.client.Services, &corev1.Service{}, i.selectServices),
+		newInformer[*corev1.Service](i, kindServices, i.client.Services, &corev1.Service{}, i.selectServices),
 		i.setService, i.deleteService)
 	if err != nil {
 		return nil, err
 	}
 	endpointSlices, err := newFeed(kindEndpointSlices, i,
-		newInformer[*discoveryv1.EndpointSlice](i.client.EndpointSlices, &discoveryv1.EndpointSlice{}, selectSlices),
+		newInformer[*discoveryv1.EndpointSlice](i, kindEndpointSlices, i.client.EndpointSlices, &discoveryv1.EndpointSlice{}, selectSlices),
 		i.setSlice, i.deleteSlice)
 	if err != nil {
 		return nil, err
 	}
 	node, err := newFeed(kindThisNode, i,
-		newInformer[*corev1.Node](i.client.Nodes, &corev1.Node{}, i.selectNode),
+		newInformer[*corev1.Node](i, kindThisNode, i.client.Nodes, &corev1.Node{}, i.selectNode),
 		i.setNode, i.deleteNode)
 	if err != nil {
 		return nil, err

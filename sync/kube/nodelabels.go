@@ -68,7 +68,7 @@ func (i *Informers) followLabels(ctx context.Context, listed chan<- struct{}) er
 	case <-ctx.Done():
 		return nil
 	}
-	informer := newInformer[*metav1.PartialObjectMetadata](i.client.NodeLabels, &metav1.PartialObjectMetadata{}, func(*metav1.ListOptions) {})
+	informer := newInformer[*metav1.PartialObjectMetadata](i, kindNodeLabels, i.client.NodeLabels, &metav1.PartialObjectMetadata{}, func(*metav1.ListOptions) {})
 	f, err := newFeed(kindNodeLabels, i, informer,
 		func(m *metav1.PartialObjectMetadata) { i.setNodeLabels(m.Name, m.Labels) },
 		func(name types.NamespacedName) { i.deleteNodeLabels(name.Name) })

@@ -23,6 +23,11 @@ func (t refusedIsAnError) RoundTrip(r *http.Request) (*http.Response, error) {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		err = errors.New(err.Error())
 	}
+	if err == nil && response.StatusCode == http.StatusGatewayTimeout {
+		// It does not have the version that was asked for (or a gateway no server). client-go's own client would ask for the
+		// same ten times, three seconds and a pause each, where its reflector knows how to go on.
+		response.Header.Del("Retry-After")
+	}
 	return response, err
 }
 

@@ -74,7 +74,7 @@ func (s *stripper) condition(c *bool) *bool {
 	return &s.no
 }
 
-// identity keeps the resource version too, by which an object listed again is recognised as the same.
+// identity keeps the resource version too, for client-go.
 func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace:         m.Namespace,

@@ -1,0 +1,179 @@
+package kube
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
+	"github.com/kube-ipvs/kube-ipvs/sync/kube/apitest"
+)
+
+// restores are the ways in which an agent may notice, or not, that its API server was restored.
+var restores = map[string]func(*apitest.Server, apitest.Backup){
+	"refused for a minute": func(s *apitest.Server, b apitest.Backup) {
+		s.Refuse(true)
+		time.Sleep(time.Minute)
+		s.Restore(b)
+		s.Refuse(false)
+	},
+	"reset":                      func(s *apitest.Server, b apitest.Backup) { s.Restore(b); s.Break() },
+	"watches that ended orderly": (*apitest.Server).Restore,
+	"a partition meanwhile": func(s *apitest.Server, b apitest.Backup) {
+		s.Silence(true)
+		time.Sleep(time.Minute)
+		s.Restore(b)
+		s.Silence(false)
+	},
+}
+
+func eachRestore(t *testing.T, f func(t *testing.T, s *apitest.Server, restore func(apitest.Backup))) {
+	for name, restore := range restores {
+		for mode, prepare := range map[string]func(*apitest.Server){"streams": func(*apitest.Server) {}, "lists": (*apitest.Server).WithoutStreams} {
+			t.Run(name+"/"+mode, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := apiServer(t, node("node-a", "10.1.0.10"), apiWeb(), apiSlice("10.0.0.1", "10.0.0.2"))
+					prepare(s)
+					f(t, s, func(b apitest.Backup) { restore(s, b) })
+				})
+			})
+		}
+	}
+}
+
+// afterRestore is how long it may take: client-go's longest pause, and the server's wait for a version that it does not have.
+const afterRestore = time.Minute + 10*time.Second
+
+func TestARestoredBackupIsFollowedAlthoughVersionsGoBack(t *testing.T) {
+	eachRestore(t, func(t *testing.T, s *apitest.Server, restore func(apitest.Backup)) {
+		a := startAgent(t, s)
+		a.within(time.Minute, serving("10.0.0.1", "10.0.0.2"))
+		old := s.Backup()
+		s.Set(apiSlice("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+		for range 1000 { // The versions to come are far behind.
+			s.Set(node("node-b"))
+		}
+		a.within(time.Second, serving("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+		restore(old)
+		t.Logf("as in the backup after %v", a.within(afterRestore, serving("10.0.0.1", "10.0.0.2")))
+		s.Set(apiSlice("10.0.0.1", "10.0.0.2", "10.0.0.4"))
+		t.Logf("the next change after %v", a.within(time.Second, serving("10.0.0.1", "10.0.0.2", "10.0.0.4")))
+	})
+}
+
+// A write after the restore may get the number that another one had before.
+func TestAVersionThatComesTwiceIsReadTwice(t *testing.T) {
+	eachRestore(t, func(t *testing.T, s *apitest.Server, restore func(apitest.Backup)) {
+		a := startAgent(t, s)
+		old := s.Backup()
+		s.Set(apiSlice("10.0.0.3"))
+		before := s.Get(apiSlice()).GetResourceVersion()
+		a.within(time.Minute, serving("10.0.0.3"))
+		s.Refuse(true) // Nobody sees what comes before the second write.
+		s.Restore(old)
+		s.Set(apiSlice("10.0.0.3", "10.0.0.4"))
+		if again := s.Get(apiSlice()).GetResourceVersion(); again != before {
+			t.Fatalf("version %s, not %s again", again, before)
+		}
+		now := s.Backup()
+		s.Refuse(false)
+		restore(now)
+		a.within(afterRestore, serving("10.0.0.3", "10.0.0.4"))
+	})
+}
+
+func TestAnotherClusterIsServedWithoutAGap(t *testing.T) {
+	eachRestore(t, func(t *testing.T, s *apitest.Server, restore func(apitest.Backup)) {
+		a := startAgent(t, s)
+		a.within(time.Minute, serving("10.0.0.1", "10.0.0.2"))
+		other, err := apitest.Start()
+		must(t, err)
+		defer other.Close()
+		svc, slice := apiWeb(), apiSlice("10.0.0.1", "10.0.0.2")
+		svc.UID, slice.UID = types.UID("new-uid-web"), types.UID("new-uid-slice")
+		other.Set(slice, node("node-a", "10.1.0.10"), svc)
+		writes := a.kernel.Writes()
+		restore(other.Backup())
+		time.Sleep(afterRestore)
+		a.within(0, serving("10.0.0.1", "10.0.0.2"))
+		if n := a.kernel.Writes() - writes; n != 0 {
+			t.Errorf("%d writes", n)
+		}
+		s.Set(apiSlice("10.0.0.2", "10.0.0.3", "10.0.0.1"))
+		a.within(time.Second, serving("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+	})
+}
+
+// An empty list is the truth, as any complete list is: nothing gets new connections. Those there are live on as long as their
+// real servers drain, and nothing was lost if the objects are back by then.
+func TestAnEmptyClusterDrainsAndItsReturnFindsTheConnections(t *testing.T) {
+	eachRestore(t, func(t *testing.T, s *apitest.Server, restore func(apitest.Backup)) {
+		a := startAgent(t, s)
+		a.within(time.Minute, serving("10.0.0.1", "10.0.0.2"))
+		full := s.Backup()
+		a.connect("10.0.0.1", "10.0.0.2")
+		restore(apitest.Empty())
+		drained := "tcp://10.1.0.10:30080 10.0.0.1:8080*0 10.0.0.2:8080*0"
+		a.within(afterRestore, drained)
+		a.untouched(time.Minute)
+		restore(full)
+		a.within(afterRestore, serving("10.0.0.1", "10.0.0.2"))
+		restore(apitest.Empty())
+		a.within(afterRestore, drained)
+		a.untouched(drainTimeout - 2*time.Minute)
+		a.within(3 * time.Minute) // Nothing is left.
+	})
+}
+
+// connect gives real servers a connection each.
+func (a *agent) connect(addresses ...string) {
+	for _, addr := range addresses {
+		a.kernel.SetConnections(webKey, netip.MustParseAddrPort(addr+":8080"), ipvs.Connections{Active: 1})
+	}
+}
+
+func TestAnObjectThatABackupDoesNotHaveDrainsAndGoes(t *testing.T) {
+	eachRestore(t, func(t *testing.T, s *apitest.Server, restore func(apitest.Backup)) {
+		a := startAgent(t, s)
+		old := s.Backup()
+		s.Set(webService("api", 30081), sliceOf("api", "10.0.0.9"))
+		api := "tcp://10.1.0.10:30081 10.0.0.9:8080*1"
+		a.within(time.Minute, serving("10.0.0.1", "10.0.0.2"), api)
+		restore(old)
+		a.within(afterRestore+drainTimeout, serving("10.0.0.1", "10.0.0.2"))
+	})
+}
+
+func TestEventsThatComeTwiceOrLateDoNoHarmAndTheNextListSettlesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := apiServer(t, node("node-a", "10.1.0.10"), apiWeb(), apiSlice("10.0.0.1"))
+		a := startAgent(t, s)
+		a.within(time.Minute, serving("10.0.0.1"))
+		late := s.Get(apiSlice())
+		s.Set(apiSlice("10.0.0.1", "10.0.0.2"))
+		a.within(time.Second, serving("10.0.0.1", "10.0.0.2"))
+		twice := s.Get(apiSlice())
+		gone := sliceOf("gone", "10.0.0.7")
+		gone.ResourceVersion = "7"
+		for _, kind := range []watch.EventType{watch.Added, watch.Modified, watch.Modified} {
+			s.Send(kind, twice)
+		}
+		for range 2 {
+			s.Send(watch.Deleted, gone)
+		}
+		a.untouched(time.Minute)
+		s.Send(watch.Modified, late)
+		time.Sleep(time.Second)
+		s.Compact()
+		s.EndWatches()
+		took := a.within(time.Minute+10*time.Second, serving("10.0.0.1", "10.0.0.2"))
+		t.Logf("settled after %v", took)
+	})
+}
+
+var webKey = frontend.Key{Addr: netip.MustParseAddr("10.1.0.10"), Port: 30080, Protocol: frontend.TCP}

@@ -1,0 +1,176 @@
+package kube
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/util/flowcontrol"
+)
+
+const (
+	// listPatience bounds a list. An API server ends one after a minute, unless it is told otherwise (--request-timeout).
+	listPatience = 5 * time.Minute
+	// watchMargin is what a watch may take beyond the time that it was asked for, 5 to 10 minutes: lastWatch.
+	watchMargin = 30 * time.Second
+	lastWatch   = 10 * time.Minute
+	// versionPatience bounds the question for the API server's version. Without an answer the watch goes on.
+	versionPatience = 10 * time.Second
+
+	// At most so many watches begin in a row, and then one in a second.
+	watchBurst = 10
+
+	firstBusyWait = time.Second
+	lastBusyWait  = 30 * time.Second
+)
+
+// reader reads one kind for a reflector of client-go, and keeps from it what it cannot bear (v0.37):
+//   - It waits for ever for an answer that was begun, or a watch that outlives its own timeout.
+//   - It sleeps through the end of its context when an API server is busy (429).
+//   - It asks again at once, and again, when a streaming list ends with 410.
+//   - It resumes a watch from a version that an API server does not have any more, after a backup of etcd was restored. That
+//     is silent until the server gets there, and what happened before is never told.
+type reader[L runtime.Object] struct {
+	from     Lister[L]
+	selected func(*metav1.ListOptions)
+	pace     flowcontrol.RateLimiter
+	// busy is told that the API server has no time.
+	busy func(error)
+	// wentBack is told what was seen of an API server and what it has now.
+	wentBack func(seen, has string)
+	// listed is the version of a list that no watch went on from yet; forget: what was seen is from before a backup was restored.
+	listed atomic.Pointer[string]
+	forget atomic.Bool
+}
+
+func newReader[L runtime.Object](i *Informers, kind string, from Lister[L], selected func(*metav1.ListOptions)) *reader[L] {
+	return &reader[L]{
+		from: from, selected: selected, pace: flowcontrol.NewTokenBucketRateLimiter(1, watchBurst),
+		busy: func(err error) { i.watchFailed(kind, err) },
+		wentBack: func(seen, has string) {
+			i.log.Info("API server is older than it was, as after a backup was restored: listing again", "kind", kind, "seen", seen, "now", has)
+		},
+	}
+}
+
+func (r *reader[L]) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
+	r.selected(&o)
+	list, err := r.from.List(ctx, r.notBefore(o))
+	if err != nil {
+		return nil, err
+	}
+	if version, err := versionOf(list); err == nil {
+		r.listed.Store(&version)
+	}
+	return list, nil
+}
+
+func (r *reader[L]) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	r.selected(&o)
+	if err := r.pace.Wait(ctx); err != nil {
+		return nil, err
+	}
+	if r.resumes(o) && r.isAhead(ctx, o.ResourceVersion) {
+		return nil, apierrors.NewResourceExpired("the API server has not reached version " + o.ResourceVersion + " yet")
+	}
+	o = r.notBefore(o)
+	timeout := lastWatch
+	if o.TimeoutSeconds != nil {
+		timeout = time.Duration(*o.TimeoutSeconds) * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout+watchMargin)
+	w, err := r.begin(ctx, o)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return endingWatch{w, cancel}, nil
+}
+
+// begin begins a watch once the API server has time.
+func (r *reader[L]) begin(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	for pause := firstBusyWait; ; pause = min(2*pause, lastBusyWait) {
+		w, err := r.from.Watch(ctx, o)
+		if err == nil || !apierrors.IsTooManyRequests(err) {
+			return w, err
+		}
+		r.busy(err)
+		again := time.NewTimer(wait.Jitter(pause, 0.5))
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// notBefore has no version in it if the API server went back before the one that was seen.
+func (r *reader[L]) notBefore(o metav1.ListOptions) metav1.ListOptions {
+	if o.ResourceVersion != "" && r.forget.CompareAndSwap(true, false) {
+		o.ResourceVersion = ""
+	}
+	return o
+}
+
+// resumes reports whether a watch goes on from something that was not just listed.
+func (r *reader[L]) resumes(o metav1.ListOptions) bool {
+	if o.SendInitialEvents != nil || o.ResourceVersion == "" || o.ResourceVersion == "0" {
+		return false
+	}
+	listed := r.listed.Swap(nil)
+	return listed == nil || *listed != o.ResourceVersion
+}
+
+// isAhead reports whether a version is one that the API server does not have yet, by its list of one object.
+func (r *reader[L]) isAhead(ctx context.Context, seen string) bool {
+	ctx, cancel := context.WithTimeout(ctx, versionPatience)
+	defer cancel()
+	list, err := r.from.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return false // The watch will tell.
+	}
+	has, err := versionOf(list)
+	if err != nil || !less(has, seen) {
+		return false
+	}
+	r.wentBack(seen, has)
+	r.forget.Store(true)
+	return true
+}
+
+func versionOf(list runtime.Object) (string, error) {
+	m, err := meta.ListAccessor(list)
+	if err != nil {
+		return "", err
+	}
+	return m.GetResourceVersion(), nil
+}
+
+// less is false for versions that are no numbers.
+func less(a, b string) bool {
+	x, errA := strconv.ParseUint(a, 10, 64)
+	y, errB := strconv.ParseUint(b, 10, 64)
+	return errA == nil && errB == nil && x < y
+}
+
+// endingWatch ends at some time, whatever the API server does.
+type endingWatch struct {
+	watch.Interface
+	cancel context.CancelFunc
+}
+
+// Stop is that of watch.Interface.
+func (w endingWatch) Stop() {
+	w.cancel()
+	w.Interface.Stop()
+}
