@@ -68,6 +68,25 @@ func TestATableThatCannotBeMadeIsTriedLessAndLessOftenWhateverChanges(t *testing
 	})
 }
 
+// Where this node's pods are comes with the table, and is not waited for beside it.
+func TestATableThatCannotBeMadeLeavesTheAgentAtRestBetweenTwoTries(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		nft.SetFault(func(string) error { return errors.New("no nft here") })
+		g := start(t, kernel, nft, func(c *Config) {
+			c.PodsByInterface, c.Pods = false, []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
+		})
+		g.stop() // the loop would go round and round here
+		g.serve(web(stays))
+		if err := g.awaitInput(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		g.pass(t.Context())
+		if due := g.nextDue(); !due.After(time.Now()) {
+			t.Errorf("the next pass was due at %s, before %s", due, time.Now())
+		}
+	})
+}
+
 // attempts notes when an operation on a real server is tried, and refuses it.
 type attempts struct {
 	ipvs.Handle

@@ -172,7 +172,7 @@ func (r *Reconciler) nextDue() time.Time {
 	for _, at := range r.nextRamps() {
 		sooner(at)
 	}
-	if r.podsDiffer() {
+	if !r.unmade && r.podsDiffer() { // else they come with the table
 		sooner(r.pods.retry.at)
 	}
 	if !r.nextLook.IsZero() {
