@@ -115,7 +115,6 @@ func (r *Reconciler) pass(ctx context.Context) {
 	case !start.Before(r.nextAudit):
 		due.add(r.audit(ctx, p)...)
 	case r.adopted && !r.nextLook.IsZero() && !start.Before(r.nextLook):
-		r.nextLook = time.Time{}
 		r.readTable(ctx)
 	}
 	if r.adopted {

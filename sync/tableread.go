@@ -10,6 +10,9 @@ import (
 // mostSpoilt is how often our nftables table is read in vain, because we wrote it meanwhile, before changes wait for a read.
 const mostSpoilt = 3
 
+// mendShare is how much longer the loop does other things than it tries in vain to put our table right, up to lastRetry.
+const mendShare = 10
+
 // writtenFilter counts what we write, so that it is known of a read whether it is one moment.
 type writtenFilter struct {
 	Filter
@@ -36,6 +39,8 @@ type tableRead struct {
 	again  bool // somebody may have written since it began
 	spoilt int  // reads in a row during which we wrote ourselves
 	err    error
+	// mending is the next try to put the table right; zero if the last one went well.
+	mending backoff
 }
 
 type tableAnswer struct {
@@ -49,6 +54,7 @@ type tableAnswer struct {
 // readTable begins to read our table, unless nobody has written to nftables since it was read.
 func (r *Reconciler) readTable(ctx context.Context) {
 	l := &r.reading
+	r.nextLook = time.Time{} // this is it
 	if l.answers != nil {
 		l.again = true
 		return
@@ -82,8 +88,25 @@ func (r *Reconciler) asWritten(found filter.State) bool {
 	return found.Intact && found.Rules.Equal(r.rules) && len(found.Stray) == 0
 }
 
-// answerRead does what the last answer asks for: it puts the table right in one write (until then clients are not masqueraded),
-// or reads again what was no moment of its own.
+// mendTable puts our table right in one write: until then clients are not masqueraded. After a failure changes have the loop for a
+// while, the longer the longer it took: a run of nft that hangs takes a minute.
+func (r *Reconciler) mendTable(ctx context.Context, p *passReport) error {
+	l, begin := &r.reading, time.Now()
+	if begin.Before(l.mending.at) {
+		return l.mending.err
+	}
+	p.drift++
+	r.logForeignWriter()
+	err := r.Filter.Replace(ctx, r.rules)
+	p.transaction(err)
+	if l.mending = (backoff{}); err != nil {
+		end := time.Now()
+		l.mending = backoff{at: end.Add(min(max(auditRetry, mendShare*end.Sub(begin)), lastRetry)), err: err}
+	}
+	return err
+}
+
+// answerRead does what the last answer asks for: it puts the table right, or reads again what was no moment of its own.
 func (r *Reconciler) answerRead(ctx context.Context, p *passReport) {
 	l := &r.reading
 	if l.answer == nil {
@@ -96,20 +119,19 @@ func (r *Reconciler) answerRead(ctx context.Context, p *passReport) {
 			r.readTable(ctx)
 			return
 		}
-		a.generation = r.rulesetGeneration()
+		a.generation, a.writes = r.rulesetGeneration(), r.written.writes
 		a.state, a.err = r.Filter.Read(ctx)
 	}
 	l.spoilt = 0
 	if l.err = a.err; l.err == nil && !r.asWritten(a.state) {
-		p.drift++
-		r.logForeignWriter()
-		l.err = r.Filter.Replace(ctx, r.rules)
-		p.transaction(l.err)
+		l.err = r.mendTable(ctx, p)
 	}
 	switch {
 	case l.err != nil:
 		p.fail(l.err)
-		r.nextLook = time.Now().Add(auditRetry)
+		if r.nextLook = time.Now().Add(auditRetry); r.nextLook.Before(l.mending.at) {
+			r.nextLook = l.mending.at
+		}
 	case l.again:
 		r.readTable(ctx)
 	case a.writes == r.written.writes:

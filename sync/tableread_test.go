@@ -131,6 +131,74 @@ func TestATableThatCannotBeReadIsTriedAgainSoonAndKeepsTheNodeFromBeingSynced(t 
 	})
 }
 
+// One read in the loop is a moment of its own: nobody reads the same again with the next audit.
+func TestAReadThatChangesWaitedForIsNotDoneAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var generation atomic.Uint32
+		generation.Store(1)
+		s := &slowTable{}
+		g := start(t, kernel, nft, func(c *Config) {
+			s.Filter, c.Filter = c.Filter, s
+			c.Generation = func() (uint32, error) { return generation.Load(), nil }
+		})
+		g.serve(web("10.244.1.2:8080"))
+		s.takes.Store(int64(slowly))
+		generation.Add(1)                                            // what we wrote just now
+		for i := 0; s.reads.Load() < mostSpoilt+1+1 && i < 60; i++ { // one at the start
+			g.deliver(service(fmt.Sprintf("s%d", i), uint16(30100+i), "10.244.1.2:8080"))
+			generation.Add(1)
+			g.after(time.Second)
+		}
+		g.after(slowly)
+		reads := s.reads.Load()
+		if g.after(5 * time.Minute); s.reads.Load() != reads || reads != mostSpoilt+1+1 {
+			t.Errorf("%d reads, and %d of what nobody had changed", reads, s.reads.Load()-reads)
+		}
+	})
+}
+
+// An nft that hangs takes a minute for each try.
+func TestATableThatCannotBePutRightLeavesTimeForChanges(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var hanging atomic.Bool
+		var tries []time.Time
+		g := start(t, kernel, nft, func(c *Config) { c.Filter = hangingFilter{replaceFilter{c.Filter, &tries}, &hanging} })
+		g.serve(web("10.244.1.2:8080"))
+		tries = nil
+		hanging.Store(true)
+		if err := nft.Foreign(t.Context(), addStray); err != nil {
+			t.Fatal(err)
+		}
+		g.foreign <- struct{}{}
+		g.after(10 * time.Minute)
+		for _, p := range pauses(tries) {
+			if p < time.Minute+lastRetry {
+				t.Errorf("the tries of a minute each are %s apart", pauses(tries))
+				break
+			}
+		}
+		hanging.Store(false)
+		if g.after(time.Minute + lastRetry); g.Status().Err != nil || len(tries) < 5 {
+			t.Errorf("%d tries, %v", len(tries), g.Status().Err)
+		}
+	})
+}
+
+// hangingFilter is one whose Replace takes as long as nft may, and fails.
+type hangingFilter struct {
+	replaceFilter
+	hanging *atomic.Bool
+}
+
+func (f hangingFilter) Replace(ctx context.Context, rules filter.Rules) error {
+	if !f.hanging.Load() {
+		return f.replaceFilter.Replace(ctx, rules)
+	}
+	*f.at = append(*f.at, time.Now())
+	time.Sleep(time.Minute)
+	return context.DeadlineExceeded
+}
+
 func TestTheEndWaitsForAReadOfOurTable(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g, _ := slowlyRead(t, kernel, nft)
