@@ -109,6 +109,14 @@ func (g *generations) end() {
 	g.watching, g.ours = false, nil
 }
 
+// forget drops what is remembered. Where nobody listens for a while it would only grow; a transaction of ours that somebody hears of all
+// the same counts as somebody else's.
+func (g *generations) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.ours)
+}
+
 // during runs a transaction. Until it is over, mine waits.
 func (g *generations) during(transaction func() error) error {
 	g.mu.Lock()

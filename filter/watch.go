@@ -86,14 +86,14 @@ func (t *Table) watch(ctx context.Context, socket *nl.NetlinkSocket, subscribe f
 		if stop() {
 			socket.Close()
 		}
-		if socket = again(ctx, subscribe); socket != nil {
+		if socket = t.again(ctx, subscribe); socket != nil {
 			tell(changed)
 		}
 	}
 }
 
 // again makes another subscription, however often it fails; nil if ctx ends before.
-func again(ctx context.Context, subscribe func() (*nl.NetlinkSocket, error)) *nl.NetlinkSocket {
+func (t *Table) again(ctx context.Context, subscribe func() (*nl.NetlinkSocket, error)) *nl.NetlinkSocket {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		timer := time.NewTimer(pause)
 		select {
@@ -105,6 +105,7 @@ func again(ctx context.Context, subscribe func() (*nl.NetlinkSocket, error)) *nl
 		if socket, err := subscribe(); err == nil {
 			return socket
 		}
+		t.own.forget()
 	}
 }
 

@@ -13,12 +13,15 @@ import (
 func TestASubscriptionIsMadeAnewLessAndLessOftenUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		table := &Table{}
+		table.own.begin()
 		var tries []time.Time
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			if again(ctx, func() (*nl.NetlinkSocket, error) {
+			if table.again(ctx, func() (*nl.NetlinkSocket, error) {
 				tries = append(tries, time.Now())
+				table.own.ours[uint32(len(tries))] = struct{}{} // a transaction that nobody will hear of
 				return nil, errors.New("no buffer space")
 			}) != nil {
 				t.Error("a subscription that failed is taken for one")
@@ -36,6 +39,9 @@ func TestASubscriptionIsMadeAnewLessAndLessOftenUntilTheEnd(t *testing.T) {
 		}
 		if n := len(tries); n != len(want)+7 {
 			t.Errorf("%d tries in five minutes", n)
+		}
+		if n := len(table.own.ours); n != 0 {
+			t.Errorf("%d transactions are remembered for nobody", n)
 		}
 	})
 }
