@@ -36,8 +36,8 @@ func (o Options) Validate() error {
 }
 
 // Table is the agent's nftables table in one network namespace. Its methods may be called from several goroutines;
-// writes follow each other, and Read waits for none of them. Every write is one transaction: it is in force as a whole or not at all. After an error that
-// came because ctx ended, only Read tells which.
+// writes follow each other, and Read waits for none of them. Every write is one transaction: it is in force as a whole or
+// not at all. After an error that came because ctx ended, only Read tells which.
 type Table struct {
 	mu    sync.Mutex
 	nft   writer

@@ -18,8 +18,9 @@ import (
 const auditRetry = time.Second
 
 // audit begins to read the kernel back and repairs the memory of it. It reads all virtual servers at once, has our nftables
-// table read beside the loop (see tableRead), and leaves the real servers to a round (see auditRound). The first one reads everything, and decides what is ours:
-// what our table says, and what the Services ask for. It returns the keys that have to be looked at.
+// table read beside the loop (see tableRead), and leaves the real servers to a round (see auditRound). The first one reads
+// everything, and decides what is ours: what our table says, and what the Services ask for. It returns the keys that have to
+// be looked at.
 func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	r.nextAudit, r.audited = time.Now().Add(auditRetry), false
 	if !r.adopted {

@@ -35,8 +35,9 @@ const (
 //
 // The oldest come first, in the order of the ledger, and the first that does not fit ends it: a Service is served whole or
 // not at all, and none that goes, or becomes smaller, ever takes another one's place from it. One that would not fit into
-// an empty node does not count. Nothing is remembered, so the same Services give the same result on every node and after
-// every restart; the price is that an older Service that begins to ask for node ports takes the place of the newest.
+// an empty node does not count, until it does fit. Nothing is remembered, so the same Services give the same result on every
+// node and after every restart; the price is that an older Service that begins to ask for node ports, or to fit, takes the
+// place of the newest.
 type admission struct {
 	asks    map[ServiceID]int // how many frontends a Service asks for; none with 0
 	sum     int               // of asks

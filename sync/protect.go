@@ -15,9 +15,9 @@ import (
 const protectBudget = 3 * time.Second
 
 // protect writes what has to be in our nftables table before a frontend is served: that it is ours, whose clients are
-// masqueraded, who may connect, and that nobody outside may. It returns the keys that may be served. If the one transaction for all fails, it is halved until the
-// Services at fault stand alone, so that one bad frontend holds its own Service and nobody else's. What is protected
-// already is never held.
+// masqueraded, who may connect, and that nobody outside may. It returns the keys that may be served. If the one
+// transaction for all fails, it is halved until the Services at fault stand alone, so that one bad frontend holds its own
+// Service and nobody else's. What is protected already is never held.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	var ready []frontend.Key
 	byService := map[ServiceID][]frontend.Key{}
@@ -99,8 +99,9 @@ func (r *Reconciler) sourcesBefore(key frontend.Key, f Frontend) *filter.Sources
 }
 
 // release takes out of the table what nothing needs any more: masquerade for clients that have none from now on, the
-// drop of clients who are served again, source ranges that admit fewer than wanted, and everything of frontends that the kernel does not serve any more. It returns the
-// keys for which that failed. The keys are those whose kernel state is as it should be.
+// drop of clients who are served again, source ranges that admit fewer than wanted, and everything of frontends that the
+// kernel does not serve any more. It returns the keys for which that failed. The keys are those whose kernel state is as
+// it should be.
 func (r *Reconciler) release(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
 	var c filter.Change
 	for _, key := range keys {
