@@ -122,7 +122,7 @@ func (r *reader[L]) notBefore(o metav1.ListOptions) metav1.ListOptions {
 	return o
 }
 
-// resumes reports whether a watch goes on from something that was not just listed.
+// resumes reports whether a watch goes on from something that was not just listed. A list counts for one watch.
 func (r *reader[L]) resumes(o metav1.ListOptions) bool {
 	if o.SendInitialEvents != nil || o.ResourceVersion == "" || o.ResourceVersion == "0" {
 		return false
