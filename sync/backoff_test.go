@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-logr/logr/funcr"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
@@ -64,6 +67,31 @@ func TestATableThatCannotBeMadeIsTriedLessAndLessOftenWhateverChanges(t *testing
 		made := len(tries)
 		if g.after(time.Minute); len(tries) != made {
 			t.Errorf("it was made %d times more", len(tries)-made)
+		}
+	})
+}
+
+// Whatever changes meanwhile: each change is a pass.
+func TestATableThatCannotBeMadeIsToldOncePerTry(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })
+		lines := 0
+		g.log = funcr.New(func(_, args string) {
+			if strings.Contains(args, "will be tried again") {
+				lines++
+			}
+		}, funcr.Options{})
+		nft.SetFault(func(string) error { return errors.New("no nft here") })
+		g.serve()
+		for i := range 1200 { // two minutes
+			g.addresses.set("10.1.0.10", fmt.Sprintf("10.1.0.%d", 11+i%2))
+			g.after(100 * time.Millisecond)
+		}
+		if lines < 6 || lines > 12 {
+			t.Errorf("%d lines of log in two minutes", lines)
+		}
+		if s := g.Status(); s.Err == nil || s.FailingSince.IsZero() {
+			t.Errorf("%v, failing since %s", s.Err, s.FailingSince)
 		}
 	})
 }

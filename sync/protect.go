@@ -179,14 +179,13 @@ func (r *Reconciler) makeFilter(ctx context.Context, p *passReport) {
 	if !r.unmade {
 		return
 	}
-	err := r.making.err
 	if !time.Now().Before(r.making.at) {
-		if err = r.makeWith(ctx, filter.Change{}, p); err != nil {
+		if err := r.makeWith(ctx, filter.Change{}, p); err != nil {
+			p.fail(err)
 			r.making = r.making.after(time.Now(), err)
 		}
 	}
-	if err != nil {
-		p.fail(err)
+	if r.unmade {
 		if r.making.at.Before(r.nextAudit) { // nothing else may be due then
 			r.nextAudit = r.making.at
 		}

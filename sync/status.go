@@ -109,11 +109,11 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
-	if err == nil && (len(r.retry) > 0 || !r.audited || r.reading.err != nil || r.pods.retry.err != nil) {
+	if err == nil && (len(r.retry) > 0 || !r.audited || r.tableFails() || r.pods.retry.err != nil) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
-	case len(p.errs) == 0 && r.audited && r.reading.err == nil && !r.nothingWorks():
+	case len(p.errs) == 0 && r.audited && !r.tableFails() && !r.nothingWorks():
 		s.Synced, s.FailingSince = now, time.Time{}
 	case s.FailingSince.IsZero():
 		s.FailingSince = now

@@ -83,6 +83,9 @@ func (r *Reconciler) heard(a tableAnswer) bool {
 	return true
 }
 
+// tableFails reports that our table could not be read, put right or made, and that this has not gone well since.
+func (r *Reconciler) tableFails() bool { return r.reading.err != nil || r.making.err != nil }
+
 // asWritten reports whether our table has what we wrote, and nothing else.
 func (r *Reconciler) asWritten(found filter.State) bool {
 	return found.Intact && found.Rules.Equal(r.rules) && len(found.Stray) == 0
