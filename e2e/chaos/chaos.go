@@ -68,6 +68,14 @@ func (c *chaos) run(ctx context.Context) error {
 
 // verdict is an error if anything was not as it should be. A fault that was put in has to be found.
 func (c *chaos) verdict(r Record) error {
+	if r.Job.Fault != "" && len(r.Errors) == 0 {
+		found := r.Found()
+		if found == "" {
+			return fmt.Errorf("seed %d: the fault %q was put in, and was not found", c.job.Seed, r.Job.Fault)
+		}
+		c.say("seed %d: the fault %q was found: %s", c.job.Seed, r.Job.Fault, found)
+		return nil
+	}
 	problems := r.Problems()
 	if len(problems) > 0 {
 		return fmt.Errorf("seed %d: not as it should be:\n  %s", c.job.Seed, strings.Join(problems, "\n  "))

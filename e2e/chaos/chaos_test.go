@@ -63,6 +63,9 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 			Checks: []job.Check{{What: "the table", Found: "all of it"}},
 			Trends: []trend.Result{{Measure: trend.Measure{Name: "memory"}, Judged: true, Flat: true}},
 			Ready:  []time.Duration{time.Second, 2 * time.Second},
+			Verdict: ledger.Verdict{
+				TCP: ledger.Requests{Sent: 1000}, UDP: ledger.Requests{Sent: 1000}, AgentAway: ledger.Outages{Times: 20},
+			},
 		}}
 	}
 	c := &chaos{progress: io.Discard}
@@ -70,7 +73,10 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 		t.Error(r.page())
 	}
 	for name, f := range map[string]func(*Record){
-		"5 broken":  func(r *Record) { r.Verdict.Broken = make([]ledger.Broken, 5) },
+		"5 broken":  func(r *Record) { r.Verdict.Broken, r.Verdict.Total = make([]ledger.Broken, 5), 5 },
+		"only 0 of": func(r *Record) { r.Verdict.UDP.Sent = 0 },
+		"only 400":  func(r *Record) { r.Verdict.TCP.ApartAll = map[string]int{ledger.Changing: 600} },
+		"3 times":   func(r *Record) { r.Verdict.AgentAway.Times = 3 },
 		"the table": func(r *Record) { r.Checks[0].Problem = "it lacks one" },
 		"memory":    func(r *Record) { r.Trends[0].Flat = false },
 		"no guest":  func(r *Record) { r.Errors = []string{"no guest"} },
@@ -80,6 +86,23 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 		err := c.verdict(r)
 		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(r.page(), "Not as it should be") || !strings.Contains(r.page(), name) {
 			t.Errorf("%s: %v\n%s", name, err, r.page())
+		}
+	}
+}
+
+func TestAFaultThatWasPutInHasToBeFound(t *testing.T) {
+	c := &chaos{progress: io.Discard}
+	for _, fault := range job.Faults() {
+		r := Record{Result: job.Result{Job: job.Job{Fault: fault}}}
+		if c.verdict(r) == nil {
+			t.Errorf("%s was not found, and that is no error", fault)
+		}
+		r.Verdict.TCP.Failed, r.Verdict.Stray = 1, 1
+		if err := c.verdict(r); err != nil {
+			t.Error(err)
+		}
+		if r.Errors = []string{"no guest"}; c.verdict(r) == nil {
+			t.Errorf("%s: a run that went wrong is no error", fault)
 		}
 	}
 }

@@ -63,7 +63,8 @@ func (r *Record) about(b *strings.Builder) {
 			r.Kills, r.Stops, short(median(r.Ready[1:])), short(slices.Max(r.Ready[1:])))
 	}
 	if len(r.Rewatch) > 0 {
-		row("API server", "refused %d times; the agent watched again after %s (median), %s at most", len(r.Rewatch), short(median(r.Rewatch)), short(slices.Max(r.Rewatch)))
+		row("API server", "refused %d times; the agent watched again after %s (median), %s at most",
+			len(r.Rewatch), short(median(r.Rewatch)), short(slices.Max(r.Rewatch)))
 	}
 	var done []string
 	for _, kind := range slices.Sorted(maps.Keys(r.Actions)) {
@@ -87,27 +88,30 @@ func (r *Record) promises(b *strings.Builder) {
 	row := func(what string, of, broken int) {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", what, thousands(of), bold(broken))
 	}
-	row("requests of TCP are answered, at the first try", v.TCP.Sent-sum(v.TCP.ApartAll), v.TCP.Failed)
-	row("requests of UDP are answered, at the second try if need be", v.UDP.Sent-sum(v.UDP.ApartAll), v.UDP.Failed)
+	row("requests of TCP are answered, at the first try", v.TCP.Counted(), v.TCP.Failed)
+	row("requests of UDP are answered, at the second try if need be", v.UDP.Counted(), v.UDP.Failed)
 	row("long-lived connections to pods that stay are not cut", v.Connections.Opened, v.Connections.Cut)
 	row("no request comes to a pod that has left for longer than the propagation time", v.TCP.Answered+v.UDP.Answered, v.Stray)
 	row("no new connection comes to a pod that has terminated for as long", v.TCP.Answered, v.Late)
-	fmt.Fprintf(b, "\nBesides: %s datagrams were answered at the second try only. %s answers came on long-lived connections, the longest of which lived %v; %d ended with\ntheir pods, %d by the client, %d with the drain timeout of a Service that had gone, and %d because they spoke while their address was not on the node.\n",
-		thousands(v.UDP.Retried), thousands(v.Connections.Echoes), v.Connections.Longest.Round(time.Second), v.Connections.WithPod, v.Connections.ByClient, v.Connections.WithService, v.Connections.WithAddress)
+	c := v.Connections
+	fmt.Fprintf(b, "\nBesides: %s datagrams were answered at the second try only. %s answers came on long-lived connections, the longest of\nwhich lived %v; ",
+		thousands(v.UDP.Retried), thousands(c.Echoes), c.Longest.Round(time.Second))
+	fmt.Fprintf(b, "%d ended with their pods, %d by the client, %d with the drain timeout of a Service that had gone,\n", c.WithPod, c.ByClient, c.WithService)
+	fmt.Fprintf(b, "and %d because they spoke while their address was not on the node.\n", c.WithAddress)
 	fmt.Fprint(b, "\nCounted apart:\n\n| why | TCP | failed | UDP | failed |\n|---|---|---|---|---|\n")
 	for _, reason := range []string{ledger.Changing, ledger.NoAddr, ledger.Unseen} {
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", reason, thousands(v.TCP.ApartAll[reason]), thousands(v.TCP.Apart[reason]),
 			thousands(v.UDP.ApartAll[reason]), thousands(v.UDP.Apart[reason]))
 	}
-	fmt.Fprintf(b, "\nOf %d pods that stopped, %d did so before the agent could know: it or its source was away. The agent was away for %s in all, its source for %s.\n",
-		v.Pods, v.UnseenPods, short(v.AgentAway.Total), short(v.SourceAway.Total))
+	fmt.Fprintf(b, "\nOf %d pods that stopped, %d did so before the agent could know: it or its source was away. ", v.Pods, v.UnseenPods)
+	fmt.Fprintf(b, "The agent was away for %s\nin all, its source for %s.\n", short(v.AgentAway.Total), short(v.SourceAway.Total))
 }
 
 // trends is the table of what must not grow.
 func (r *Record) trends(b *strings.Builder) {
 	v := &r.Verdict
 	fmt.Fprintf(b, "\n%s requests were sent meanwhile, of which %s count: %d failed. %d of %d long-lived connections were cut.\n",
-		thousands(v.TCP.Sent+v.UDP.Sent), thousands(v.TCP.Sent+v.UDP.Sent-sum(v.TCP.ApartAll)-sum(v.UDP.ApartAll)), v.TCP.Failed+v.UDP.Failed, v.Connections.Cut, v.Connections.Opened)
+		thousands(v.TCP.Sent+v.UDP.Sent), thousands(v.TCP.Counted()+v.UDP.Counted()), v.TCP.Failed+v.UDP.Failed, v.Connections.Cut, v.Connections.Opened)
 	fmt.Fprint(b, "\n| measure | first third | last third | allowed | slope an hour | most | verdict |\n|---|---|---|---|---|---|---|\n")
 	for _, t := range r.Trends {
 		verdict := "flat"
@@ -143,14 +147,6 @@ func bold(broken int) string {
 		return "0"
 	}
 	return fmt.Sprintf("**%d**", broken)
-}
-
-func sum(counts map[string]int) int {
-	n := 0
-	for _, c := range counts {
-		n += c
-	}
-	return n
 }
 
 func median(d []time.Duration) time.Duration {

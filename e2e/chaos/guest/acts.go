@@ -192,7 +192,7 @@ func (r *runner) changeServices(ctx context.Context, random *rand.Rand) error {
 		s := r.world.stays[random.IntN(len(r.world.stays))]
 		var err error
 		if random.IntN(3) == 0 {
-			next++
+			next = r.world.freePort(next)
 			r.did("port changed", "%s from %d to %d", s.name, s.port, next)
 			err = r.world.change(done(ctx), s, func() { s.port = next })
 		} else {
@@ -221,9 +221,11 @@ func (r *runner) endAgents(ctx context.Context, random *rand.Rand) error {
 			return err
 		}
 		_ = pause(ctx, away)
+		ready := r.book.Starting()
 		if err := r.agent.start(ctx); err != nil {
 			return err
 		}
+		ready()
 		back()
 		r.book.Did("agent ready")
 	}

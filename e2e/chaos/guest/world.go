@@ -133,6 +133,18 @@ func (w *world) addresses() []netip.Addr {
 	return all
 }
 
+// freePort is the next one that no Service has which stays.
+func (w *world) freePort(after int32) int32 {
+	for {
+		if after++; after >= comingPort {
+			after = firstPort
+		}
+		if !slices.ContainsFunc(w.stays, func(s *service) bool { return s.port == after }) {
+			return after
+		}
+	}
+}
+
 // comesAndGoes says whether an address does.
 func (w *world) comesAndGoes(addr netip.Addr) bool {
 	return slices.ContainsFunc(w.flaps, func(f flap) bool { return f.prefix.Addr() == addr })

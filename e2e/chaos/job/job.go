@@ -69,8 +69,8 @@ func Soak() Job {
 	return j
 }
 
-// podsOfNode is how many pods a node of the lab has addresses for, those that it begins with left aside.
-const podsOfNode = 220
+// podsOfNode is for how many rolls a node of the lab has addresses, those of the beginning left aside: chance may choose one node more often.
+const podsOfNode = 180
 
 // Roll is the least time between the beginnings of two rolls of a node's pod: no address is used twice.
 func (j Job) Roll() time.Duration { return max(3*time.Second, j.Duration/podsOfNode/2) }
@@ -127,9 +127,10 @@ type Result struct {
 // Problems are all that was not as it should be.
 func (r *Result) Problems() []string {
 	problems := slices.Clone(r.Errors)
-	if n := len(r.Verdict.Broken); n > 0 {
+	if n := r.Verdict.Total; n > 0 {
 		problems = append(problems, fmt.Sprintf("%d broken promises", n))
 	}
+	problems = append(problems, r.tooFew()...)
 	for _, c := range r.Checks {
 		if c.Problem != "" {
 			problems = append(problems, c.What+": "+c.Problem)
@@ -141,6 +142,34 @@ func (r *Result) Problems() []string {
 		}
 	}
 	return problems
+}
+
+// tooFew are reasons why a run shows nothing, although nothing failed.
+func (r *Result) tooFew() (reasons []string) {
+	for _, p := range []struct {
+		name string
+		n    ledger.Requests
+	}{{"TCP", r.Verdict.TCP}, {"UDP", r.Verdict.UDP}} {
+		if n := p.n.Counted(); n < int(r.Job.Duration.Seconds()) || n < p.n.Sent/2 {
+			reasons = append(reasons, fmt.Sprintf("only %d of %d requests of %s count: that shows nothing", n, p.n.Sent, p.name))
+		}
+	}
+	if !r.Job.Soak && r.Verdict.AgentAway.Times < int(r.Job.Duration/time.Minute) {
+		reasons = append(reasons, fmt.Sprintf("the agent was away only %d times", r.Verdict.AgentAway.Times))
+	}
+	return reasons
+}
+
+// Found says what a fault that was put in has led to, "" if nothing that it must lead to.
+func (r *Result) Found() string {
+	v := &r.Verdict
+	if n := v.Stray + v.Late; r.Job.Fault == FaultStray && n > 0 {
+		return fmt.Sprintf("%d requests and connections came to pods that had left or terminated", n)
+	}
+	if n := v.TCP.Failed; r.Job.Fault != FaultStray && n > 0 {
+		return fmt.Sprintf("%d requests of TCP failed", n)
+	}
+	return ""
 }
 
 // Read reads a job.

@@ -16,6 +16,8 @@ const (
 	farewell = time.Second
 	// before is what is shown of what was done before a promise was broken.
 	before = 3 * time.Second
+	// kept is how many broken promises are kept for a report.
+	kept = 100
 )
 
 // Why a failure does not count.
@@ -32,6 +34,15 @@ type Requests struct {
 	Failed         int            // those that count
 	Apart          map[string]int // failed, and do not count, by reason
 	ApartAll       map[string]int // of all that were sent, those to which a reason applies
+}
+
+// Counted is how many had to be answered.
+func (r *Requests) Counted() int {
+	n := r.Sent
+	for _, apart := range r.ApartAll {
+		n -= apart
+	}
+	return n
 }
 
 // Connections are counts of long-lived ones.
@@ -68,9 +79,11 @@ type Broken struct {
 type Verdict struct {
 	TCP, UDP    Requests
 	Connections Connections
-	Stray       int // requests to pods that had left
-	Late        int // new connections of TCP to pods that terminated
-	Broken      []Broken
+	Stray       int      // requests to pods that had left
+	Late        int      // new connections of TCP to pods that terminated
+	Broken      []Broken // the first of them
+	// Total is how many promises were broken.
+	Total int
 	// AgentAway and SourceAway are how often and how long in all.
 	AgentAway, SourceAway Outages
 	Pods                  int // that stopped
@@ -85,7 +98,7 @@ type Outages struct {
 }
 
 // Held says whether every promise was kept.
-func (v *Verdict) Held() bool { return len(v.Broken) == 0 }
+func (v *Verdict) Held() bool { return v.Total == 0 }
 
 // Judge looks through the whole book.
 func (b *Book) Judge() Verdict {
@@ -103,6 +116,8 @@ func (b *Book) Judge() Verdict {
 	j.v.AgentAway, j.v.SourceAway = outagesOf(b.away[Agent]), outagesOf(b.away[Source])
 	j.v.Events = len(b.events)
 	sort.SliceStable(j.v.Broken, func(a, c int) bool { return j.v.Broken[a].At < j.v.Broken[c].At })
+	j.v.Total = len(j.v.Broken)
+	j.v.Broken = j.v.Broken[:min(kept, len(j.v.Broken))]
 	return j.v
 }
 
@@ -138,6 +153,21 @@ func (j *judge) known(at time.Duration) time.Duration {
 	if at == Never {
 		return Never
 	}
+	return min(j.undisturbed(at), j.read(at))
+}
+
+// read is when an agent was ready that began after a moment and had its source all the while: it has read everything.
+func (j *judge) read(at time.Duration) time.Duration {
+	for _, s := range j.starts {
+		if s.From >= at && s.To != Never && !slices.ContainsFunc(j.away[Source], s.meets) {
+			return s.To
+		}
+	}
+	return Never
+}
+
+// undisturbed is when nobody was away for the propagation time since a moment.
+func (j *judge) undisturbed(at time.Duration) time.Duration {
 	for _, s := range j.out {
 		switch {
 		case s.To <= at:
@@ -154,7 +184,7 @@ func (j *judge) known(at time.Duration) time.Duration {
 
 // disturbed says whether there was an outage within a time.
 func (j *judge) disturbed(s Span) bool {
-	return slices.ContainsFunc(j.out, func(o Span) bool { return o.From < s.To && s.From < o.To })
+	return slices.ContainsFunc(j.out, s.meets)
 }
 
 // pods notes for each when what was known of it.
@@ -318,15 +348,17 @@ func (v *Verdict) String() string {
 		}
 	}
 	c := v.Connections
-	fmt.Fprintf(&b, "long-lived connections: %d opened, %d answers on them, the longest lived %s; %d cut; %d ended with their pod, %d after the drain timeout, %d after they asked while their address was away, %d by the client\n",
-		c.Opened, c.Echoes, c.Longest.Round(time.Second), c.Cut, c.WithPod, c.WithService, c.WithAddress, c.ByClient)
+	fmt.Fprintf(&b, "long-lived connections: %d opened, %d answers on them, the longest lived %s; %d cut\n",
+		c.Opened, c.Echoes, c.Longest.Round(time.Second), c.Cut)
+	fmt.Fprintf(&b, "     %d ended with their pod, %d after the drain timeout, %d after they asked while their address was away, %d by the client\n",
+		c.WithPod, c.WithService, c.WithAddress, c.ByClient)
 	fmt.Fprintf(&b, "requests to pods that had left: %d; new connections to pods that terminated: %d\n", v.Stray, v.Late)
 	fmt.Fprintf(&b, "pods that stopped: %d, %d of them before the agent could know\n", v.Pods, v.UnseenPods)
 	fmt.Fprintf(&b, "agent away: %d times, %s in all, at most %s; source away: %d times, %s in all, at most %s\n",
 		v.AgentAway.Times, clock(v.AgentAway.Total), clock(v.AgentAway.Max), v.SourceAway.Times, clock(v.SourceAway.Total), clock(v.SourceAway.Max))
 	for i, broken := range v.Broken {
 		if i == 10 {
-			fmt.Fprintf(&b, "… and %d more\n", len(v.Broken)-i)
+			fmt.Fprintf(&b, "… and %d more\n", v.Total-i)
 			break
 		}
 		fmt.Fprintf(&b, "BROKEN at %s: %s: %s\n", clock(broken.At), broken.Kind, broken.What)

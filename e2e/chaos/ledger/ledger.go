@@ -10,7 +10,7 @@
 // The rules are those of somebody who sees the cluster from outside, and knows nothing of the agent but when its process ran:
 //
 //   - A change is known to the agent once the agent was ready, and its source reachable, for the propagation time without interruption
-//     since the change was made (Book.known). Nobody can know earlier.
+//     since the change was made; and when an agent becomes ready whose process began after the change, with its source there all the while.
 //   - A request counts if its Service had that port all the while and its beginning was known, the address was on the node, and no
 //     endpoint of the Service stopped before the agent could know that it was going. One that counts must be answered.
 //   - A request that began after it was known that a pod had left must not come to this pod; nor a new connection of TCP once it
@@ -32,6 +32,9 @@ const Never = time.Duration(math.MaxInt64)
 
 // Span is a time of the run, from its start on.
 type Span struct{ From, To time.Duration }
+
+// meets says whether two times have a part in common.
+func (s Span) meets(o Span) bool { return o.From < s.To && s.From < o.To }
 
 // Event is something that was done to the cluster.
 type Event struct {
@@ -111,6 +114,7 @@ type Book struct {
 	pods        map[string]*Pod
 	absent      map[netip.Addr][]Span
 	away        map[string][]Span // agent, source
+	starts      []Span            // of the agent, until it is ready
 }
 
 // New is a book that begins now.
@@ -213,6 +217,19 @@ func (b *Book) Away(who string) (back func()) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.away[who][i].To = b.Now()
+	}
+}
+
+// Starting notes that the agent's process begins; the function that it returns, that it is ready.
+func (b *Book) Starting() (ready func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := len(b.starts)
+	b.starts = append(b.starts, Span{b.Now(), Never})
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.starts[i].To = b.Now()
 	}
 }
 

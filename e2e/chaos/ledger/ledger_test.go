@@ -57,6 +57,21 @@ func TestARequestThatFailsIsABrokenPromiseUnlessARuleExcusesIt(t *testing.T) {
 		"it came while the agent was away": {
 			change: func(b *Book) { b.promiseAt(45*s, "web", "d", moved.Port()) }, r: to(tcp(53*s, ""), moved), want: Changing,
 		},
+		"it came while the agent was away, and the next agent began after it": {
+			change: func(b *Book) { b.promiseAt(45*s, "web", "d", moved.Port()); b.starts = []Span{{46 * s, 50 * s}} },
+			r:      to(tcp(50*s+s/2, ""), moved),
+		},
+		"it came while the agent was away, and the next agent had begun before": {
+			change: func(b *Book) { b.promiseAt(45*s, "web", "d", moved.Port()); b.starts = []Span{{44 * s, 50 * s}} },
+			r:      to(tcp(50*s+s/2, ""), moved), want: Changing,
+		},
+		"it came while the agent was away, and the next agent had no source for a moment": {
+			change: func(b *Book) {
+				b.promiseAt(45*s, "web", "d", moved.Port())
+				b.starts, b.away[Source] = []Span{{46 * s, 50 * s}}, []Span{{47 * s, 48 * s}}
+			},
+			r: to(tcp(50*s+s/2, ""), moved), want: Changing,
+		},
 		"it came while the agent was away, and that was known in the end": {
 			change: func(b *Book) { b.promiseAt(45*s, "web", "d", moved.Port()) }, r: to(tcp(54*s, ""), moved),
 		},
