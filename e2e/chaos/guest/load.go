@@ -146,7 +146,7 @@ func (l *load) connect(ctx context.Context, random *rand.Rand) {
 		q.End, q.Pod, q.Err = l.book.Now(), a.Pod, text(err)
 		l.book.Request(q)
 		if err == nil {
-			l.keep(ctx, c, ledger.Connection{From: q.Start, Service: to.service, At: to.at, Pod: a.Pod}, lifetime(random))
+			l.keep(ctx, c, ledger.Connection{From: q.Start, Heard: q.End, Service: to.service, At: to.at, Pod: a.Pod}, lifetime(random))
 		}
 		if c != nil {
 			_ = c.Close()
@@ -178,6 +178,7 @@ func (l *load) keep(ctx context.Context, conn net.Conn, c ledger.Connection, lif
 			c.Err, c.Timeout = err.Error(), errors.Is(err, os.ErrDeadlineExceeded)
 			break
 		}
+		c.Heard = l.book.Now()
 		c.Echoes++
 	}
 	c.To = l.book.Now()

@@ -14,6 +14,8 @@ const (
 	arrival = time.Second
 	// farewell is how long before its pod stopped a connection may have asked in vain: it asks each second.
 	farewell = time.Second
+	// acknowledged is how long after an answer TCP may acknowledge it (TCP_DELACK_MAX of Linux).
+	acknowledged = 200 * time.Millisecond
 	// before is what is shown of what was done before a promise was broken.
 	before = 3 * time.Second
 	// kept is how many broken promises are kept for a report.
@@ -297,10 +299,12 @@ func (j *judge) connection(c *Connection) {
 	}
 }
 
-// askedInVain says whether a connection asked while its address was not on the node. The node forwards such a packet, out of another device
+// askedInVain says whether a connection asked, or acknowledged its last answer, while its address was not on the node. The node forwards such a packet, out of another device
 // than the one that conntrack masquerades the connection for, and the kernel forgets the connection then (nf_nat_oif_changed, Linux 6.1).
 func (j *judge) askedInVain(c *Connection) bool {
-	return slices.ContainsFunc(j.absent[c.At.Addr()], func(s Span) bool { return s.From <= c.Sent+farewell && c.Sent <= s.To })
+	return slices.ContainsFunc(j.absent[c.At.Addr()], func(s Span) bool {
+		return s.From <= c.Sent+farewell && c.Sent <= s.To || s.From <= c.Heard+acknowledged && c.Heard <= s.To
+	})
 }
 
 // drained says whether the frontend of a connection had gone for longer than the drain timeout.

@@ -67,6 +67,7 @@ type Request struct {
 type Connection struct {
 	From    time.Duration
 	Sent    time.Duration // when it asked last
+	Heard   time.Duration // when it had its last answer
 	To      time.Duration
 	Service string
 	At      netip.AddrPort

@@ -186,13 +186,15 @@ func TestAConnectionThatAskedWhileItsAddressWasAwayIsCountedApart(t *testing.T) 
 		absent Span
 		cut    int
 	}{
-		"meanwhile":              {Span{9 * s, 11 * s}, 0},
+		"meanwhile":              {Span{9*s + s/2, 11 * s}, 0},
 		"long before":            {Span{2 * s, 4 * s}, 1},
 		"only after it had died": {Span{13 * s, 14 * s}, 1},
+		"between two requests":   {Span{9*s + s/2, 9*s + s*3/4}, 1},
+		"after the last answer":  {Span{9*s + s/10, 9*s + s/2}, 0},
 	} {
 		b := book()
 		b.absent[at.Addr()] = []Span{c.absent}
-		b.Connection(Connection{Service: "web", At: at, Pod: "a", Sent: 10 * s, To: 15 * s, Err: "reset"})
+		b.Connection(Connection{Service: "web", At: at, Pod: "a", Heard: 9 * s, Sent: 10 * s, To: 15 * s, Err: "reset"})
 		if v := b.Judge(); v.Connections.Cut != c.cut || v.Connections.WithAddress != 1-c.cut {
 			t.Errorf("%s: %s", name, v.String())
 		}
