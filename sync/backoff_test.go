@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,8 +93,13 @@ func (a *attempts) Do(ctx context.Context, ops []ipvs.Op) []error {
 // The pauses double up to a bound, also beside changes of others, and the last try is not far behind the end of the fault.
 func TestWhatTheKernelRefusesIsTriedLessAndLessOften(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		broken := errors.New("no memory")
-		refusing := &attempts{real: netip.MustParseAddrPort(leaves), err: func() error { return broken }}
+		var mended atomic.Bool
+		refusing := &attempts{real: netip.MustParseAddrPort(leaves), err: func() error {
+			if mended.Load() {
+				return nil
+			}
+			return errors.New("no memory")
+		}}
 		g := start(t, kernel, nft, func(c *Config) { refusing.Handle, c.Kernel, c.SyncPeriod = c.Kernel, refusing, time.Hour })
 		g.serve(web(stays))
 		g.deliver(web(stays, leaves))
@@ -112,7 +118,7 @@ func TestWhatTheKernelRefusesIsTriedLessAndLessOften(t *testing.T) {
 		if n := len(got); n < len(want) {
 			t.Errorf("it was tried %d times", n)
 		}
-		broken = nil
+		mended.Store(true)
 		g.after(lastRetry)
 		synctest.Wait()
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.11:80*1")

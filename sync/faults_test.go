@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	stdsync "sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,17 +20,27 @@ import (
 // moments notes at which moments each frontend was written. A pass takes no time in a bubble.
 type moments struct {
 	ipvs.Handle
+	mu stdsync.Mutex
 	of map[frontend.Key]map[time.Time]struct{}
 }
 
 func (m *moments) Do(ctx context.Context, ops []ipvs.Op) []error {
+	m.mu.Lock()
 	for _, op := range ops {
 		if m.of[op.Key] == nil {
 			m.of[op.Key] = map[time.Time]struct{}{}
 		}
 		m.of[op.Key][time.Now()] = struct{}{}
 	}
+	m.mu.Unlock()
 	return m.Handle.Do(ctx, ops)
+}
+
+// forget begins anew.
+func (m *moments) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.of)
 }
 
 // No frontend is written in more than three passes after the last fault, and all is as wanted, and known to be so, once what failed last was
@@ -43,9 +54,9 @@ func TestThreePassesAfterTheLastFaultAllIsAsWanted(t *testing.T) {
 }
 
 func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed uint64) {
-	random := rand.New(rand.NewPCG(seed, 3))
+	random, faults := rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
 	nft.SetFault(func(string) error {
-		if random.IntN(10) == 0 {
+		if faults.IntN(10) == 0 {
 			return context.DeadlineExceeded
 		}
 		return nil
@@ -75,7 +86,7 @@ func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed
 	}
 	faulty.Heal()
 	nft.SetFault(nil)
-	clear(written.of)
+	written.forget()
 	g.after(2*lastRetry + 2*g.SyncPeriod)
 	synctest.Wait()
 

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/job"
+	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/ledger"
+	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/trend"
+)
+
+func TestAWrongCommandLineIsRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"-duration", "1s"},
+		{"-fault", "none"},
+		{"-fault", "reset", "-write-docs"},
+		{"-fault", "reset", "-soak"},
+		{"-soak", "-rate", "0"},
+		{"-deployments", "0"},
+		{"more"},
+	} {
+		if _, err := parse(io.Discard, args); err == nil {
+			t.Errorf("%q is accepted", args)
+		}
+	}
+	o, err := parse(io.Discard, []string{"-soak", "-duration", "2m", "-seed", "7"})
+	if err != nil || o.job.Rate != 1000 || o.job.Duration != 2*time.Minute || o.job.Seed != 7 || o.out != "out/soak" {
+		t.Errorf("%+v %v", o, err)
+	}
+}
+
+func TestARunFillsItsPartOfThePageAndNoOther(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reliability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled, err := fill(string(page), "chaos", "FIRST")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := fill(filled, "chaos", "SECOND")
+	if err != nil || strings.Contains(again, "FIRST") || !strings.Contains(again, "SECOND") {
+		t.Errorf("%v:\n%s", err, again)
+	}
+	if len(again) != len(filled)+len("SECOND")-len("FIRST") {
+		t.Error("more than the part was changed")
+	}
+	if _, err := fill(again, "soak", ""); err != nil {
+		t.Error(err)
+	}
+	if _, err := fill("nothing", "chaos", ""); err == nil {
+		t.Error("a page without the part is filled")
+	}
+}
+
+func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
+	good := func() Record {
+		return Record{Result: job.Result{
+			Job:    job.Chaos(),
+			Checks: []job.Check{{What: "the table", Found: "all of it"}},
+			Trends: []trend.Result{{Measure: trend.Measure{Name: "memory"}, Judged: true, Flat: true}},
+			Ready:  []time.Duration{time.Second, 2 * time.Second},
+			Verdict: ledger.Verdict{
+				TCP: ledger.Requests{Sent: 1000}, UDP: ledger.Requests{Sent: 1000}, AgentAway: ledger.Outages{Times: 20},
+			},
+		}}
+	}
+	c := &chaos{progress: io.Discard}
+	if r := good(); c.verdict(r) != nil || strings.Contains(r.page(), "Not as it should be") {
+		t.Error(r.page())
+	}
+	for name, f := range map[string]func(*Record){
+		"5 broken":  func(r *Record) { r.Verdict.Broken, r.Verdict.Total = make([]ledger.Broken, 5), 5 },
+		"only 0 of": func(r *Record) { r.Verdict.UDP.Sent = 0 },
+		"only 400":  func(r *Record) { r.Verdict.TCP.ApartAll = map[string]int{ledger.Changing: 600} },
+		"3 times":   func(r *Record) { r.Verdict.AgentAway.Times = 3 },
+		"the table": func(r *Record) { r.Checks[0].Problem = "it lacks one" },
+		"memory":    func(r *Record) { r.Trends[0].Flat = false },
+		"no guest":  func(r *Record) { r.Errors = []string{"no guest"} },
+	} {
+		r := good()
+		f(&r)
+		err := c.verdict(r)
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(r.page(), "Not as it should be") || !strings.Contains(r.page(), name) {
+			t.Errorf("%s: %v\n%s", name, err, r.page())
+		}
+	}
+}
+
+func TestAFaultThatWasPutInHasToBeFound(t *testing.T) {
+	c := &chaos{progress: io.Discard}
+	for _, fault := range job.Faults() {
+		r := Record{Result: job.Result{Job: job.Job{Fault: fault}}}
+		if c.verdict(r) == nil {
+			t.Errorf("%s was not found, and that is no error", fault)
+		}
+		r.Verdict.TCP.Failed, r.Verdict.Stray = 1, 1
+		if err := c.verdict(r); err != nil {
+			t.Error(err)
+		}
+		if r.Errors = []string{"no guest"}; c.verdict(r) == nil {
+			t.Errorf("%s: a run that went wrong is no error", fault)
+		}
+	}
+}
