@@ -58,7 +58,7 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	floors := f.String("floors", "", "numbers of Services for those ways, from 1 on (-rounds 0 leaves them out; default all sizes from 1,000 on, or the largest)")
 	f.StringVar(&o.out, "out", "out/bench", "folder for the results")
 	f.StringVar(&o.docs, "docs", "docs/performance.md", "the page that -write-docs writes")
-	f.BoolVar(&o.writeDocs, "write-docs", false, "write the page; not with -quick")
+	f.BoolVar(&o.writeDocs, "write-docs", false, "write the page; not with -quick, fewer sizes or fewer subjects")
 	f.StringVar(&o.memory, "mem", "3G", "of the guest")
 	f.BoolVar(&o.job.Profiles, "profiles", false, "keep CPU profiles of cold starts, bursts and restarts in the folder: the times get longer")
 	f.BoolVar(&o.logs, "logs", false, "keep the logs of the subjects in the folder")
@@ -74,6 +74,10 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 	if *quickly && o.writeDocs {
 		return o, errors.New("-write-docs: the page is of the whole benchmark, and -quick is a test of it")
 	}
+	if whole := job.Default(); o.writeDocs && (!contains(o.job.Plan.Sizes, whole.Plan.Sizes) || !contains(o.job.Subjects, whole.Subjects)) {
+		return o, fmt.Errorf("-write-docs: the page is of the whole benchmark: its sizes are %v at least, its subjects %s",
+			whole.Plan.Sizes, strings.Join(whole.Subjects, ","))
+	}
 	o.job.FloorSizes = floorSizes(o.job.Plan.Sizes)
 	if *floors != "" {
 		if err := numbers(&o.job.FloorSizes)(*floors); err != nil {
@@ -84,6 +88,11 @@ func parseTo(usage io.Writer, args []string) (options, error) {
 		}
 	}
 	return o, o.job.Validate()
+}
+
+// contains reports whether all that is asked for is there.
+func contains[E comparable](there, asked []E) bool {
+	return !slices.ContainsFunc(asked, func(e E) bool { return !slices.Contains(there, e) })
 }
 
 // checkNumbers says which flags have a number that nothing can be done with.

@@ -93,13 +93,15 @@ func TestANumberThatNothingCanBeDoneWithIsRefusedByTheNameOfItsFlag(t *testing.T
 }
 
 func TestATestOfTheBenchmarkDoesNotWriteThePage(t *testing.T) {
-	for _, quick := range []string{"-quick", "-quick=true"} {
-		if _, err := parseTo(io.Discard, []string{"-write-docs", quick}); err == nil || !strings.Contains(err.Error(), "-write-docs") {
-			t.Errorf("%s with -write-docs: %v", quick, err)
+	for _, part := range []string{"-quick", "-quick=true", "-sizes=100", "-sizes=100,1000,2000", "-subjects=kube-ipvs"} {
+		if _, err := parseTo(io.Discard, []string{"-write-docs", part}); err == nil || !strings.Contains(err.Error(), "-write-docs") {
+			t.Errorf("%s with -write-docs: %v", part, err)
 		}
 	}
-	if o, err := parseTo(io.Discard, []string{"-write-docs"}); err != nil || !o.writeDocs {
-		t.Errorf("-write-docs: %v, %v", o.writeDocs, err)
+	for _, args := range [][]string{{"-write-docs"}, {"-write-docs", "-sizes=100,500,1000,2700", "-seed=2"}} {
+		if o, err := parseTo(io.Discard, args); err != nil || !o.writeDocs {
+			t.Errorf("%q: %v, %v", args, o.writeDocs, err)
+		}
 	}
 }
 

@@ -25,6 +25,16 @@ func controlled() Run {
 		{Subject: KubeIPVS, Measure: Arrival, Size: 2700, Unit: Seconds, Values: ours},
 		{Subject: BareChange, Measure: Arrival, Size: 2700, Unit: Seconds, Values: floor},
 		pairs(PairRequests, 1.01), pairs(PairLatency, 0.975), pairs(PairConnects, 1),
+		{Subject: KubeIPVS, Measure: PairLatency, Family: "ipv6", Unit: Ratio, Values: []float64{0.96}},
+		{Subject: KubeIPVS, Measure: PairRequests, Family: "ipv6", Unit: Ratio, Values: []float64{0.9}},
+		{Subject: KubeIPVS, Measure: Memory, Size: 100, Unit: Bytes, Values: []float64{20 << 20}},
+		{Subject: KubeIPVS, Measure: Memory, Size: 1000, Unit: Bytes, Values: []float64{30 << 20}},
+		{Subject: KubeIPVS, Measure: Memory, Size: 2700, Unit: Bytes, Values: []float64{40 << 20}},
+		{Subject: KubeProxyIPVS + "/0s", Measure: Memory, Size: 100, Unit: Bytes, Values: []float64{30 << 20}, Note: NotAtRest},
+		{Subject: KubeProxyIPVS + "/1s", Measure: Memory, Size: 100, Unit: Bytes, Values: []float64{40 << 20}},
+		{Subject: KubeProxyIPVS + "/1s", Measure: Memory, Size: 1000, Unit: Bytes, Values: []float64{50 << 20}, Note: NotAtRest},
+		{Subject: KubeProxyIPVS + "/1s", Measure: Memory, Size: 2700, Unit: Bytes, Values: []float64{60 << 20}},
+		{Subject: KubeProxyIPVS + "/1s", Measure: Cold, Size: 2700, Unit: Seconds, Values: []float64{120}, AtLeast: true},
 	}}
 }
 
@@ -51,7 +61,10 @@ func TestTextsRestOnTheControlsOfTheirRun(t *testing.T) {
 	got := controlled().controls()
 	want := controls{
 		Change: "p50 2 ms, p99 6 ms, p99/p50 3× at 2,700 Services", ChangeOurs: "p50 10 ms, p99 50 ms, p99/p50 5× at 2,700 Services",
-		Late: "4 ms", LateOurs: "40 ms", Pairs: got.Pairs, PairsError: "2.5 %",
+		Late: "4 ms", LateOurs: "40 ms", Pairs: got.Pairs, PairsOff: "2.5 %", PairsFavour: "4.0 %", PairsError: "4.0 %",
+		Slow:         "2 of 100 at 100 Services (slowest 60 ms), 2 of 100 at 2,700 Services (slowest 60 ms)",
+		SlowFloor:    "1 of 100 at 2,700 Services (slowest 7 ms)",
+		MemoryAtRest: "0.500× (20 MiB / 40 MiB) at 100 Services",
 	}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)

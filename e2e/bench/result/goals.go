@@ -13,6 +13,9 @@ const (
 	large  = 2700
 )
 
+// tailTimes is how many times p50 a change may take, but for the slowest of a hundred.
+const tailTimes = 3
+
 // goal is something that was asked for before it was measured.
 type goal struct {
 	key   string
@@ -176,7 +179,7 @@ func tail(r Run) []Finding {
 			all = append(all, missing(at(size)))
 			continue
 		}
-		f := quotient(at(size), p99, p50, Seconds, atMostTimes(3))
+		f := quotient(at(size), p99, p50, Seconds, atMostTimes(tailTimes))
 		f.Beside = r.floorTail(size)
 		all = append(all, f)
 	}

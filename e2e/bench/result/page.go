@@ -32,7 +32,13 @@ func hand(name string) string {
 	return strings.TrimSpace(upwards.ReplaceAllString(string(text), "]("))
 }
 
-func (v Verdict) explanation() string { return hand("why/" + v.Key + ".md") }
+// explanation is why a goal was not reached. What is undecided may have a text of its own, which explains nothing that was not reached.
+func (v Verdict) explanation() string {
+	if text := hand("why/" + v.Key + "-undecided.md"); text != "" && v.Outcome == Undecided {
+		return text
+	}
+	return hand("why/" + v.Key + ".md")
+}
 
 // Markdown writes the verdicts and the tables.
 func (r Run) Markdown(out io.Writer) error {

@@ -255,10 +255,25 @@ func TestEveryExplanationIsOfAGoal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		known := f.Name() == "README.md" || slices.ContainsFunc(goals(), func(g goal) bool { return g.key+".md" == f.Name() })
+		known := f.Name() == "README.md" || slices.ContainsFunc(goals(), func(g goal) bool {
+			return g.key+".md" == f.Name() || g.key+"-undecided.md" == f.Name()
+		})
 		if !known {
 			t.Errorf("why/%s explains nothing that was asked for", f.Name())
 		}
+	}
+}
+
+func TestWhatIsUndecidedIsNoExplanationOfWhatIsNotReached(t *testing.T) {
+	for outcome, want := range map[Outcome]bool{Undecided: true, NotReached: false, NotMeasured: false} {
+		if got := (Verdict{Key: "memory", Outcome: outcome}).explanation() != ""; got != want {
+			t.Errorf("%s: explained is %v", outcome, got)
+		}
+	}
+	tail := Verdict{Key: "change-tail", Outcome: NotReached}
+	undecided := Verdict{Key: "change-tail", Outcome: Undecided}
+	if why := tail.explanation(); why == "" || why != undecided.explanation() {
+		t.Errorf("a goal with one text alone has it whether undecided or not reached, not %q and %q", why, undecided.explanation())
 	}
 }
 
