@@ -96,7 +96,7 @@ func (r *Reconciler) answerRead(ctx context.Context, p *passReport) {
 			r.readTable(ctx)
 			return
 		}
-		a.generation = r.rulesetGeneration()
+		a.generation, a.writes = r.rulesetGeneration(), r.written.writes
 		a.state, a.err = r.Filter.Read(ctx)
 	}
 	l.spoilt = 0
