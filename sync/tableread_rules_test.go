@@ -84,8 +84,8 @@ func TestAReadInPeaceEndsTheRowOfThoseInVain(t *testing.T) {
 		for i := range 2 * mostSpoilt {
 			g.foreign <- struct{}{}
 			g.after(time.Second)
-			g.deliver(service(fmt.Sprintf("s%d", i), uint16(30100+i), "10.244.1.2:8080")) // the first read is in vain
-			g.after(slowly)                                                             // the second has begun
+			g.deliver(service(fmt.Sprintf("s%d", i), uint16(30100+i), "10.244.1.2:8080")) // so the first read is in vain
+			g.after(slowly)
 			g.deliver(web(fmt.Sprintf("10.244.1.%d:8080", 3+i)))
 			if real := kernel.Table()[tcp(at1, 30080)].Reals[netip.MustParseAddrPort(fmt.Sprintf("10.244.1.%d:8080", 3+i))]; real.Weight == 0 {
 				t.Errorf("change %d waits", i)
