@@ -16,17 +16,17 @@ func (d Difference) Table(w io.Writer, wide bool) error {
 	}
 	switch {
 	case d.Same() && d.NftablesUnknown != "":
-		fmt.Fprintf(w, "Node %s: %s as it should be%s\n", d.Node, plural(d.Compared, "virtual server"), draining)
+		fmt.Fprintf(w, "Node %s: %s as it should be%s\n", sync.Printable(d.Node), plural(d.Compared, "virtual server"), draining)
 	case d.Same():
-		fmt.Fprintf(w, "Node %s: the kernel is as it should be, %s%s\n", d.Node, plural(d.Compared, "virtual server"), draining)
+		fmt.Fprintf(w, "Node %s: the kernel is as it should be, %s%s\n", sync.Printable(d.Node), plural(d.Compared, "virtual server"), draining)
 	case len(d.Frontends) == 0:
-		fmt.Fprintf(w, "Node %s: %s as it should be%s, the table of nftables is not\n", d.Node, plural(d.Compared, "virtual server"), draining)
+		fmt.Fprintf(w, "Node %s: %s as it should be%s, the table of nftables is not\n", sync.Printable(d.Node), plural(d.Compared, "virtual server"), draining)
 	default:
-		fmt.Fprintf(w, "Node %s: %s of %d not as it should be%s\n", d.Node, plural(len(d.Frontends), "virtual server"), d.Compared, draining)
+		fmt.Fprintf(w, "Node %s: %s of %d not as it should be%s\n", sync.Printable(d.Node), plural(len(d.Frontends), "virtual server"), d.Compared, draining)
 	}
 	shown, more := firstFew(d.Frontends, wide)
 	for _, f := range shown {
-		fmt.Fprintf(w, "\n%s  %s\n", f.Frontend, orDash(f.Service))
+		fmt.Fprintf(w, "\n%s  %s\n", f.Frontend, sync.Printable(orDash(f.Service)))
 		for _, op := range f.Operations {
 			fmt.Fprintf(w, "  %s\n", sync.Printable(op))
 		}

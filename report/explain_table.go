@@ -11,7 +11,7 @@ import (
 
 // Table prints the chain from the Service to its connections.
 func (e Explanation) Table(w io.Writer, wide bool) error {
-	fmt.Fprintf(w, "Service %s/%s on node %s: %s\n", e.Namespace, e.Name, e.Node, sync.Printable(e.Summary))
+	fmt.Fprintf(w, "Service %s/%s on node %s: %s\n", sync.Printable(e.Namespace), sync.Printable(e.Name), sync.Printable(e.Node), sync.Printable(e.Summary))
 	if e.KernelUnknown != "" {
 		fmt.Fprintf(w, "  %s\n", sync.Printable(e.KernelUnknown))
 	}
@@ -90,7 +90,7 @@ func (p ExplainedPort) table(w io.Writer, wide, kernel bool) {
 		inside = p.Port + " in the cluster"
 	}
 	fmt.Fprintf(w, "\n%s %d/%s (%s): %s\n", kind, p.NodePort, strings.ToLower(p.Protocol), sync.Printable(inside), p.State)
-	fmt.Fprintf(w, "  scheduler %s, externalTrafficPolicy %s\n", p.Scheduler, p.Policy)
+	fmt.Fprintf(w, "  scheduler %s, externalTrafficPolicy %s\n", sync.Printable(p.Scheduler), p.Policy)
 	if len(p.Frontends) == 0 {
 		fmt.Fprintf(w, "  %s\n", sync.Printable(p.Reason))
 	}
@@ -138,7 +138,7 @@ func (f ExplainedFrontend) row(c *columns, wide, lookedAt bool) {
 // remarks are what there is to say of a frontend beside its line in the table.
 func (f ExplainedFrontend) remarks(w io.Writer) {
 	for _, rival := range f.Rivals {
-		fmt.Fprintf(w, "  %s: Service %s wants it too\n", f.Address, rival)
+		fmt.Fprintf(w, "  %s: Service %s wants it too\n", f.Address, sync.Printable(rival))
 	}
 	for _, op := range f.Pending {
 		fmt.Fprintf(w, "  %s: pending: %s\n", f.Address, sync.Printable(op))
@@ -226,7 +226,7 @@ func (h *HealthCheck) table(w io.Writer) {
 
 // Table prints what answers on the address and port.
 func (e AddressExplanation) Table(w io.Writer, wide bool) error {
-	fmt.Fprintf(w, "%s on node %s: %s\n", e.Address, e.Node, sync.Printable(e.Summary))
+	fmt.Fprintf(w, "%s on node %s: %s\n", e.Address, sync.Printable(e.Node), sync.Printable(e.Summary))
 	if e.Advice != "" {
 		fmt.Fprintf(w, "  What to do: %s\n", e.Advice)
 	}
@@ -234,7 +234,7 @@ func (e AddressExplanation) Table(w io.Writer, wide bool) error {
 		fmt.Fprintf(w, "  %s\n", sync.Printable(e.KernelUnknown))
 	}
 	for _, p := range e.Protocols {
-		fmt.Fprintf(w, "\n%s: %s\n", p.Protocol, orDash(strings.Join(p.Claimants, ", ")))
+		fmt.Fprintf(w, "\n%s: %s\n", p.Protocol, sync.Printable(orDash(strings.Join(p.Claimants, ", "))))
 		if p.Service != nil {
 			p.Service.body(w, wide)
 			problemsTable(w, p.Service.Problems, wide)

@@ -12,8 +12,9 @@ import (
 
 // Values of annotations are anything, and -o json is read on terminals too: what is written there means the same, and does nothing.
 func TestNoFormatHasWhatATerminalObeys(t *testing.T) {
-	for _, hostile := range []string{"\x1b[2J", "\u009b2J", "a\u202eb", "a\u200bb", "\U000e0041", "a\nb\x7f", "a\rb\u2028c", "\ufeff", "tab\tand \U0001f600", "plain ü ✓"} {
-		want := Status{Node: hostile, Services: []ServiceStatus{{Namespace: hostile, Name: hostile, Ports: []PortStatus{{Port: hostile, Reason: hostile}}}}, Problems: []Problem{{Message: hostile}}}
+	lines := map[Format]int{Table: 15, Wide: 18}
+	for _, hostile := range []string{"\x1b[2J", "\u009b2J", "a\u202eb", "a\u200bb", "\U000e0041", "a\nb\x7f", "a\rb\u2028c", "\u202e\U000e0041", "\ufeff", "a\nb", "tab\tand \U0001f600", "plain ü ✓"} {
+		want := Status{Agent: true, Node: hostile, Services: []ServiceStatus{{Namespace: hostile, Name: hostile, Ports: []PortStatus{{Port: hostile, Reason: hostile}}}}, Problems: []Problem{{Message: hostile}}}
 		for _, f := range Formats() {
 			var b strings.Builder
 			if err := Write(&b, f, want); err != nil {
@@ -33,6 +34,9 @@ func TestNoFormatHasWhatATerminalObeys(t *testing.T) {
 					t.Errorf("YAML of %q: %v", hostile, err)
 				}
 			case Table, Wide:
+				if n := strings.Count(b.String(), "\n"); n != lines[f] {
+					t.Errorf("%s of %q has %d lines, want %d:\n%s", f, hostile, n, lines[f], b.String())
+				}
 				continue
 			}
 			if got.Node != hostile || !reflect.DeepEqual(got.Services, want.Services) || got.Problems[0].Message != hostile {

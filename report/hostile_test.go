@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -14,9 +15,9 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
-// Manifests are checked by no API server, so a name may be a command to a terminal.
-func TestNoTableHasWhatATerminalObeys(t *testing.T) {
-	const hostile = "\x1b[2J\u202e"
+// named are all documents of a node where everything that has a name of somebody's choice has this one.
+func named(t *testing.T, hostile string) map[string]Tabler {
+	t.Helper()
 	id := sync.ServiceID{Namespace: "a" + hostile, Name: "b" + hostile}
 	s := node(func(svc *sync.Service) {
 		svc.ID = id
@@ -35,14 +36,19 @@ func TestNoTableHasWhatATerminalObeys(t *testing.T) {
 	if !known {
 		t.Fatal("the Service is not known")
 	}
-	for name, document := range map[string]Tabler{
+	return map[string]Tabler{
 		"status":  NewStatus(hostile, hostile, hostile, o),
 		"explain": explanation,
 		"address": ExplainAddress(hostile, o, netip.AddrPortFrom(onA, 30080), Kernel{}),
 		"diff":    Diff(hostile, o, ipvs.Table{}, &filter.State{Present: true, Stray: []string{hostile}}),
 		"plan":    NewPlan(hostile, o.All, []nodeaddr.Rejected{{Address: o.All[0], Reason: hostile}}, s),
 		"ports":   NewPorts(hostile, s.ViewPorts(), 0),
-	} {
+	}
+}
+
+// Manifests are checked by no API server, so a name may be a command to a terminal.
+func TestNoTableHasWhatATerminalObeys(t *testing.T) {
+	for name, document := range named(t, "\x1b[2J\u202e") {
 		for _, f := range []Format{Table, Wide} {
 			var b strings.Builder
 			if err := Write(&b, f, document); err != nil {
@@ -53,6 +59,22 @@ func TestNoTableHasWhatATerminalObeys(t *testing.T) {
 			}
 			if i := strings.IndexFunc(b.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
 				t.Errorf("%s, %s: %q", name, f, b.String()[max(0, i-20):min(len(b.String()), i+20)])
+			}
+		}
+	}
+}
+
+// A name with a new line, or a tab, would write lines and columns of its own: that of a Service that is served, for example.
+func TestNoNameMakesALineOfATable(t *testing.T) {
+	plain := named(t, "plain")
+	for name, document := range named(t, "two\nlines\tand columns") {
+		for _, f := range []Format{Table, Wide} {
+			var got, want strings.Builder
+			if err := errors.Join(Write(&got, f, document), Write(&want, f, plain[name])); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(got.String(), "\n") != strings.Count(want.String(), "\n") || strings.Contains(got.String(), "\nlines") {
+				t.Errorf("%s, %s:\n%s\nwant the lines of\n%s", name, f, got.String(), want.String())
 			}
 		}
 	}

@@ -16,15 +16,15 @@ import (
 // tells them apart from it.
 func (p Plan) Table(w io.Writer, wide bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Node %s\n", p.Node)
+	fmt.Fprintf(&b, "Node %s\n", sync.Printable(p.Node))
 	for _, a := range p.Addresses {
-		fmt.Fprintf(&b, "  serves on %s\n", a)
+		fmt.Fprintf(&b, "  serves on %s\n", sync.Printable(a.String()))
 	}
 	if len(p.Addresses) == 0 {
 		b.WriteString("  serves on no address\n")
 	}
 	for _, a := range p.NotServing {
-		fmt.Fprintf(&b, "  not on    %s: %s\n", a, a.Reason)
+		fmt.Fprintf(&b, "  not on    %s: %s\n", sync.Printable(a.String()), sync.Printable(a.Reason))
 	}
 	b.WriteByte('\n')
 	p.printPorts(&b, wide)
@@ -61,24 +61,24 @@ func (p Plan) printPorts(b *strings.Builder, wide bool) {
 
 // print is one line for each real server, the columns before it only where they change.
 func (p PlanPort) print(t io.Writer, wide bool) {
-	service, none := p.Namespace+"/"+p.Service, "-"
+	service, none := sync.Printable(p.Namespace+"/"+p.Service), "-"
 	if wide {
 		none = "-\t-\t-\t-"
 	}
 	if p.NodePort == 0 {
-		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t%s\tnot served: %s\n", service, none, p.NotServed)
+		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t%s\tnot served: %s\n", service, none, sync.Printable(p.NotServed))
 		return
 	}
-	name, extra := cmp.Or(p.PortName, fmt.Sprint(p.Port)), ""
+	name, extra := cmp.Or(sync.Printable(p.PortName), fmt.Sprint(p.Port)), ""
 	if wide && p.PortName != "" {
-		name = fmt.Sprintf("%s (%d)", p.PortName, p.Port)
+		name = fmt.Sprintf("%s (%d)", sync.Printable(p.PortName), p.Port)
 	}
 	if p.Extra {
 		extra = " extra"
 	}
-	head := fmt.Sprintf("%s\t%s\t%d/%s%s\t%s\t%s", service, name, p.NodePort, strings.ToLower(p.Protocol), extra, p.Scheduler, p.Policy)
+	head := fmt.Sprintf("%s\t%s\t%d/%s%s\t%s\t%s", service, name, p.NodePort, strings.ToLower(p.Protocol), extra, sync.Printable(p.Scheduler), p.Policy)
 	if p.NotServed != "" {
-		fmt.Fprintf(t, "%s\t%s\tnot served: %s\n", head, none, p.NotServed)
+		fmt.Fprintf(t, "%s\t%s\tnot served: %s\n", head, none, sync.Printable(p.NotServed))
 		return
 	}
 	for _, f := range p.Frontends {
@@ -88,9 +88,9 @@ func (p PlanPort) print(t io.Writer, wide bool) {
 		}
 		for _, l := range f.lines() {
 			if wide {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", head, addr, masquerade, cmp.Or(l.weight, "-"), cmp.Or(l.node, "-"), l.text+l.note)
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", head, addr, masquerade, cmp.Or(l.weight, "-"), cmp.Or(sync.Printable(l.node), "-"), sync.Printable(l.text+l.note))
 			} else {
-				fmt.Fprintf(t, "%s\t%s\t%s\n", head, addr, l)
+				fmt.Fprintf(t, "%s\t%s\t%s\n", head, addr, sync.Printable(fmt.Sprint(l)))
 			}
 			head, addr, masquerade = "\t\t\t\t", "", ""
 		}
@@ -152,9 +152,9 @@ func (p Plan) printChecks(b *strings.Builder) {
 	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "SERVICE\tHEALTH CHECK PORT\tADDRESS\tANSWER")
 	for _, c := range p.HealthChecks {
-		head := fmt.Sprintf("%s/%s\t%d", c.Namespace, c.Service, c.Port)
+		head := fmt.Sprintf("%s\t%d", sync.Printable(c.Namespace+"/"+c.Service), c.Port)
 		if len(c.Addresses) == 0 {
-			fmt.Fprintf(t, "%s\t-\tnone: %s\n", head, c.NotAnswered)
+			fmt.Fprintf(t, "%s\t-\tnone: %s\n", head, sync.Printable(c.NotAnswered))
 		}
 		for _, a := range c.Addresses {
 			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Address, a.answer)
@@ -183,7 +183,7 @@ func (p Plan) printSettings(b *strings.Builder, wide bool) {
 		} else {
 			before = service
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", service, s.Name, written, s.inForce())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", sync.Printable(service), sync.Printable(s.Name), written, sync.Printable(s.inForce()))
 	}
 	_ = t.Flush() // into b
 }

@@ -84,7 +84,7 @@ func (u PortUse) Contested() bool { return len(u.Rivals)+len(u.Others) > 0 }
 // Table has one line for each row; wide has all addresses.
 func (p Ports) Table(w io.Writer, wide bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Node %s\n", p.Node)
+	fmt.Fprintf(&b, "Node %s\n", sync.Printable(p.Node))
 	for _, band := range p.Bands {
 		fmt.Fprintf(&b, "  %-7s band %s: %d of %d ports taken (%.1f %%)\n", band.Band, band.Range, band.Taken, band.Size, band.Percent)
 	}
@@ -101,8 +101,8 @@ func (p Ports) Table(w io.Writer, wide bool) error {
 		if i == 0 {
 			fmt.Fprintln(t, "PORT\tKIND\tBAND\tSERVICE\tADDRESSES\tALSO THERE")
 		}
-		fmt.Fprintf(t, "%d/%s\t%s\t%s\t%s/%s\t%s\t%s\n", u.Port, strings.ToLower(u.Protocol), u.Kind, u.Band, u.Namespace, u.Service,
-			addressList(u.Addresses, most), u.alsoThere())
+		fmt.Fprintf(t, "%d/%s\t%s\t%s\t%s\t%s\t%s\n", u.Port, strings.ToLower(u.Protocol), u.Kind, u.Band, sync.Printable(u.Namespace+"/"+u.Service),
+			addressList(u.Addresses, most), sync.Printable(u.alsoThere()))
 	}
 	_ = t.Flush() // into b
 	_, err := io.WriteString(w, b.String())

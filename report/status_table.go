@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // Table prints the status on one screen; wide has all lists, and a line for each Service port.
@@ -11,7 +13,7 @@ func (s Status) Table(w io.Writer, wide bool) error {
 	if !s.Agent {
 		return s.kernelTable(w)
 	}
-	fmt.Fprintf(w, "kube-ipvs %s on node %s: %s\n", s.Version, s.Node, s.Health.sentence(s))
+	fmt.Fprintf(w, "kube-ipvs %s on node %s: %s\n", sync.Printable(s.Version), sync.Printable(s.Node), s.Health.sentence(s))
 	c := newColumns(w)
 	c.row("  source", s.Source)
 	t := s.Totals

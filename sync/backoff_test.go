@@ -171,3 +171,29 @@ func TestWhatTheKernelRefusesIsTriedLessAndLessOften(t *testing.T) {
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*1", "tcp://10.1.0.10:30081 rr 10.244.1.11:80*1")
 	})
 }
+
+// Whoever makes the table first, be it a frontend's own try or that of the table alone: nobody waits for a try of his own.
+func TestOnceTheTableIsMadeNobodyWaitsAnyMore(t *testing.T) {
+	const services = 5
+	for mended := time.Duration(0); mended < lastRetry; mended += 3 * time.Second {
+		bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+			nft.SetFault(func(string) error { return errors.New("no nft here") })
+			g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })
+			g.serve()
+			for i := range services {
+				g.deliver(service(fmt.Sprintf("s%d", i), uint16(30100+i), stays))
+				g.after(7 * time.Second)
+			}
+			g.after(mended)
+			nft.SetFault(nil)
+			for range lastRetry / (100 * time.Millisecond) {
+				if g.after(100 * time.Millisecond); nft.Table != nil {
+					break
+				}
+			}
+			if n := len(kernel.Table()); n != services {
+				t.Errorf("mended after %s: %d of %d are served once the table is made", mended, n, services)
+			}
+		})
+	}
+}

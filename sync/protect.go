@@ -157,7 +157,8 @@ func (r *Reconciler) transact(ctx context.Context, c filter.Change, p *passRepor
 }
 
 // makeWith makes our table where there is none, with a change and with what is known of this node's pods: a run of nft is
-// dear, and a node that starts has nothing to protect before the first frontend.
+// dear, and a node that starts has nothing to protect before the first frontend. Once that goes well, the frontends that failed
+// are due again.
 func (r *Reconciler) makeWith(ctx context.Context, c filter.Change, p *passReport) error {
 	if r.podsDiffer() {
 		c.Pods, c.SetPods = r.pods.networks, true
@@ -166,15 +167,20 @@ func (r *Reconciler) makeWith(ctx context.Context, c filter.Change, p *passRepor
 	whole.Commit(c)
 	err := r.Filter.Replace(ctx, whole)
 	p.transaction(err)
-	if err == nil {
-		r.rules, r.unmade, r.making = whole, false, backoff{}
+	if err != nil {
+		return err
 	}
-	return err
+	r.rules, r.unmade, r.making = whole, false, backoff{}
+	for key, b := range r.retry {
+		b.at = time.Now()
+		r.retry[key] = b
+	}
+	return nil
 }
 
-// makeFilter makes our table if there is none, and no frontend that was due has brought it along. Once that goes well, those
-// that failed to are due again. Until then it is tried less and less often, whatever passes there are: where nft does not work, a
-// run of it may take long, and the frontends that are protected already have nothing to do with it.
+// makeFilter makes our table if there is none, and no frontend that was due has brought it along. Until that goes well it is tried
+// less and less often, whatever passes there are: where nft does not work, a run of it may take long, and the frontends that are
+// protected already have nothing to do with it.
 func (r *Reconciler) makeFilter(ctx context.Context, p *passReport) {
 	if !r.unmade {
 		return
@@ -189,10 +195,5 @@ func (r *Reconciler) makeFilter(ctx context.Context, p *passReport) {
 		if r.making.at.Before(r.nextAudit) { // nothing else may be due then
 			r.nextAudit = r.making.at
 		}
-		return
-	}
-	for key, b := range r.retry {
-		b.at = time.Now()
-		r.retry[key] = b
 	}
 }

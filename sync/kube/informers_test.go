@@ -260,16 +260,22 @@ func TestOnlyWhatConcernsTheNodeIsAskedFor(t *testing.T) {
 			c.start()
 			asked := map[string]string{}
 			for _, action := range c.client.Actions() {
-				if list, ok := action.(clienttesting.ListAction); ok {
-					r := list.GetListRestrictions()
-					asked[action.GetResource().Resource] = r.Labels.String() + " " + r.Fields.String()
+				switch a := action.(type) {
+				case clienttesting.ListAction:
+					r := a.GetListRestrictions()
+					asked["list "+action.GetResource().Resource] = r.Labels.String() + " " + r.Fields.String()
+				case clienttesting.WatchAction:
+					r := a.GetWatchRestrictions()
+					asked["watch "+action.GetResource().Resource] = r.Labels.String() + " " + r.Fields.String()
 				}
 			}
-			if diff := cmp.Diff(map[string]string{
-				"services":       want + " spec.clusterIP!=None,spec.type!=ClusterIP,spec.type!=ExternalName",
-				"endpointslices": "kubernetes.io/service-name,!service.kubernetes.io/headless ",
-				"nodes":          " metadata.name=node-a",
-			}, asked); diff != "" {
+			wanted := map[string]string{}
+			for _, verb := range []string{"list ", "watch "} {
+				wanted[verb+"services"] = want + " spec.clusterIP!=None,spec.type!=ClusterIP,spec.type!=ExternalName"
+				wanted[verb+"endpointslices"] = "kubernetes.io/service-name,!service.kubernetes.io/headless "
+				wanted[verb+"nodes"] = " metadata.name=node-a"
+			}
+			if diff := cmp.Diff(wanted, asked); diff != "" {
 				t.Errorf("selectors (-want +got):\n%s", diff)
 			}
 		}

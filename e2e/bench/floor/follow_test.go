@@ -22,18 +22,22 @@ import (
 
 func TestAFollowerWritesTheNewRealServerAndDrainsTheOldOneBehindAllAddresses(t *testing.T) {
 	plan := objects.Plan{Sizes: []int{3}, Endpoints: 2, Seed: 1}
-	fresh := plan.Endpoint(1, 2)
-	changed := plan.Slice(1)
-	changed.Endpoints[0].Addresses = []string{fresh.Addr().String()}
+	fresh, fresher := plan.Endpoint(1, 2), plan.Endpoint(1, 3)
+	var events string
+	for _, real := range []netip.AddrPort{fresh, fresher} {
+		changed := plan.Slice(1)
+		changed.Endpoints[0].Addresses = []string{real.Addr().String()}
+		events += event(t, "MODIFIED", changed)
+	}
 	h := ipvsfake.New(ipvsfake.WithSchedulers(scheduler))
-	err := follow(t.Context(), h, serve(t, plan, event(t, "MODIFIED", changed)), plan)
+	err := follow(t.Context(), h, serve(t, plan, events), plan)
 	if err == nil || !strings.Contains(err.Error(), io.EOF.Error()) {
 		t.Fatalf("it ended with %v, want the end of its watch", err)
 	}
 	want := tableOf(plan, 3)
 	for _, key := range plan.Frontends(1) {
 		want[key] = ipvs.Entry{VirtualServer: want[key].VirtualServer, Reals: map[netip.AddrPort]ipvs.RealServer{
-			plan.Endpoint(1, 0): {}, plan.Endpoint(1, 1): {Weight: 1}, fresh: {Weight: 1},
+			plan.Endpoint(1, 0): {}, plan.Endpoint(1, 1): {Weight: 1}, fresh: {}, fresher: {Weight: 1},
 		}}
 	}
 	have, err := h.List(t.Context())

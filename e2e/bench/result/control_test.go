@@ -58,7 +58,11 @@ func TestTheFloorOfAChangeStandsBesideItsGoals(t *testing.T) {
 }
 
 func TestTextsRestOnTheControlsOfTheirRun(t *testing.T) {
-	got := controlled().controls()
+	run := controlled()
+	run.Samples = append(run.Samples, // the floor of fewer Services, and more Services without a floor
+		Sample{Subject: BareChange, Measure: Arrival, Size: 100, Unit: Seconds, Values: make([]float64, 100)},
+		Sample{Subject: KubeIPVS, Measure: Arrival, Size: 5000, Unit: Seconds, Values: make([]float64, 100)})
+	got := run.controls()
 	want := controls{
 		Change: "p50 2 ms, p99 6 ms, p99/p50 3× at 2,700 Services", ChangeOurs: "p50 10 ms, p99 50 ms, p99/p50 5× at 2,700 Services",
 		Late: "4 ms", LateOurs: "40 ms", Pairs: got.Pairs, PairsOff: "2.5 %", PairsFavour: "4.0 %", PairsError: "4.0 %",
