@@ -53,6 +53,32 @@ func TestConnectionsOutliveAChangeOfTheirService(t *testing.T) {
 	s := overTCPAndSCTP("web", nodePort, nil)
 	r.serve(t, s, r.both()...)
 	r.start(t, bothNetworks, "--drain-timeout=10m")
+	t.Run("of its scheduler, in place", func(t *testing.T) {
+		open := r.holdOn(t, nodePort, r.all()...)
+		for _, scheduler := range []string{"wlc", "sh", "mh", "rr"} {
+			s.Annotations = map[string]string{"kube-ipvs.io/scheduler": scheduler}
+			must(t, r.Service(s))
+			eventually(t, "it is "+scheduler, func() error {
+				return r.eachOf(t, nodePort, 8, func(e ipvs.Entry) error {
+					if e.Scheduler != scheduler || len(e.Reals) != 2 {
+						return fmt.Errorf("%s with %d real servers", e.Scheduler, len(e.Reals))
+					}
+					return nil
+				})
+			})
+			open.live(t)
+			r.served(t)
+		}
+		all, err := r.agent.Metrics(t.Context())
+		must(t, err)
+		for _, verb := range []ipvs.Verb{ipvs.DelVirtual, ipvs.DelReal} {
+			name := fmt.Sprintf(`kube_ipvs_kernel_operations_total{result="done",verb="%s"}`, verb)
+			if n := all[name]; n > 0 { // none of that verb is none listed
+				t.Errorf("%s is %v: the scheduler was not changed in place", name, n)
+			}
+		}
+		open.close(t)
+	})
 	t.Run("of its networks", func(t *testing.T) {
 		open := r.holdOn(t, nodePort, r.all()...)
 		s.Annotations = map[string]string{"kube-ipvs.io/networks": "10.1.0.0/24,fd01::/64"}
