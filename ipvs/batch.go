@@ -64,9 +64,18 @@ func (w *writer) write(ctx context.Context, ops []Op, results []error) (int, err
 func (w *writer) exchange(ctx context.Context, first uint32, ops []Op, results []error) error {
 	if err := w.link.send(w.buf); err != nil {
 		refuse(ops, results, err)
-		return nil
+		if outlives(err) {
+			return nil
+		}
+		return err
 	}
 	return w.collect(ctx, first, ops, results)
+}
+
+// outlives is true of what a send fails with for lack of room: the socket is as good as before. One that was closed never
+// sends again.
+func outlives(err error) bool {
+	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EAGAIN)
 }
 
 // collect reads answers until the one to the last operation is there, and gives each to its operation by sequence

@@ -39,6 +39,9 @@ func ShrinkReceiveBuffer(h Handle) error {
 // GiveUp leaves h as exchanges do that got no answer.
 func GiveUp(h Handle) { h.(*handle).dropSocket() }
 
+// CloseSocket closes the socket of h behind its back.
+func CloseSocket(h Handle) { h.(*handle).sock.close() }
+
 // ProbeIPv6 is what the kernel says to the probe's request.
 func ProbeIPv6(ctx context.Context, h Handle, scheduler string) error {
 	op := Op{Verb: AddVirtual, Key: probeKey(), Virtual: VirtualServer{Scheduler: scheduler}}

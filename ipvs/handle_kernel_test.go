@@ -290,3 +290,20 @@ func list(t *testing.T, h ipvs.Handle) ipvs.Table {
 	}
 	return table
 }
+
+func TestASocketThatWasClosedFailsOneCallOnly(t *testing.T) {
+	h := open(t, ipvs.Options{})
+	want := services(3, 2, "10.1.0.10")
+	program(t, h, want)
+	for key := range want {
+		ipvs.CloseSocket(h)
+		op := ipvs.Op{Verb: ipvs.DelVirtual, Key: key}
+		if err := errors.Join(h.Do(t.Context(), []ipvs.Op{op, op})...); !errors.Is(err, syscall.EBADF) {
+			t.Fatalf("%v, want %v", err, syscall.EBADF)
+		}
+		if err := errors.Join(h.Do(t.Context(), []ipvs.Op{op})...); err != nil { // nobody read in between
+			t.Fatal(err)
+		}
+	}
+	wantTable(t, "afterwards", list(t, h), ipvs.Table{})
+}
