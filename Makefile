@@ -31,7 +31,7 @@ page: $(if $(shell command -v chromium-headless-shell chromium),,browser) ## the
 	$(OWN_TMP) cd e2e/page && TMPDIR=$$GOTMPDIR $(GO) test -count=1 ./...
 browser: ## Chromium and letters for it, which are installed where they are missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends chromium-headless-shell fonts-dejavu-core
-guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system
+guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system; KERNEL_SERIES=6.12 takes another from Debian's backports
 	$(MAKE) rootfs ARCHS=amd64 && $(OWN_TMP) $(LAB) test -timeout 30m -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
 	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)

@@ -16,7 +16,8 @@ func TestWhatUsersAndOthersBreakHarmsNothingElse(t *testing.T) {
 	must(t, r.Service(agent.Service{Name: "without-slices", Ports: []agent.Port{{NodePort: 30090}}}))
 	must(t, r.Endpoints(agent.Service{Name: "without-service", Ports: []agent.Port{{NodePort: 30091}}}, r.both()))
 	must(t, r.Write("fqdn.yaml", fqdnSlice))
-	r.start(t, bothNetworks, neverAudited) // what is noticed is noticed without
+	// What is noticed is noticed without audits.
+	r.start(t, bothNetworks, neverAudited, "--allowed-schedulers=rr,"+missingScheduler)
 	if n := r.problems(t); n != 0 {
 		t.Errorf("%v problems in legal input", n)
 	}

@@ -12,6 +12,9 @@
 //	output, exit codes, files ◄── frames, one virtio-serial port ──┘
 //	last words of the kernel  ◄── serial console
 //
+// The environment variable KERNEL_SERIES chooses another series of kernels than that of the machine's Debian: apt then asks the
+// release and its backports through lists of the lab's own.
+//
 // The guest is made of its initramfs only: it sees no file of the host and has no network, unless its [Network]
 // leads to the host's loopback. Modules are loaded on demand by the kernel itself, through the modprobe that init also is.
 //

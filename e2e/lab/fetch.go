@@ -16,10 +16,14 @@ const metaPackage = "linux-image-amd64"
 
 var errDownload = errors.New("download failed")
 
-// fetch downloads the package of the kernel that Debian has now, unless it is there. Package lists may be so old that
+// fetch downloads the package of the kernel that Debian has now, of the series if one is wanted, unless it is there. Package lists may be so old that
 // they name one which is gone: then they are updated, once.
 func (l *Lab) fetch(ctx context.Context, update bool) (Kernel, error) {
-	version, err := l.candidate(ctx, update)
+	candidate := l.candidate
+	if l.Series != "" {
+		candidate = l.candidateOfSeries
+	}
+	version, err := candidate(ctx, update)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -77,9 +81,9 @@ func (l *Lab) download(ctx context.Context, k Kernel) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	fmt.Fprintf(l.Progress, "lab: fetching Debian's kernel %s (about 70 MB, once)\n", k.Version)
+	fmt.Fprintf(l.Progress, "lab: fetching Debian's kernel %s (about 70 to 110 MB, once)\n", k.Version)
 	// As root apt drops its privileges to download; where it then cannot write it warns and goes on.
-	if _, err := output(ctx, tmp, "apt-get", "download", "-q", "linux-image-"+k.Version); err != nil {
+	if _, err := output(ctx, tmp, "apt-get", l.apt("download", "-q", "linux-image-"+k.Version)...); err != nil {
 		return fmt.Errorf("%w: %w", errDownload, err)
 	}
 	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))

@@ -29,16 +29,18 @@ func (k Kernel) base() string    { return filepath.Join(k.Dir, "base-"+baseVersi
 // Lab prepares kernels.
 type Lab struct {
 	Cache    string    // directory for kernels, outside the tree
+	Series   string    // of kernels, such as 6.12, from Debian's backports; "" is the kernel of this release
 	Progress io.Writer // is told what takes time or changes the machine
 }
 
-// New returns a Lab that keeps its kernels in the user's cache directory.
+// New returns a Lab that keeps its kernels in the user's cache directory, for the series that EnvSeries names.
 func New(progress io.Writer) (*Lab, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return nil, fmt.Errorf("find cache directory: %w", err)
 	}
-	return &Lab{Cache: filepath.Join(cache, "kube-ipvs", "lab"), Progress: progress}, nil
+	series := os.Getenv(EnvSeries)
+	return &Lab{Cache: filepath.Join(cache, "kube-ipvs", "lab"), Series: series, Progress: progress}, checkSeries(series)
 }
 
 // Prepare installs the tools, and fetches and unpacks the kernel, as far as that is not done. A prepared lab works
@@ -64,7 +66,7 @@ func (l *Lab) Prepare(ctx context.Context, update bool) (Kernel, error) {
 	if err := l.unpack(ctx, k, update); err != nil {
 		return Kernel{}, fmt.Errorf("unpack kernel %s: %w", k.Version, err)
 	}
-	if err := os.WriteFile(filepath.Join(l.Cache, "current"), []byte(k.Version+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(l.pointer(), []byte(k.Version+"\n"), 0o644); err != nil {
 		return Kernel{}, fmt.Errorf("prepare kernel: %w", err)
 	}
 	return k, nil
@@ -90,9 +92,17 @@ func (l *Lab) kernel(version string) Kernel {
 	return Kernel{Version: version, Dir: filepath.Join(l.Cache, version)}
 }
 
+// pointer is the file with the version of the kernel last prepared, one for each series.
+func (l *Lab) pointer() string {
+	if l.Series == "" {
+		return filepath.Join(l.Cache, "current")
+	}
+	return filepath.Join(l.Cache, "current-"+l.Series)
+}
+
 // current returns the kernel last prepared, if it is still there.
 func (l *Lab) current() (Kernel, bool) {
-	b, err := os.ReadFile(filepath.Join(l.Cache, "current"))
+	b, err := os.ReadFile(l.pointer())
 	k := l.kernel(strings.TrimSpace(string(b)))
 	if err != nil || k.Version == "" {
 		return Kernel{}, false

@@ -20,7 +20,7 @@ const usage = `usage:
         run the kernel tests of packages as root; a skipped test, and a package of which no test ran, are failures
   run exec [-mem 1G] [-timeout 5m] [-bin PKG]... [-file SRC=DEST]... [-out DIR] -- CMD ARGS...
         run a command in a guest as root, with its output and exit code
-Each command explains its flags with -h.
+Each command explains its flags with -h. KERNEL_SERIES=6.12 in the environment takes a kernel from Debian's backports.
 `
 
 // Exit codes beside those of the commands that exec runs.
