@@ -66,8 +66,8 @@ func TestTextsRestOnTheControlsOfTheirRun(t *testing.T) {
 	want := controls{
 		Change: "p50 2 ms, p99 6 ms, p99/p50 3× at 2,700 Services", ChangeOurs: "p50 10 ms, p99 50 ms, p99/p50 5× at 2,700 Services",
 		Late: "4 ms", LateOurs: "40 ms", Pairs: got.Pairs, PairsOff: "2.5 %", PairsFavour: "4.0 %", PairsError: "4.0 %",
-		Slow:         "2 of 100 at 100 Services (slowest 60 ms), 2 of 100 at 2,700 Services (slowest 60 ms)",
-		SlowFloor:    "1 of 100 at 2,700 Services (slowest 7 ms)",
+		Slow:         "2 of 100 at 100 Services (slowest 60 ms), 2 of 100 at 2,700 Services (slowest 60 ms), 0 of 100 at 5,000 Services (slowest 0 s)",
+		SlowFloor:    "0 of 100 at 100 Services (slowest 0 s), 1 of 100 at 2,700 Services (slowest 7 ms)",
 		MemoryAtRest: "0.500× (20 MiB / 40 MiB) at 100 Services",
 	}
 	if got != want {
