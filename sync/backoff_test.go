@@ -187,7 +187,7 @@ func TestOnceTheTableIsMadeNobodyWaitsAnyMore(t *testing.T) {
 			g.after(mended)
 			nft.SetFault(nil)
 			for range lastRetry / (100 * time.Millisecond) {
-				if g.after(100 * time.Millisecond); nft.Table != nil {
+				if g.after(100 * time.Millisecond); nft.Writes() > 0 {
 					break
 				}
 			}

@@ -66,7 +66,8 @@ func TestARestoredBackupIsFollowedAlthoughVersionsGoBack(t *testing.T) {
 	})
 }
 
-// A write after the restore may get the number that another one had before.
+// A write after the restore may get the number that another one had before. Where that is the last number that was seen, nobody can
+// tell before the next list (see docs/operations.md), which then has to be believed, although the number is known.
 func TestAVersionThatComesTwiceIsReadTwice(t *testing.T) {
 	eachRestore(t, func(t *testing.T, s *apitest.Server, restore func(apitest.Backup)) {
 		a := startAgent(t, s)
@@ -83,6 +84,10 @@ func TestAVersionThatComesTwiceIsReadTwice(t *testing.T) {
 		now := s.Backup()
 		s.Refuse(false)
 		restore(now)
+		time.Sleep(time.Minute)
+		s.Set(node("node-b"))
+		s.Compact()
+		s.EndWatches()
 		a.within(afterRestore, serving("10.0.0.3", "10.0.0.4"))
 	})
 }
