@@ -28,8 +28,9 @@ func watched(t *testing.T) (table *Table, drain func() bool) {
 	if !table.own.begin() {
 		t.Fatal("watched already")
 	}
-	// The kernel has queued the events of a transaction before nft ends, so all are there when nothing comes any more.
-	if err := socket.SetReceiveTimeout(&unix.Timeval{Usec: 1000}); err != nil {
+	// The kernel has queued the events of a transaction before nft ends, so all are there when nothing comes any more. A deadline that has
+	// passed before the first try gives nothing, whatever is queued: on a slow processor a millisecond does.
+	if err := socket.SetReceiveTimeout(&unix.Timeval{Usec: 100_000}); err != nil {
 		t.Fatal(err)
 	}
 	changed := make(chan struct{}, 1)
