@@ -172,12 +172,13 @@ func newTrial(t *testing.T, faults ipvsfake.Faults, percent int32) *trial {
 		}
 		x.filter = &faultyFilter{Filter: table}
 		x.filter.percent.Store(percent)
-		x.wary = &wary{Handle: kernel, always: always, wrong: make(chan string, 100)}
-		x.faulty = ipvsfake.Faulty(x.wary, faults)
+		x.faulty = ipvsfake.Faulty(kernel, faults)
+		// Above the faults, of which another writer's deletions are one.
+		x.wary = &wary{Handle: x.faulty, always: always, wrong: make(chan string, 100)}
 		return nil
 	}))
 	x.Reconciler = sync.New(logr.Discard(), sync.Config{
-		Source: x.fed, Addresses: still{x.fed}, Kernel: x.faulty, Filter: x.filter, Generation: filter.Generation,
+		Source: x.fed, Addresses: still{x.fed}, Kernel: x.wary, Filter: x.filter, Generation: filter.Generation,
 		NodePortAddresses: spec, Pods: x.Node1.PodCIDRs, SyncPeriod: trialPeriod, DrainTimeout: time.Minute, AddressGrace: time.Minute,
 		Defaults: sync.Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll, NodePortRange: allocator.Range{First: 30000, Last: 32767}},
 	})
