@@ -90,8 +90,9 @@ func TestConnectionsOutliveTheAgentAndWhateverVersionRanBefore(t *testing.T) {
 		{"an agent with layout 1", r.stop, func() string { return tableOf(t, 1, state.Rules) }},
 		{"an agent with layout 2", r.kill, func() string { return tableOf(t, 2, state.Rules) }},
 		{"an agent with layout 3", r.stop, func() string { return tableOf(t, 3, state.Rules) }},
+		{"an agent with layout 4", r.kill, func() string { return tableOf(t, 4, state.Rules) }},
 		{"an agent with a layout to come", r.kill, func() string {
-			return strings.ReplaceAll(r.run(t, "", "nft", "list", "table", string(filter.Family), filter.Name), "layout 4, ", "layout 99, ")
+			return strings.ReplaceAll(r.run(t, "", "nft", "list", "table", string(filter.Family), filter.Name), "layout 5, ", "layout 99, ")
 		}},
 		{"one that lost its table", r.stop, func() string { return "" }},
 	} {

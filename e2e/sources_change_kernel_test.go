@@ -104,7 +104,7 @@ func (r *rig) flood(t *testing.T, from visitor, to netip.AddrPort) (stop func() 
 // Both lists of web allow near and deny far, one of them as it allows only near; both of deny have nothing but whom they
 // deny.
 func (r *rig) testChangingRanges(t *testing.T) {
-	const changes = 20
+	const changes = 10
 	denied := append(r.knocking(t, r.far(), nodePort), r.knocking(t, r.far(), denyPort)...)
 	floods := map[netip.AddrPort]func() int{}
 	for _, port := range []uint16{nodePort, denyPort} {

@@ -176,6 +176,7 @@ func TestOnlyClientsInTheSourceRangesAreHeard(t *testing.T) {
 	t.Run("who is answered", r.testAccess)
 	t.Run("an established connection lives on", r.testEstablished)
 	t.Run("from the first packet on", r.testNewService)
+	t.Run("also from a port used before", r.testPortsUsedAgain)
 	t.Run("while the ranges change", r.testChangingRanges)
 	t.Run("by spec.loadBalancerSourceRanges, and across a restart", func(t *testing.T) { r.testSpecRanges(t, spec) })
 	t.Run("once nft flush ruleset is mended", r.testRangesFlushed)

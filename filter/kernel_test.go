@@ -357,7 +357,10 @@ func TestNetworksOfPodsMayOverlapThoseBefore(t *testing.T) {
 
 // An upgrade finds the table of a version before. One transaction makes it ours.
 func TestOlderLayoutsAreMigratedInTheKernel(t *testing.T) {
-	for file, verdict := range map[string]string{"layout-1.nft": "", "layout-2.nft": ": goto masquerade-all", "layout-3.nft": ": goto masquerade-all"} {
+	const asMap = ": goto masquerade-all"
+	for file, verdict := range map[string]string{
+		"layout-1.nft": "", "layout-2.nft": asMap, "layout-3.nft": asMap, "layout-4.nft": asMap, "layout-4-hooks.nft": asMap,
+	} {
 		t.Run(file, func(t *testing.T) { migrate(t, file, verdict) })
 	}
 }
@@ -383,7 +386,11 @@ add element inet kube-ipvs masquerade-ipv4-tcp { 10.1.0.10 . 30080 `+verdict+` }
 		t.Errorf("%d transactions", now-before)
 	}
 	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
-	wantState(t, table, Rules{Owned: NewSet(key), Masquerade: map[frontend.Key]Masquerade{key: MasqueradeAll}})
+	want := Rules{Owned: NewSet(key), Masquerade: map[frontend.Key]Masquerade{key: MasqueradeAll}}
+	if strings.Contains(file, "hooks") {
+		want.Sources = map[frontend.Key]*Sources{key: Nobody()}
+	}
+	wantState(t, table, want)
 }
 
 // The two ways to list are one: what the agent does to the kernel, and what its tests do to knftables' fake.

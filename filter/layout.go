@@ -18,7 +18,7 @@ const (
 
 // layout is the version of everything in this file. It stands in the comments of the rules; a table with another one is
 // made anew by Ensure, with the elements it can still read. Raise it with every change of names, types or rules.
-const layout = 4
+const layout = 5
 
 // The chains. The first three are hooked (hooks.go tells when), the others are where their rules and the masquerade maps
 // send packets. What the sources maps send them to is in lists.go.
@@ -27,6 +27,7 @@ const (
 	chainOutput      = "output"
 	chainPostrouting = "postrouting"
 	chainOutside     = "outside"
+	chainDecided     = "decided"
 )
 
 // chainFor is where the connections of a protocol and family are looked up that do not take the short way through
@@ -119,6 +120,8 @@ func chainObjects(hooks Hooks) []*knftables.Chain {
 		Comment:  knftables.PtrTo("replies of the pods have to come back through this node: masquerade the clients"),
 	}, &knftables.Chain{
 		Name: chainOutside, Comment: knftables.PtrTo("neither this node nor one of its pods: dropped"),
+	}, &knftables.Chain{
+		Name: chainDecided, Comment: knftables.PtrTo("of a connection that is there: let in, unless it begins another one"),
 	})
 	for _, c := range rareMaps() {
 		chains = append(chains, &knftables.Chain{Name: chainFor(c)})
@@ -171,6 +174,7 @@ func ruleObjects(m match, hooks Hooks) []*knftables.Rule {
 	for _, chain := range hooks.chains() {
 		r.addHooked(chain.Name)
 	}
+	r.addDecided()
 	r.addPostrouting()
 	const replace = "masquerade fully-random"
 	r.add(chainOutside, "this node itself", `iifname "lo"`, "return")
@@ -189,18 +193,27 @@ func ruleObjects(m match, hooks Hooks) []*knftables.Rule {
 
 // addHooked adds the rules of input or output.
 func (r *rules) addHooked(chain string) {
-	// All that belongs to no connection: what conntrack cannot follow, or was told not to, must not be let in.
-	const unknown = "ct state new,invalid,untracked"
-	r.add(chain, "decided before", "ct state established,related accept")
+	r.add(chain, "decided before", "ct state established,related jump", chainDecided)
 	for _, ipv4 := range families() {
-		r.add(chain, "sources, "+familyName(ipv4), unknown, header(ipv4), "daddr . meta l4proto . th dport vmap @"+sourcesMap(ipv4).name())
+		// What gets here belongs to no connection. Besides what is new that is what conntrack cannot follow, or was told not to.
+		r.add(chain, "sources, "+familyName(ipv4), header(ipv4), "daddr . meta l4proto . th dport vmap @"+sourcesMap(ipv4).name())
 	}
 	if chain != chainInput {
 		return
 	}
+	const begins = "ct state new,established" // it is established if it comes back from decided
 	for _, ipv4 := range families() {
-		r.add(chain, "internal, "+familyName(ipv4), "ct state new", header(ipv4), "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
+		r.add(chain, "internal, "+familyName(ipv4), begins, header(ipv4), "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
 	}
+}
+
+// addDecided adds the rules for what conntrack takes for a part of something that is there. It does so too with the first packet of an SCTP
+// association whose addresses and ports belonged to one that was refused less than 10 s before (Linux 6.1), and many programs use the same ports
+// always. That packet is told by its INIT chunk, which stands alone in its packet, behind a header of 12 bytes (RFC 9260 §3.1, §6.10).
+// A refused TCP connection conntrack forgets at once, and a closed one as soon as a SYN comes.
+func (r *rules) addDecided() {
+	r.add(chainDecided, "no SCTP", "meta l4proto != sctp accept")
+	r.add(chainDecided, "no INIT", "@th,96,8 != 1 accept")
 }
 
 // addPostrouting adds the rules that every connection of the node meets once, so there are few: a TCP connection is looked

@@ -82,9 +82,9 @@ const printedList = `{"nftables": [{"metainfo": {"version": "1.0.6", "release_na
   "elem": ["10.9.0.1", {"prefix": {"addr": "10.244.1.0", "len": 24}}]}},
 {"set": {"family": "inet", "name": "deny-ID-ipv6", "table": "kube-ipvs", "type": "ipv6_addr", "handle": 26, "flags": ["interval"],
   "elem": [{"prefix": {"addr": "::", "len": 0}}]}},
-{"rule": {"family": "inet", "table": "kube-ipvs", "chain": "sources-ID", "handle": 27, "comment": "layout 4, denied, ipv4",
+{"rule": {"family": "inet", "table": "kube-ipvs", "chain": "sources-ID", "handle": 27, "comment": "layout 5, denied, ipv4",
   "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@deny-ID-ipv4"}}, {"drop": null}]}},
-{"rule": {"family": "inet", "table": "kube-ipvs", "chain": "sources-ID", "handle": 28, "comment": "layout 4, denied, ipv6",
+{"rule": {"family": "inet", "table": "kube-ipvs", "chain": "sources-ID", "handle": 28, "comment": "layout 5, denied, ipv6",
   "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip6", "field": "saddr"}}, "right": "@deny-ID-ipv6"}}, {"drop": null}]}}]}`
 
 func TestAListIsReadAsNftPrintsIt(t *testing.T) {

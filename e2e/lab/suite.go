@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +20,7 @@ type Suite struct {
 	Files    []File        // of the host's, for the guest
 	Run      string        // -test.run; "" runs the kernel tests
 	Bench    string        // -test.bench
+	Count    int           // -test.count: how often each package's tests run, one after the other; once if less
 	Verbose  bool          // print all output, not only that of failures
 	Timeout  time.Duration // of the guest, or of the tests on the host; what is built before does not count
 	Out      string        // directory for what the tests leave in $LAB_OUT; may be ""
@@ -135,6 +137,9 @@ func (s *Suite) step(p Package, binary, dir string) Step {
 	}
 	if s.Bench != "" {
 		args = append(args, "-test.bench="+s.Bench)
+	}
+	if s.Count > 1 {
+		args = append(args, "-test.count="+strconv.Itoa(s.Count))
 	}
 	return Step{Name: p.Name, Args: args, Dir: dir, OneStream: true}
 }

@@ -16,12 +16,17 @@ func runTest(ctx context.Context, args []string) int {
 	f.BoolVar(&s.Verbose, "v", false, "print the output of every test")
 	f.StringVar(&s.Run, "run", "", "run the tests that match this `regexp`, also those without the tag kernel")
 	f.StringVar(&s.Bench, "bench", "", "run the benchmarks that match this `regexp`, and no tests without -run")
+	f.IntVar(&s.Count, "count", 1, "run each package's tests `N` times, one after the other")
 	host := f.Bool("host", false, "use this machine's own kernel instead of a guest (needs root and IPVS)")
 	if code, ok := f.parse(args); !ok {
 		return code
 	}
 	if f.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "run test: name packages")
+		return exitUsage
+	}
+	if s.Count < 1 {
+		fmt.Fprintf(os.Stderr, "run test: -count %d: tests run once at least\n", s.Count)
 		return exitUsage
 	}
 	s.Programs, s.Files, s.Timeout, s.Out = g.programs, g.files, g.timeout, g.out
