@@ -36,13 +36,15 @@ type Change struct {
 	// Lists are the lists that Sources needs and leaves behind. Diff and Rules.Complete know them, and Apply refuses
 	// Sources without them.
 	Lists *ListsChange
-	// Hooks are those that Internal and Sources need. Diff and Rules.Complete know them too, and Apply refuses Internal and
-	// Sources without them.
+	// Hooks are those that Internal, Sources and Away need. Diff and Rules.Complete know them too, and Apply refuses any of these
+	// without them.
 	Hooks *HooksChange
 	// Pods are all networks of pods from now on, if SetPods. nft cannot add one in the transaction that deletes another
 	// which overlaps it.
 	Pods    []netip.Prefix
 	SetPods bool
+	// Away is what Rules.Away is from now on, if SetAway.
+	Away, SetAway bool
 }
 
 // Diff is the smallest change that makes want of have. It is pure, and each of its lists is sorted.
@@ -53,6 +55,9 @@ func Diff(have, want Rules) Change {
 	}
 	if !slices.Equal(have.Pods, want.Pods) {
 		c.Pods, c.SetPods = want.Pods, true
+	}
+	if have.Away != want.Away {
+		c.Away, c.SetAway = want.Away, true
 	}
 	for key, is := range want.Masquerade {
 		if was := have.Masquerade[key]; was != is {
@@ -84,7 +89,7 @@ func Diff(have, want Rules) Change {
 // committed to.
 func (r Rules) Complete(c Change) Change {
 	c.Lists, c.Hooks = nil, nil
-	if c.restricts() {
+	if c.needsHooks() {
 		hooks := r.hooksAround(c)
 		c.Hooks = &hooks
 	}
@@ -141,6 +146,9 @@ func inOrder(lists map[string]*Sources) []*Sources {
 // restricts reports that the change is about who may connect.
 func (c Change) restricts() bool { return len(c.AddInternal)+len(c.DelInternal)+len(c.Sources) > 0 }
 
+// needsHooks reports that the hooks may be others after the change.
+func (c Change) needsHooks() bool { return c.restricts() || c.SetAway }
+
 // narrows reports that somebody may be kept out by it who was not, or by another list than before.
 func (c Change) narrows() bool {
 	return len(c.AddInternal) > 0 || slices.ContainsFunc(c.Sources, func(s SourcesChange) bool { return s.Is != nil })
@@ -148,7 +156,7 @@ func (c Change) narrows() bool {
 
 // Empty reports that nothing is to be written.
 func (c Change) Empty() bool {
-	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade)+len(c.Sources) == 0 && !c.SetPods
+	return len(c.AddOwned)+len(c.DelOwned)+len(c.AddInternal)+len(c.DelInternal)+len(c.Masquerade)+len(c.Sources) == 0 && !c.SetPods && !c.SetAway
 }
 
 // Keys are the frontends that the change is about, some of them more than once.
@@ -181,8 +189,8 @@ func (c Change) validate() []error {
 			errs = append(errs, fmt.Errorf("network of pods: %w", err))
 		}
 	}
-	if c.restricts() && c.Hooks == nil {
-		errs = append(errs, errors.New("a change of who may connect without its hooks: Rules.Complete was not called"))
+	if c.needsHooks() && c.Hooks == nil {
+		errs = append(errs, errors.New("a change of who may connect, or of what is away, without its hooks: Rules.Complete was not called"))
 	}
 	return append(errs, c.validateSources()...)
 }

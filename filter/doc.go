@@ -8,15 +8,16 @@
 //	  {allow,deny}-ID-{ipv4,ipv6}             prefixes                        the lists, as many of these sets as are not empty
 //	  pods-{ipv4,ipv6}                        prefixes                        the pods of this node
 //
-//	  chain input        (filter, priority filter)   not of a connection, in sources ─► sources-ID
+//	  chain input        (filter, priority filter)   not of a connection, or an SCTP INIT, in sources ─► sources-ID
 //	                                                 new connection, in internal ─► outside
 //	  chain output       (filter, priority mangle)   not of a connection, in sources ─► sources-ID
+//	  chain forward      (filter, priority filter)   to owned, of a connection that IPVS translated ─► drop
 //	  chain postrouting  (nat, priority srcnat)      in masquerade ─► masquerade-pods, -remote or -all
 //	  chain postrouting-{ipv4,ipv6}-{udp,sctp}       the same for these, so that TCP is asked about first
 //	  chain outside                                  this node, its pods: return; everybody else: drop
 //	  chain sources-ID                               in deny-ID: drop; in allow-ID: return; everybody else: drop, if there is allow-ID
 //
-// Input and output are there only while a frontend needs them (Hooks). Without such a frontend a packet of a connection
+// Input and output are there only while a frontend needs them, forward while an address of one is away (Hooks). Otherwise a packet of a connection
 // passes no rule at all: chains of type nat see the first one only, and the kernel does the rest by conntrack.
 //
 // What flows in are Changes of these sets and maps, each one transaction. IPVS entries carry no owner, so the keys of ours

@@ -1,26 +1,28 @@
 package filter
 
 import (
+	"slices"
+
 	"sigs.k8s.io/knftables"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // Hooks says at which hooks a table has rules that look at every packet, those of connections included. Each is there only
-// while a frontend needs it: an internal one the first, one with sources both. Postrouting is there always, and costs a
+// while it is needed: the first by an internal frontend, the first two by one with sources, forward while an address is away. Postrouting is there always, and costs a
 // connection that is there nothing: a chain of type nat sees the first packet of each.
-type Hooks struct{ Input, Output bool }
+type Hooks struct{ Input, Output, Forward bool }
 
 // Hooks are those that a table with these rules has.
-func (r Rules) Hooks() Hooks { return hooksFor(len(r.Internal), len(r.Sources)) }
+func (r Rules) Hooks() Hooks { return hooksFor(len(r.Internal), len(r.Sources), r.Away) }
 
-func hooksFor(internal, sources int) Hooks {
-	return Hooks{Input: internal+sources > 0, Output: sources > 0}
+func hooksFor(internal, sources int, away bool) Hooks {
+	return Hooks{Input: internal+sources > 0, Output: sources > 0, Forward: away}
 }
 
 // without are those of h that o lacks.
 func (h Hooks) without(o Hooks) Hooks {
-	return Hooks{Input: h.Input && !o.Input, Output: h.Output && !o.Output}
+	return Hooks{Input: h.Input && !o.Input, Output: h.Output && !o.Output, Forward: h.Forward && !o.Forward}
 }
 
 // chains are the chains at these hooks.
@@ -44,6 +46,15 @@ func (h Hooks) chains() []*knftables.Chain {
 			Comment:  knftables.PtrTo("before IPVS takes a packet of this node: what it may not ask for"),
 		})
 	}
+	if h.Forward {
+		chains = append(chains, &knftables.Chain{
+			Name:     chainForward,
+			Type:     knftables.PtrTo(knftables.FilterType),
+			Hook:     knftables.PtrTo(knftables.ForwardHook),
+			Priority: knftables.PtrTo(knftables.FilterPriority),
+			Comment:  knftables.PtrTo("an address is not on this node for now: what is sent to it on a connection of ours waits"),
+		})
+	}
 	return chains
 }
 
@@ -62,9 +73,14 @@ func (r Rules) hooksAround(c Change) HooksChange {
 	for _, s := range c.Sources {
 		sources[s.Key] = s.Is != nil
 	}
+	away := r.Away
+	if c.SetAway {
+		away = c.Away
+	}
 	return HooksChange{Was: r.Hooks(), Is: hooksFor(
 		grown(len(r.Internal), internal, r.Internal.Has),
 		grown(len(r.Sources), sources, func(key frontend.Key) bool { return r.Sources[key] != nil }),
+		away,
 	)}
 }
 
@@ -91,14 +107,14 @@ func grown(n int, after map[frontend.Key]bool, has func(frontend.Key) bool) int 
 func changeHooks(tx *knftables.Transaction, m match, c HooksChange, narrows bool) {
 	written := c.Is.without(c.Was)
 	if narrows {
-		written = c.Is
+		written.Input, written.Output = c.Is.Input, c.Is.Output
 	}
 	for _, chain := range written.chains() {
 		tx.Add(chain)
 		tx.Flush(chain) // whatever stands under its name
 	}
 	for _, rule := range ruleObjects(m, written) {
-		if rule.Chain == chainInput || rule.Chain == chainOutput {
+		if rule.Chain == chainInput || rule.Chain == chainOutput || rule.Chain == chainForward {
 			tx.Add(rule)
 		}
 	}
@@ -110,9 +126,7 @@ func changeHooks(tx *knftables.Transaction, m match, c HooksChange, narrows bool
 
 // hasHooks reports whether the table has just these.
 func (l listing) hasHooks(h Hooks) bool {
-	has := map[string]bool{}
-	for _, name := range l.chains {
-		has[name] = true
-	}
-	return has[chainInput] == h.Input && has[chainOutput] == h.Output
+	return l.hasChain(chainInput) == h.Input && l.hasChain(chainOutput) == h.Output && l.hasChain(chainForward) == h.Forward
 }
+
+func (l listing) hasChain(name string) bool { return slices.Contains(l.chains, name) }

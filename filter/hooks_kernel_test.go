@@ -12,7 +12,7 @@ import (
 func wantHooked(t *testing.T, what string, want Hooks) {
 	t.Helper()
 	listed := ruleset(t)
-	got := Hooks{Input: strings.Contains(listed, "hook input"), Output: strings.Contains(listed, "hook output")}
+	got := Hooks{Input: strings.Contains(listed, "hook input"), Output: strings.Contains(listed, "hook output"), Forward: strings.Contains(listed, "hook forward")}
 	if got != want || !strings.Contains(listed, "type nat hook postrouting") {
 		t.Errorf("%s: the kernel has hooks %+v, want %+v and postrouting:\n%s", what, got, want, listed)
 	}
@@ -39,6 +39,10 @@ func TestTheKernelHasTheHooksThatFrontendsNeed(t *testing.T) {
 		{"nothing", Rules{}, Hooks{}},
 		{"a list from the start", sourcesOf(Nobody(), ipv4), Hooks{Input: true, Output: true}},
 		{"nothing again", Rules{}, Hooks{}},
+		{"an address away", Rules{Owned: NewSet(ipv4), Away: true}, Hooks{Forward: true}},
+		{"a list besides", Rules{Sources: sourcesOf(some, ipv6).Sources, Away: true}, Hooks{Input: true, Output: true, Forward: true}},
+		{"the address back", sourcesOf(some, ipv6), Hooks{Input: true, Output: true}},
+		{"nothing in the end", Rules{}, Hooks{}},
 	} {
 		change := Diff(have, step.want)
 		before := generation(t)

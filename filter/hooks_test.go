@@ -22,6 +22,7 @@ func TestOnlyWhatRestrictsClientsNeedsHooks(t *testing.T) {
 		},
 		"an internal one":              {rules: filter.Rules{Internal: set(t, web4)}, want: filter.Hooks{Input: true}},
 		"one for some clients":         {rules: filter.Rules{Sources: admitting(t, office(), web4)}, want: filter.Hooks{Input: true, Output: true}},
+		"an address that is away":      {rules: filter.Rules{Owned: set(t, web4), Away: true}, want: filter.Hooks{Forward: true}},
 		"both of them":                 {rules: filter.Rules{Internal: set(t, web4), Sources: admitting(t, office(), web6)}, want: filter.Hooks{Input: true, Output: true}},
 		"one that is both, and others": {rules: filter.Rules{Owned: set(t, web4, web6), Internal: set(t, web4), Sources: admitting(t, office(), web4)}, want: filter.Hooks{Input: true, Output: true}},
 	} {
@@ -38,7 +39,7 @@ func TestOnlyWhatRestrictsClientsNeedsHooks(t *testing.T) {
 // hooked are the hooks that a table has. Postrouting is not one of them, it is there always.
 func hooked(fake *filtertest.Fake) filter.Hooks {
 	has := func(hook string) bool { return strings.Contains(fake.Dump(), "{ type filter hook "+hook+" ") }
-	return filter.Hooks{Input: has("input"), Output: has("output")}
+	return filter.Hooks{Input: has("input"), Output: has("output"), Forward: has("forward")}
 }
 
 // The hooks come with the first frontend that needs them and go with the last, in the transaction about it.

@@ -20,11 +20,12 @@ const (
 // made anew by Ensure, with the elements it can still read. Raise it with every change of names, types or rules.
 const layout = 5
 
-// The chains. The first three are hooked (hooks.go tells when), the others are where their rules and the masquerade maps
+// The chains. The first four are hooked (hooks.go tells when), the others are where their rules and the masquerade maps
 // send packets. What the sources maps send them to is in lists.go.
 const (
 	chainInput       = "input"
 	chainOutput      = "output"
+	chainForward     = "forward"
 	chainPostrouting = "postrouting"
 	chainOutside     = "outside"
 	chainDecided     = "decided"
@@ -172,7 +173,11 @@ func (r *rules) add(chain, what string, rule ...any) {
 func ruleObjects(m match, hooks Hooks) []*knftables.Rule {
 	r := &rules{match: m}
 	for _, chain := range hooks.chains() {
-		r.addHooked(chain.Name)
+		if chain.Name == chainForward {
+			r.addForward()
+		} else {
+			r.addHooked(chain.Name)
+		}
 	}
 	r.addDecided()
 	r.addPostrouting()
@@ -204,6 +209,16 @@ func (r *rules) addHooked(chain string) {
 	const begins = "ct state new,established" // it is established if it comes back from decided
 	for _, ipv4 := range families() {
 		r.add(chain, "internal, "+familyName(ipv4), begins, header(ipv4), "daddr . meta l4proto . th dport @"+internalSet(ipv4).name(), "goto", chainOutside)
+	}
+}
+
+// addForward adds the rules for packets to a frontend that are forwarded, since its address is not on this node: of connections that IPVS
+// translated, whose replies come from a pod. Those of others have the frontend there: the address is somewhere else for them.
+func (r *rules) addForward() {
+	for _, ipv4 := range families() {
+		h, owned := header(ipv4), ownedSet(ipv4).name()
+		r.add(chainForward, "away, "+familyName(ipv4), "ct direction original", h, "daddr . meta l4proto . th dport @"+owned,
+			"ct reply", h, "saddr . meta l4proto . th dport != @"+owned, "drop")
 	}
 }
 

@@ -92,12 +92,16 @@ type Rules struct {
 	// count only in a table that was not told an interface (Options.PodInterface). With MasqueradeRemote they must be of
 	// this node alone: a pod elsewhere within them would see the client and answer past this node.
 	Pods []netip.Prefix
+	// Away: an address of a frontend is not on this node for now. What is sent to it on a connection that IPVS has translated is
+	// dropped instead of forwarded: the kernel forgets a masqueraded connection of which it sees a packet leave by another
+	// device than the one that it is masqueraded for (nf_nat_oif_changed), and its pod resets it then.
+	Away bool
 }
 
 // Equal reports whether both are the same.
 func (r Rules) Equal(o Rules) bool {
 	return maps.Equal(r.Owned, o.Owned) && maps.Equal(r.Masquerade, o.Masquerade) && maps.Equal(r.Internal, o.Internal) &&
-		maps.EqualFunc(r.Sources, o.Sources, (*Sources).Equal) && slices.Equal(r.Pods, o.Pods)
+		maps.EqualFunc(r.Sources, o.Sources, (*Sources).Equal) && slices.Equal(r.Pods, o.Pods) && r.Away == o.Away
 }
 
 // Clone is a copy that shares nothing with r but what never changes.
@@ -105,6 +109,7 @@ func (r Rules) Clone() Rules {
 	return Rules{
 		Owned: maps.Clone(r.Owned), Masquerade: maps.Clone(r.Masquerade), Internal: maps.Clone(r.Internal),
 		Sources: maps.Clone(r.Sources), Pods: slices.Clone(r.Pods),
+		Away: r.Away,
 	}
 }
 
@@ -140,6 +145,9 @@ func (r *Rules) Commit(c Change) {
 	}
 	if c.SetPods {
 		r.Pods = slices.Clone(c.Pods)
+	}
+	if c.SetAway {
+		r.Away = c.Away
 	}
 }
 

@@ -249,6 +249,7 @@ func drawRules(t *rapid.T, label string) filter.Rules {
 	}
 	return filter.Rules{
 		Owned: draw("owned"), Masquerade: masquerade, Internal: draw("internal"), Sources: sources, Pods: filter.NormalPrefixes(pods),
+		Away: rapid.Bool().Draw(t, label+" away"),
 	}
 }
 

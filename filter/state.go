@@ -38,6 +38,7 @@ func (l listing) state(m match) State {
 		}
 	}
 	l.readSources(&state)
+	state.Rules.Away = l.hasChain(chainForward)
 	hooks := state.Rules.Hooks()
 	// Chains of somebody else in our table are his: only the rules of ours count.
 	state.Intact = state.Intact && l.hasHooks(hooks) && slices.Equal(comments(byChain(l.rules)), comments(byChain(ruleObjects(m, hooks))))
@@ -49,7 +50,7 @@ func (l listing) state(m match) State {
 // comments has those of the rules of our chains, chain by chain: what identifies a rule.
 func comments(chains map[string][]*knftables.Rule) []string {
 	var all []string
-	for _, c := range chainObjects(Hooks{Input: true, Output: true}) {
+	for _, c := range chainObjects(Hooks{Input: true, Output: true, Forward: true}) {
 		all = append(all, commentsOf(c.Name, chains[c.Name])...)
 	}
 	return all

@@ -175,6 +175,9 @@ func (r *Reconciler) nextDue() time.Time {
 	if !r.unmade && r.podsDiffer() { // else they come with the table
 		sooner(r.pods.retry.at)
 	}
+	if !r.unmade && r.absentDiffers() {
+		sooner(r.absent.at)
+	}
 	if !r.nextLook.IsZero() {
 		sooner(r.nextLook)
 	}

@@ -163,6 +163,7 @@ func (r *Reconciler) makeWith(ctx context.Context, c filter.Change, p *passRepor
 	if r.podsDiffer() {
 		c.Pods, c.SetPods = r.pods.networks, true
 	}
+	c.Away, c.SetAway = len(r.grace) > 0, true
 	whole := r.rules.Clone()
 	whole.Commit(c)
 	err := r.Filter.Replace(ctx, whole)

@@ -25,6 +25,7 @@ type Reconciler struct {
 	state     *State
 	primary   []netip.Addr             // the Node's primary addresses, as last known
 	grace     map[netip.Addr]time.Time // addresses that vanished, and when they stop serving
+	absent    backoff                  // the next try of writing that there are such; zero if the last one went well
 	local     []netip.Addr             // all addresses of the node
 	own       []netip.Addr             // those of local that no other proxy keeps for a Service
 	partial   bool                     // part of the input is not known: see takeIn
@@ -125,6 +126,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		due.add(r.pollLeaving(ctx, start, p)...)
 		due.add(r.dueRetries(start)...)
 		due.add(r.dueRamps(start)...)
+		r.guardAbsent(ctx, p)
 		r.protectPods(ctx, p)
 		r.program(ctx, due.sorted(), p)
 		r.makeFilter(ctx, p)

@@ -523,12 +523,12 @@ func TestServiceOnAnInterfaceKeepsTheGraceOfItsAddress(t *testing.T) {
 		g := start(t, kernel, nft)
 		g.addresses.set("10.1.0.10", "10.2.0.10")
 		g.deliver(narrowed(web(stays), "iface:eth0"))
-		writes := g.writes()
+		writes := kernel.Writes()
 		g.addresses.set("10.1.0.10")
 		g.after(50 * time.Second)
 		g.addresses.set("10.1.0.10", "10.2.0.10")
 		g.after(time.Minute)
-		if n := g.writes() - writes; n != 0 {
+		if n := kernel.Writes() - writes; n != 0 {
 			t.Errorf("%d writes for a flap", n)
 		}
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1", "tcp://10.2.0.10:30080 rr 10.244.1.2:8080*1")
@@ -552,12 +552,12 @@ func TestServiceOnThePrimaryAddressFollowsTheNode(t *testing.T) {
 		g.after(time.Minute)
 		g.expect(second)
 		g.stop()
-		writes := g.writes()
+		writes := kernel.Writes()
 		g = start(t, kernel, nft)
 		deliver(g, "10.2.0.10", "10.1.0.10")
 		g.after(50 * time.Second)
 		g.expect(second)
-		if n := g.writes() - writes; n != 0 {
+		if n := kernel.Writes() - writes; n != 0 {
 			t.Errorf("%d writes for an address that is away for a moment", n)
 		}
 	})

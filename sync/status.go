@@ -109,7 +109,7 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
-	if err == nil && (len(r.retry) > 0 || !r.audited || r.tableFails() || r.pods.retry.err != nil) {
+	if err == nil && (len(r.retry) > 0 || !r.audited || r.tableFails() || r.pods.retry.err != nil || r.absent.err != nil) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
