@@ -87,8 +87,10 @@ func (r *rig) cameFor(t *testing.T, connections int) error {
 	listed := r.run(t, "", "nft", "list", "chain", "inet", "comes", "in")
 	all := counted.FindAllStringSubmatch(listed, -1)
 	for _, m := range all {
-		if n, err := strconv.Atoi(m[1]); err != nil || n < connections/2 {
-			return fmt.Errorf("%s requests came, %v", m[1], err)
+		n, err := strconv.Atoi(m[1])
+		must(t, err)
+		if n < connections/2 {
+			return fmt.Errorf("%d requests came", n)
 		}
 	}
 	if len(all) != 2 {
