@@ -168,9 +168,13 @@ func FuzzKernelElement(f *testing.F) {
 			if err != nil || len(list) == 0 {
 				continue
 			}
+			want := []kernelElement{begin, end}
+			if bytes.Compare(end.key, begin.key) <= 0 {
+				want = want[:1] // what ends before is another one, that has no beginning
+			}
 			p, err := netip.ParsePrefix(list[0].Key[0])
-			if err != nil || len(list) > 1 || !slices.EqualFunc(borders([]netip.Prefix{p}), []kernelElement{begin, end}, kernelElement.equal) {
-				t.Errorf("from %x to %x there are %v", e.key, userdata, list)
+			if err != nil || len(list) > 1 || !slices.EqualFunc(borders([]netip.Prefix{p}), want, kernelElement.equal) {
+				t.Errorf("from %x to %x there are %v", e.key, userdata, p)
 			}
 		}
 	})
