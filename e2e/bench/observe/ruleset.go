@@ -186,8 +186,8 @@ func (r *ruleset) endpoints(key frontend.Key) map[netip.AddrPort]bool {
 		}
 	}
 	r.visit(r.external(key), func(x rule) {
-		if len(x.values) == 2 {
-			add(pad(x.values[0]) + pad(x.values[1]))
+		if len(x.values) == 2 && len(x.values[0])%4 == 0 && len(x.values[1]) == 2 {
+			add(x.values[0] + pad(x.values[1]))
 		}
 		for _, set := range x.sets {
 			for _, e := range r.sets[set] {
