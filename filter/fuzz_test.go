@@ -24,6 +24,7 @@ func FuzzListing(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(printedList, "ID", NewSources(nil, []netip.Prefix{netip.MustParsePrefix("10.9.0.1/32"), netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("::/0")}).ID())))
 	f.Add([]byte(`{"nftables": [{"map": {"name": "masquerade-ipv4-tcp", "elem": [["alone"]]}}]}`))
 	f.Add([]byte(`{"nftables": [{"set": {"name": "pods-ipv6", "elem": ["fd44::1", {"prefix": {"addr": "fd44::", "len": 64}}, {"prefix": {"addr": "fd44::", "len": 640}}]}}]}`))
+	f.Add([]byte(`{"nftables": [{"set": {"name": "pods-ipv4", "elem": [{"prefix": {"addr": "10.0.0.0", "len": 16}}]}}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		l, err := parseListing(text)
 		if err != nil {
@@ -38,6 +39,11 @@ func FuzzListing(f *testing.F) {
 		state := l.state(match{})
 		if n := checkRules(t, state.Rules) + len(state.Stray); n > elements || elements > len(text) {
 			t.Errorf("%d elements are made of %d, and those of %d bytes", n, elements, len(text))
+		}
+		for _, p := range state.Rules.Pods {
+			if !bytes.Contains(text, []byte(`\`)) && !p.IsSingleIP() && !bytes.Contains(text, strconv.AppendInt(nil, int64(p.Bits()), 10)) {
+				t.Errorf("%q has the network %s", text, p)
+			}
 		}
 		again, err := parseListing(printRules(t, state.Rules))
 		if err != nil {
@@ -238,6 +244,7 @@ func FuzzAttributesNeverReadBeyondTheMessage(f *testing.F) {
 	f.Add(append(message(unix.NFPROTO_INET, 3, []byte{1, 2, 3, 4}), message(0, 1, []byte("kube-ipvs\x00"))[4:]...))
 	f.Add(message(unix.NFPROTO_INET, 1, []byte("kube-ipvs\x00"))[:12])
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 1, 0})
+	f.Add(message(unix.NFPROTO_INET, 1|unix.NLA_F_NESTED, []byte{1, 2, 3, 4}))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		alone := slices.Clip(bytes.Clone(msg))
 		among := append(bytes.Clone(msg), bytes.Repeat([]byte("kube-ipvs\x00\xff"), 100)...)[:len(msg)]
@@ -251,19 +258,23 @@ func FuzzAttributesNeverReadBeyondTheMessage(f *testing.F) {
 		if concernsUs(alone) && (msg[0] != unix.NFPROTO_INET || !bytes.Contains(msg, []byte(Name))) {
 			t.Errorf("%x is ours", msg)
 		}
-		found, size := walk(among)
+		found, size := walk(t, among[min(4, len(among)):])
 		if size > len(msg) {
 			t.Errorf("%x has attributes of %d bytes", msg, size)
 		}
-		if again, _ := walk(attributes(found...)); !slices.EqualFunc(found, again, sameAttribute) {
+		if again, _ := walk(t, attributes(found...)); !slices.EqualFunc(found, again, sameAttribute) {
 			t.Errorf("%x: %v is read again as %v", msg, found, again)
 		}
 	})
 }
 
 // walk lists kinds and values, and how many bytes they take at least.
-func walk(msg []byte) (found []any, size int) {
-	_ = eachAttribute(msg, func(kind uint16, value []byte) error {
+func walk(t *testing.T, all []byte) (found []any, size int) {
+	t.Helper()
+	_ = eachAttribute(all, func(kind uint16, value []byte) error {
+		if kind&(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) != 0 {
+			t.Errorf("%x has an attribute of kind %#x", all, kind)
+		}
 		found, size = append(found, int(kind), value), size+unix.SizeofNlAttr+len(value)
 		return nil
 	})

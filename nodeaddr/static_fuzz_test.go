@@ -34,6 +34,9 @@ func FuzzParseStatic(f *testing.F) {
 			if !a.Addr.IsValid() || a.Addr.Is4In6() || a.Addr.Zone() != "" || a.PrefixLen < 0 || a.PrefixLen > a.Addr.BitLen() || checkInterfaceName(a.Interface) != nil || a.State != 0 {
 				t.Errorf("%q is read as %+v", text, a)
 			}
+			if !strings.Contains(text, a.Interface+"=") || !strings.Contains(text, fmt.Sprintf("/%d", a.PrefixLen)) {
+				t.Errorf("%q has no %v", text, a)
+			}
 			written = append(written, fmt.Sprintf("%s=%s/%d", a.Interface, a.Addr, a.PrefixLen))
 		}
 		if len(addrs) == 0 || len(addrs) > 1+strings.Count(text, ",") || !slices.IsSortedFunc(addrs, Address.Compare) || len(slices.Compact(slices.Clone(addrs))) != len(addrs) {
