@@ -47,7 +47,8 @@ func onTerminal(text string) (shown string, width int) {
 	if !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		return text, len(text)
 	}
-	if width = ansi.StringWidthWc(text); width == ansi.StringWidth(text) {
+	// A mark at the beginning of a cell joins the space before it.
+	if width = ansi.StringWidthWc(text); width == ansi.StringWidth(text) && 1+width == ansi.StringWidth(" "+text) {
 		return text, width
 	}
 	var b strings.Builder

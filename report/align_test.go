@@ -3,6 +3,9 @@ package report
 import (
 	"strings"
 	"testing"
+
+	"github.com/charmbracelet/x/ansi"
+	"pgregory.net/rapid"
 )
 
 // namesOnTerminals are names as tables show them, and how many places each takes on the screen: by Unicode's East Asian Width, where
@@ -61,4 +64,29 @@ func TestColumnsStayAlignedWhateverThingsAreCalled(t *testing.T) {
 // shownAs replaces a name by a plain one that takes as many places. Sentences, which have no columns, may have it as it is.
 func shownAs(table, name, shown, plain string) string {
 	return strings.NewReplacer(shown, plain, name, plain).Replace(table)
+}
+
+// However a terminal counts, each cell of a column begins at the same place.
+func TestEachCellOfAColumnBeginsAtTheSamePlace(t *testing.T) {
+	letters := rapid.SampledFrom([]rune("az \t\n\x1b\u0301\u0323\u200b\u200d\ufe0f\u202e日Ｆﾊ한가\u1112\u1161\u11ab→ü✓❤☀#1\u20e3\U0001f600\U0001f468\U0001f469\U0001f3fd\U0001f1e9\U0001f1ea\U000e0041\U000e007fกำक्षि\u3164\u2800\ufffd"))
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.StringOfN(letters, 0, 8, -1)
+		rows := rapid.SliceOfN(rapid.SliceOfN(word, 3, 3), 2, 4).Draw(t, "rows")
+		var b strings.Builder
+		mark := 0
+		for i := range rows { // a last column of marks
+			rows[i] = append(rows[i], "|")
+		}
+		Align(&b, 2, rows)
+		for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+			text, marked := strings.CutSuffix(line, "|")
+			wide := ansi.StringWidth(text)
+			if i == 0 {
+				mark = wide
+			}
+			if !marked || wide != mark || ansi.StringWidthWc(text) != mark {
+				t.Errorf("line %d of %d ends at %d or %d, and the first one at %d:\n%s", i, len(rows), wide, ansi.StringWidthWc(text), mark, b.String())
+			}
+		}
+	})
 }
