@@ -140,15 +140,3 @@ func TestKeysAreTakenApartAsTheKernelHasThem(t *testing.T) {
 		}
 	}
 }
-
-func FuzzKernelElement(f *testing.F) {
-	f.Add(attributes(unix.NFTA_SET_ELEM_KEY, attributes(unix.NFTA_DATA_VALUE, []byte{10, 1, 0, 10, 0x75, 0x80, 0, 0})), []byte{0, 2, 'x', 0})
-	f.Fuzz(func(_ *testing.T, element, userdata []byte) { // must not panic
-		commentOf(userdata)
-		if e, err := parseElement(element); err == nil {
-			for _, c := range containers() {
-				_, _ = c.fromKernel([]kernelElement{e, e})
-			}
-		}
-	})
-}

@@ -40,15 +40,6 @@ func TestOnlyEventsOfOurTableConcernUs(t *testing.T) {
 	}
 }
 
-func FuzzAttributesNeverReadBeyondTheMessage(f *testing.F) {
-	f.Add(message(unix.NFPROTO_INET, 1, []byte("kube-ipvs\x00")))
-	f.Add([]byte{1, 0, 0, 0, 0, 0, 1, 0})
-	f.Fuzz(func(_ *testing.T, msg []byte) {
-		concernsUs(msg)
-		_, _ = generationID(msg)
-	})
-}
-
 func TestAGenerationIsOursOnce(t *testing.T) {
 	var g generations
 	if !g.begin() || g.begin() {

@@ -113,14 +113,3 @@ func TestAListIsReadAsNftPrintsIt(t *testing.T) {
 		t.Errorf("intact %v, lists %v", state.Intact, lists)
 	}
 }
-
-func FuzzListing(f *testing.F) {
-	f.Add([]byte(printed))
-	f.Add([]byte(strings.ReplaceAll(printedList, "ID", Nobody().ID())))
-	f.Add([]byte(`{"nftables": [{"map": {"name": "masquerade-ipv4-tcp", "elem": [["alone"]]}}]}`))
-	f.Fuzz(func(_ *testing.T, text []byte) {
-		if l, err := parseListing(text); err == nil {
-			l.state(match{}) // must not panic
-		}
-	})
-}

@@ -119,6 +119,8 @@ func (s *Server) open(addr netip.AddrPort, check Check) (*listener, error) {
 		IdleTimeout:    s.limits.idle,
 		MaxHeaderBytes: s.limits.header,
 		ErrorLog:       log.New(io.Discard, "", 0), // what clients do wrong would fill the node's log
+
+		DisableGeneralOptionsHandler: true, // net/http itself would answer OPTIONS * with 200, whatever is so
 	}
 	s.serving.Go(func() {
 		defer close(l.ended)

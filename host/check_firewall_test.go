@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
@@ -166,6 +168,32 @@ func TestARulesetThatCannotBeReadIsAWarning(t *testing.T) {
 	}
 }
 
+// manyWays is a ruleset whose chains each jump to the next one by several rules.
+func manyWays(rules int) string {
+	text := `{"nftables": [{"chain": {"family": "inet", "table": "fw", "name": "0", "type": "filter", "hook": "forward", "policy": "drop"}}`
+	for i := 1; i <= mostJumps; i++ {
+		text += fmt.Sprintf(`, {"chain": {"family": "inet", "table": "fw", "name": "%d"}}`, i)
+		text += strings.Repeat(fmt.Sprintf(`, {"rule": {"family": "inet", "table": "fw", "chain": "%d", "expr": [{"jump": {"target": "%d"}}]}}`, i-1, i), rules)
+	}
+	return text + "]}"
+}
+
+func TestChainsWithManyWaysThroughThemAreWalkedAtOnce(t *testing.T) {
+	judged := make(chan []Item, 1)
+	go func() {
+		run := func(context.Context, string, ...string) (string, error) { return manyWays(8), nil }
+		judged <- CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts())
+	}()
+	select {
+	case items := <-judged:
+		wantItems(t, items, expect{Fail, "drops the answers of pods", ""})
+	case <-time.After(30 * time.Second): // 8^16 ways would take years
+		t.Fatal("each way is walked")
+	}
+}
+
+// FuzzFirewallsAreJudgedWhateverNFTSays takes any ruleset: who reads what is said of it sees which chain is meant, and, where something is
+// wrong, what to do.
 func FuzzFirewallsAreJudgedWhateverNFTSays(f *testing.F) {
 	files, err := filepath.Glob("testdata/firewall/*.json")
 	if err != nil || len(files) == 0 {
@@ -178,10 +206,18 @@ func FuzzFirewallsAreJudgedWhateverNFTSays(f *testing.F) {
 		}
 		f.Add(string(text))
 	}
+	f.Add(manyWays(3))
 	f.Fuzz(func(t *testing.T, text string) {
 		run := func(context.Context, string, ...string) (string, error) { return text, nil }
-		if items := CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts()); len(items) == 0 {
-			t.Error("no item")
+		items := CheckFirewalls(t.Context(), run, fstest.MapFS{}, "inet kube-ipvs", servingBoth(), defaultNodePorts())
+		if len(items) == 0 || !json.Valid([]byte(text)) && (len(items) > 1 || items[0].Status != Warn) {
+			t.Errorf("%q is judged as %+v", text, items)
+		}
+		for _, i := range items {
+			about := strings.TrimPrefix(i.Name, "firewall ")
+			if i.Status < OK || i.Status > Fail || i.Name != "host firewall" && (about == i.Name || i.Detail == "" || (i.Status == OK) != (i.Mend == "")) {
+				t.Errorf("%q is judged as %+v", text, i)
+			}
 		}
 	})
 }

@@ -33,7 +33,7 @@ const mostJumps = 16
 // judge says what a base chain does with the packets of a probe. Rules that drop only some of them are passed over: whoever
 // drops a few means those few.
 func (rs *ruleset) judge(id chainID, p probe) verdict {
-	w := walk{rs: rs, probe: p}
+	w := walk{rs: rs, probe: p, been: map[place]outcome{}}
 	switch w.through(id, 0) {
 	case accepted:
 		return passes
@@ -52,9 +52,28 @@ type walk struct {
 	rs      *ruleset
 	probe   probe
 	mayPass bool // a rule for some of the packets accepts
+	// been has what became of the packets in a chain, which is the same each time: ways through chains that jump to others by
+	// several rules are more than anybody could follow.
+	been map[place]outcome
+}
+
+// place is a chain, and how many jumps away it is: its own may be the last that are followed.
+type place struct {
+	chain chainID
+	depth int
 }
 
 func (w *walk) through(id chainID, depth int) outcome {
+	here := place{id, depth}
+	if out, known := w.been[here]; known {
+		return out
+	}
+	out := w.chain(id, depth)
+	w.been[here] = out
+	return out
+}
+
+func (w *walk) chain(id chainID, depth int) outcome {
 	c := w.rs.chains[id]
 	if c == nil || depth > mostJumps {
 		return atEnd

@@ -108,7 +108,7 @@ func readKubeProxy(p Process, proc fs.FS) kubeProxy {
 	}
 	text, err := p.readFile(proc, file)
 	if err != nil {
-		return kubeProxy{problem: fmt.Sprintf("its --config %s cannot be read from here: %v", file, err)}
+		return kubeProxy{problem: fmt.Sprintf("its --config %s cannot be read from here: %s", told(file), told(err.Error()))}
 	}
 	var config struct {
 		Mode              string   `json:"mode"`
@@ -118,7 +118,7 @@ func readKubeProxy(p Process, proc fs.FS) kubeProxy {
 		} `json:"ipvs"`
 	}
 	if err := yaml.Unmarshal(text, &config); err != nil {
-		return kubeProxy{problem: fmt.Sprintf("its --config %s: %v", file, err)}
+		return kubeProxy{problem: fmt.Sprintf("its --config %s: %s", told(file), told(err.Error()))}
 	}
 	return kubeProxy{mode: orDefault(config.Mode, "iptables"), serves: config.NodePortAddresses, spares: config.IPVS.ExcludeCIDRs}
 }
@@ -133,7 +133,7 @@ func checkKubeProxy(p Process, k kubeProxy, serving []netip.Addr) Item {
 			loopbackCIDRs())
 		return i
 	}
-	i.Detail = fmt.Sprintf("mode %s, --nodeport-addresses %s", k.mode, listOr(k.serves, "not set"))
+	i.Detail = fmt.Sprintf("mode %s, --nodeport-addresses %s", told(k.mode), told(listOr(k.serves, "not set")))
 	var mends []string
 	if clash := k.alsoServes(serving); len(clash) > 0 {
 		i.Status = Warn
@@ -141,7 +141,7 @@ func checkKubeProxy(p Process, k kubeProxy, serving []netip.Addr) Item {
 		mends = append(mends, "--nodeport-addresses="+strings.Join(loopbackCIDRs(), ","))
 	}
 	if k.mode == "ipvs" {
-		i.Detail += ", --ipvs-exclude-cidrs " + listOr(k.spares, "not set")
+		i.Detail += ", --ipvs-exclude-cidrs " + told(listOr(k.spares, "not set"))
 		if bare := outside(serving, k.spares); len(bare) > 0 {
 			i.Status = Fail
 			i.Detail += "; it deletes our virtual servers on " + joinAddrs(bare)

@@ -109,11 +109,8 @@ func socketInode(target string) (uint32, bool) {
 // readProcess is as much of a process as can be read: its number at least.
 func readProcess(proc fs.FS, pid int) Process {
 	p := Process{PID: pid}
-	text, err := fs.ReadFile(proc, path.Join(strconv.Itoa(pid), "cmdline"))
-	if err != nil || len(text) == 0 {
-		return p
+	if args := commandLine(proc, pid); len(args) > 0 {
+		p.Name, p.Args = path.Base(args[0]), args[1:]
 	}
-	args := strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
-	p.Name, p.Args = path.Base(args[0]), args[1:]
 	return p
 }

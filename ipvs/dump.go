@@ -87,20 +87,26 @@ func (w *writer) get(ctx context.Context, key frontend.Key, each func(dest)) (v 
 	w.seq += 2
 	w.buf = appendRealsDump(w.buf[:0], w.family, reals, key)
 	w.buf = appendVirtualRequest(w.buf, w.family, virtual, key)
-	var refused error
-	left := 2
+	var (
+		refused                  error
+		told                     bool // what the virtual server is
+		realsEnded, virtualEnded bool
+	)
 	err = w.answers(ctx, func(m message) (bool, error) {
 		switch ends := m.typ == msgDone || m.typ == msgError; {
 		case m.seq == virtual && ends:
-			refused = m.failure()
-			left--
+			refused, virtualEnded = m.failure(), true
 		case m.seq == virtual:
-			left--
-			if _, v, _, err = decodeVirtual(m, w.names()); err != nil {
+			var addressed bool
+			if _, v, addressed, err = decodeVirtual(m, w.names()); err != nil {
 				return true, err
 			}
+			if !addressed {
+				return true, fmt.Errorf("%w: a virtual server without an address", errMalformed)
+			}
+			told, virtualEnded = true, true
 		case m.seq == reals && ends:
-			left--
+			realsEnded = true
 			if err := m.failure(); err != nil {
 				return true, err
 			}
@@ -111,10 +117,13 @@ func (w *writer) get(ctx context.Context, key frontend.Key, each func(dest)) (v 
 			}
 			each(d)
 		}
-		return left == 0, nil
+		return realsEnded && virtualEnded, nil
 	})
 	if err == nil {
 		err = refused
+	}
+	if err == nil && !told {
+		err = fmt.Errorf("%w: an answer without a virtual server", errMalformed)
 	}
 	return v, err
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -47,38 +46,39 @@ func (p Plan) printPorts(b *strings.Builder, wide bool) {
 		b.WriteString("No Service opens a node port.\n")
 		return
 	}
-	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	c := newColumns(b)
 	if wide {
-		fmt.Fprintln(t, "SERVICE\tPORT\tNODE PORT\tSCHEDULER\tPOLICY\tADDRESS\tMASQUERADE\tWEIGHT\tNODE\tREAL SERVERS")
+		c.row("SERVICE", "PORT", "NODE PORT", "SCHEDULER", "POLICY", "ADDRESS", "MASQUERADE", "WEIGHT", "NODE", "REAL SERVERS")
 	} else {
-		fmt.Fprintln(t, "SERVICE\tPORT\tNODE PORT\tSCHEDULER\tPOLICY\tADDRESS\tREAL SERVERS")
+		c.row("SERVICE", "PORT", "NODE PORT", "SCHEDULER", "POLICY", "ADDRESS", "REAL SERVERS")
 	}
 	for _, port := range p.ServicePorts {
-		port.print(t, wide)
+		port.rows(c, wide)
 	}
-	_ = t.Flush() // into b
+	c.flush()
 }
 
-// print is one line for each real server, the columns before it only where they change.
-func (p PlanPort) print(t io.Writer, wide bool) {
-	service, none := sync.Printable(p.Namespace+"/"+p.Service), "-"
+// rows is one line for each real server, the columns before it only where they change.
+func (p PlanPort) rows(c *columns, wide bool) {
+	service, none := p.Namespace+"/"+p.Service, []any{"-"}
 	if wide {
-		none = "-\t-\t-\t-"
+		none = []any{"-", "-", "-", "-"}
 	}
+	line := func(head, addr []any, last string) { c.row(append(slices.Concat(head, addr), last)...) }
 	if p.NodePort == 0 {
-		fmt.Fprintf(t, "%s\t-\t-\t-\t-\t%s\tnot served: %s\n", service, none, sync.Printable(p.NotServed))
+		line([]any{service, "-", "-", "-", "-"}, none, "not served: "+p.NotServed)
 		return
 	}
-	name, extra := cmp.Or(sync.Printable(p.PortName), fmt.Sprint(p.Port)), ""
+	name, extra := cmp.Or(p.PortName, fmt.Sprint(p.Port)), ""
 	if wide && p.PortName != "" {
-		name = fmt.Sprintf("%s (%d)", sync.Printable(p.PortName), p.Port)
+		name = fmt.Sprintf("%s (%d)", p.PortName, p.Port)
 	}
 	if p.Extra {
 		extra = " extra"
 	}
-	head := fmt.Sprintf("%s\t%s\t%d/%s%s\t%s\t%s", service, name, p.NodePort, strings.ToLower(p.Protocol), extra, sync.Printable(p.Scheduler), p.Policy)
+	head := []any{service, name, fmt.Sprintf("%d/%s%s", p.NodePort, strings.ToLower(p.Protocol), extra), p.Scheduler, p.Policy}
 	if p.NotServed != "" {
-		fmt.Fprintf(t, "%s\t%s\tnot served: %s\n", head, none, sync.Printable(p.NotServed))
+		line(head, none, "not served: "+p.NotServed)
 		return
 	}
 	for _, f := range p.Frontends {
@@ -88,11 +88,11 @@ func (p PlanPort) print(t io.Writer, wide bool) {
 		}
 		for _, l := range f.lines() {
 			if wide {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", head, addr, masquerade, cmp.Or(l.weight, "-"), cmp.Or(sync.Printable(l.node), "-"), sync.Printable(l.text+l.note))
+				line(head, []any{addr, masquerade, cmp.Or(l.weight, "-"), cmp.Or(l.node, "-")}, l.text+l.note)
 			} else {
-				fmt.Fprintf(t, "%s\t%s\t%s\n", head, addr, sync.Printable(fmt.Sprint(l)))
+				line(head, []any{addr}, l.String())
 			}
-			head, addr, masquerade = "\t\t\t\t", "", ""
+			head, addr, masquerade = []any{"", "", "", "", ""}, "", ""
 		}
 	}
 }
@@ -149,19 +149,19 @@ func (p Plan) printChecks(b *strings.Builder) {
 		return
 	}
 	b.WriteByte('\n')
-	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "SERVICE\tHEALTH CHECK PORT\tADDRESS\tANSWER")
+	table := newColumns(b)
+	table.row("SERVICE", "HEALTH CHECK PORT", "ADDRESS", "ANSWER")
 	for _, c := range p.HealthChecks {
-		head := fmt.Sprintf("%s\t%d", sync.Printable(c.Namespace+"/"+c.Service), c.Port)
+		service, port := c.Namespace+"/"+c.Service, fmt.Sprint(c.Port)
 		if len(c.Addresses) == 0 {
-			fmt.Fprintf(t, "%s\t-\tnone: %s\n", head, sync.Printable(c.NotAnswered))
+			table.row(service, port, "-", "none: "+c.NotAnswered)
 		}
 		for _, a := range c.Addresses {
-			fmt.Fprintf(t, "%s\t%s\t%s\n", head, a.Address, a.answer)
-			head = "\t"
+			table.row(service, port, a.Address, a.answer)
+			service, port = "", ""
 		}
 	}
-	_ = t.Flush() // into b
+	table.flush()
 }
 
 // printSettings says what authors of Services chose, and what of it is in force.
@@ -170,22 +170,22 @@ func (p Plan) printSettings(b *strings.Builder, wide bool) {
 		return
 	}
 	b.WriteByte('\n')
-	t := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "SERVICE\tSETTING\tWRITTEN\tIN FORCE")
+	c := newColumns(b)
+	c.row("SERVICE", "SETTING", "WRITTEN", "IN FORCE")
 	before := ""
 	for _, s := range p.Settings {
 		service, written := s.Namespace+"/"+s.Service, shortened(s.Written)
 		if wide {
-			written = sync.Printable(s.Written)
+			written = s.Written
 		}
 		if service == before {
 			service = ""
 		} else {
 			before = service
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", sync.Printable(service), sync.Printable(s.Name), written, sync.Printable(s.inForce()))
+		c.row(service, s.Name, written, s.inForce())
 	}
-	_ = t.Flush() // into b
+	c.flush()
 }
 
 func (s PlanSetting) inForce() string {

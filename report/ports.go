@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
@@ -96,15 +95,14 @@ func (p Ports) Table(w io.Writer, wide bool) error {
 	if wide {
 		most = math.MaxInt
 	}
-	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	c := newColumns(&b)
 	for i, u := range p.Ports {
 		if i == 0 {
-			fmt.Fprintln(t, "PORT\tKIND\tBAND\tSERVICE\tADDRESSES\tALSO THERE")
+			c.row("PORT", "KIND", "BAND", "SERVICE", "ADDRESSES", "ALSO THERE")
 		}
-		fmt.Fprintf(t, "%d/%s\t%s\t%s\t%s\t%s\t%s\n", u.Port, strings.ToLower(u.Protocol), u.Kind, u.Band, sync.Printable(u.Namespace+"/"+u.Service),
-			addressList(u.Addresses, most), sync.Printable(u.alsoThere()))
+		c.row(fmt.Sprintf("%d/%s", u.Port, strings.ToLower(u.Protocol)), u.Kind, u.Band, u.Namespace+"/"+u.Service, addressList(u.Addresses, most), u.alsoThere())
 	}
-	_ = t.Flush() // into b
+	c.flush()
 	_, err := io.WriteString(w, b.String())
 	return err
 }

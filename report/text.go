@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
@@ -38,7 +37,7 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// columns is a table of lines whose cells are aligned. What others wrote is made printable on the way.
+// columns is a table of lines whose cells are aligned.
 type columns struct {
 	w    io.Writer
 	rows [][]string
@@ -50,26 +49,14 @@ func newColumns(w io.Writer) *columns { return &columns{w: w} }
 func (c *columns) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, cell := range cells {
-		texts[i] = sync.Printable(fmt.Sprint(cell))
+		texts[i] = fmt.Sprint(cell)
 	}
 	c.rows = append(c.rows, texts)
 }
 
-// flush writes the lines. tabwriter aligns a column only as long as each line has it, so shorter ones are filled up.
+// flush writes the lines.
 func (c *columns) flush() {
-	width := 0
-	for _, cells := range c.rows {
-		width = max(width, len(cells))
-	}
-	var b strings.Builder
-	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	for _, cells := range c.rows {
-		fmt.Fprintln(t, strings.Join(cells, "\t")+strings.Repeat("\t", width-len(cells)))
-	}
-	_ = t.Flush() // into memory
-	for line := range strings.Lines(b.String()) {
-		fmt.Fprintln(c.w, strings.TrimRight(line, " \n"))
-	}
+	Align(c.w, 3, c.rows)
 	c.rows = nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -22,6 +21,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
+	"github.com/kube-ipvs/kube-ipvs/report"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -278,15 +278,14 @@ func links() []string {
 }
 
 func printItems(w io.Writer, items []host.Item) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var rows [][]string
 	for _, i := range items {
-		detail := strings.Join(strings.Fields(i.Detail), " ") // an error of another program may have lines
-		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Status, sync.Printable(i.Name), sync.Printable(detail))
+		rows = append(rows, []string{i.Status.String(), i.Name, strings.Join(strings.Fields(i.Detail), " ")}) // an error of another program may have lines
 		if i.Mend != "" {
-			fmt.Fprintf(t, "\t\t→ %s\n", sync.Printable(i.Mend))
+			rows = append(rows, []string{"", "", "→ " + i.Mend})
 		}
 	}
-	_ = t.Flush() // w is a terminal, a pipe or a buffer: there is nobody else to tell
+	report.Align(w, 2, rows)
 	switch host.Worst(items) {
 	case host.Fail:
 		fmt.Fprintln(w, "\nThe agent cannot work on this node before what FAILED is mended.")

@@ -101,3 +101,17 @@ func TestCheckShowsNothingThatATerminalObeys(t *testing.T) {
 		wantPrintable(t, "check", b.String())
 	}
 }
+
+// Interfaces and chains of others may be called anything that can be seen.
+func TestItemsOfCheckStandBelowEachOther(t *testing.T) {
+	show := func(name string) string {
+		var b strings.Builder
+		printItems(&b, []host.Item{{Status: host.Warn, Name: name, Detail: "detail", Mend: "mend"}, {Status: host.OK, Name: "kernel", Detail: "6.1"}})
+		return strings.ReplaceAll(b.String(), name, "zzzzzz")
+	}
+	for _, name := range []string{"日本語", "e\u0301e\u0301zzzz", "Ｆzzzz"} {
+		if got, want := show(name), show("zzzzzz"); got != want {
+			t.Errorf("with %q check prints\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}

@@ -64,6 +64,8 @@ func (l *listener) serve(ctx context.Context) error {
 		WriteTimeout:      l.limits.answer,
 		IdleTimeout:       l.limits.idle,
 		MaxHeaderBytes:    l.limits.headerBytes,
+
+		DisableGeneralOptionsHandler: true, // net/http itself would answer OPTIONS * with 200, however we are
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -48,13 +48,17 @@ func TestEndpointAnswersUntilItsTimeIsOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close() // nobody reads it
-	if answer.StatusCode != http.StatusNotFound {
-		t.Errorf("the handler was not asked: %s", answer.Status)
+	ofNoPath := request.Clone(t.Context())
+	ofNoPath.Method, ofNoPath.URL.Path = http.MethodOptions, "*"
+	for _, request := range []*http.Request{request, ofNoPath} {
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close() // nobody reads it
+		if answer.StatusCode != http.StatusNotFound {
+			t.Errorf("%s %s: the handler was not asked: %s", request.Method, request.URL, answer.Status)
+		}
 	}
 	end()
 	select {

@@ -149,23 +149,31 @@ func nodePort(key frontend.Key) string {
 // depth is more than the chains on the way from a node port to an endpoint.
 const depth = 8
 
-// visit calls each for every rule that a packet to a chain may come to.
-func (r *ruleset) visit(chain string, left int, each func(rule)) {
-	if left == 0 {
+// visit calls each for every rule that a packet to a chain may come to, once for each depth at which it does: ways through chains that jump
+// to others by several rules are more than anybody could follow.
+func (r *ruleset) visit(chain string, each func(rule)) {
+	if chain == "" {
 		return
 	}
-	for _, found := range r.chains[chain] {
-		each(found)
-		for _, next := range found.chains {
-			r.visit(next, left-1, each)
-		}
-		for _, set := range found.sets {
-			for _, e := range r.sets[set] {
-				if e.chain != "" {
-					r.visit(e.chain, left-1, each)
+	level := map[string]struct{}{chain: {}}
+	for range depth {
+		below := map[string]struct{}{}
+		for name := range level {
+			for _, found := range r.chains[name] {
+				each(found)
+				for _, next := range found.chains {
+					below[next] = struct{}{}
+				}
+				for _, set := range found.sets {
+					for _, e := range r.sets[set] {
+						if e.chain != "" {
+							below[e.chain] = struct{}{}
+						}
+					}
 				}
 			}
 		}
+		level = below
 	}
 }
 
@@ -177,9 +185,9 @@ func (r *ruleset) endpoints(key frontend.Key) map[netip.AddrPort]bool {
 			found[e] = true
 		}
 	}
-	r.visit(r.external(key), depth, func(x rule) {
-		if len(x.values) == 2 {
-			add(pad(x.values[0]) + pad(x.values[1]))
+	r.visit(r.external(key), func(x rule) {
+		if len(x.values) == 2 && len(x.values[0])%4 == 0 && len(x.values[1]) == 2 {
+			add(x.values[0] + pad(x.values[1]))
 		}
 		for _, set := range x.sets {
 			for _, e := range r.sets[set] {
@@ -193,7 +201,7 @@ func (r *ruleset) endpoints(key frontend.Key) map[netip.AddrPort]bool {
 // announced is how many endpoints a frontend leads to by its rules alone, without the elements of their maps.
 func (r *ruleset) announced(key frontend.Key) int {
 	n := 0
-	r.visit(r.external(key), depth, func(x rule) {
+	r.visit(r.external(key), func(x rule) {
 		n += int(x.modulo)
 		if len(x.values) == 2 {
 			n++

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"testing"
@@ -75,25 +76,70 @@ func TestTheWayThroughChainsInACircleEnds(t *testing.T) {
 	expect(t, "a circle", r)
 }
 
+// FuzzMessages takes any stream for what the kernel tells of a ruleset: it is read to its end, what is known is of it, and only what
+// it has is an endpoint, each with the port that is there.
 func FuzzMessages(f *testing.F) {
-	m := ruleMessage("service", 3, numgen(1), lookup("__map0"))
-	b := binary.NativeEndian.AppendUint32(nil, uint32(headerSize+nfHeaderSize+len(m.attrs)))
-	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWRULE)
-	f.Add(append(append(b, make([]byte, headerSize+nfHeaderSize-len(b))...), m.attrs...))
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		r := newRuleset()
-		for len(b) > 0 {
+	serving := []message{
+		elements(unix.NFT_MSG_NEWSETELEM, nodePortsMap, nodePort(here), verdict("external")),
+		ruleMessage("external", 1, jump("service")), ruleMessage("external", 2, jump("external")), ruleMessage("external", 3, jump("external")),
+		elements(unix.NFT_MSG_NEWSETELEM, "__map0", "0", value(asValue(one))), elements(unix.NFT_MSG_NEWSETELEM, "__map0", "1", value(asValue(two))),
+		ruleMessage("service", 3, numgen(2), lookup("__map0")), ruleMessage("service", 4, load(asValue(three)[:4]), load(asValue(three)[4:6])),
+	}
+	for i := range serving {
+		f.Add(onWire(serving[:i+1]...))
+	}
+	f.Add(onWire(append(serving, message{kind: unix.NFT_MSG_DELRULE, attrs: appendAttr(header("service"), unix.NFTA_RULE_HANDLE, handle(3))})...))
+	f.Add(onWire(append(serving, elements(unix.NFT_MSG_DELSETELEM, "__map0", "1", nil))...))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		r, known := newRuleset(), 0
+		for b := stream; len(b) > 0; {
 			h, payload, rest, err := cutMessage(b)
 			if err != nil {
-				return
+				break
+			}
+			if len(rest) >= len(b) || len(payload)+headerSize+len(rest) > len(b) {
+				t.Fatalf("%d and %d bytes are cut off %d", len(payload), len(rest), len(b))
 			}
 			if m, ok := asMessage(h, payload); ok {
 				r.apply(m)
 			}
 			b = rest
 		}
-		r.endpoints(here)
+		for _, chain := range r.chains {
+			known += len(chain)
+		}
+		for _, set := range r.sets {
+			known += len(set)
+		}
+		if known > len(stream)/attrHeaderSize {
+			t.Errorf("%d rules and elements are made of %d bytes", known, len(stream))
+		}
+		found := r.endpoints(here)
+		if len(found) > 2*known*known || len(found) > 0 && r.external(here) == "" {
+			t.Errorf("%x: %d endpoints of %d rules and elements", stream, len(found), known)
+		}
+		for e := range found {
+			v := asValue(e)
+			if !e.Addr().Is4() || !bytes.Contains(stream, []byte(v[:4])) || !bytes.Contains(stream, []byte(v[4:6])) || !r.has(here, e) {
+				t.Errorf("%x has the endpoint %s", stream, e)
+			}
+		}
+		if n := r.announced(here); n < 0 || !r.sameRules(r) {
+			t.Errorf("%x: %d endpoints are announced", stream, n)
+		}
 	})
+}
+
+// onWire are messages as the kernel sends them.
+func onWire(messages ...message) (stream []byte) {
+	for _, m := range messages {
+		size := headerSize + nfHeaderSize + len(m.attrs)
+		b := binary.NativeEndian.AppendUint32(nil, uint32(size))
+		b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_NFTABLES<<8|uint16(m.kind))
+		b = append(append(b, make([]byte, headerSize+nfHeaderSize-len(b))...), m.attrs...)
+		stream = append(stream, append(b, make([]byte, align(size)-size)...)...)
+	}
+	return stream
 }
 
 func expect(t *testing.T, what string, r *ruleset, want ...netip.AddrPort) {
