@@ -111,6 +111,7 @@ func TestAnNFTThatFailsForOneServiceOrForAllHarmsNoOther(t *testing.T) {
 	r.startWith(t, nft, bothNetworks, oftenAudited)
 	c, pod := r.dial(t, at(r.Node1.A4))
 	load := r.load(t, at(r.Node1.A6))
+	addrs := r.all()
 	served := func(port uint16) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("%d is served and masqueraded", port), func() error {
@@ -118,7 +119,7 @@ func TestAnNFTThatFailsForOneServiceOrForAllHarmsNoOther(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for _, addr := range r.all() {
+			for _, addr := range addrs {
 				if k := frontend.NewKey(addr, frontend.TCP, port); state.Rules.Masquerade[k] != filter.MasqueradeAll {
 					return fmt.Errorf("%s is not masqueraded", k)
 				}
@@ -138,6 +139,13 @@ func TestAnNFTThatFailsForOneServiceOrForAllHarmsNoOther(t *testing.T) {
 		}
 	}
 
+	failsNoMore := func(before float64) {
+		t.Helper()
+		if n := r.metric(t, failedPasses) - before; n > 1 { // that which was under way
+			t.Errorf("%v passes failed after nft was mended", n)
+		}
+	}
+
 	nft.refuse(t, fmt.Sprintf(" %d", port))
 	r.serve(t, service("refused", port), r.both()...)
 	r.awaitFailure(t)
@@ -146,9 +154,18 @@ func TestAnNFTThatFailsForOneServiceOrForAllHarmsNoOther(t *testing.T) {
 	unserved(port)
 	must(t, r.Endpoints(web(), r.both()[:1]))
 	eventually(t, "a change of another is in force", func() error { return r.hasReals(t, 1) })
+	// All three come to the new address in one pass, which asks for one transaction.
+	fresh := netip.MustParseAddr("10.1.0.100")
+	must(t, r.appear(r.Node1, fresh))
+	addrs = append(addrs, fresh)
+	served(nodePort)
+	served(port + 1)
+	unserved(port)
 	nft.mend(t)
+	mended := r.metric(t, failedPasses)
 	served(port)
 	eventually(t, "it is ready", func() error { return r.agent.Ready(t.Context()) })
+	failsNoMore(mended)
 
 	nft.refuse(t, "")
 	r.serve(t, service("late", port+2), r.both()...)
@@ -157,21 +174,24 @@ func TestAnNFTThatFailsForOneServiceOrForAllHarmsNoOther(t *testing.T) {
 	unserved(port + 2)
 	served(port + 1)
 	nft.mend(t)
+	mended = r.metric(t, failedPasses)
 	served(port + 2)
 	eventually(t, "it is ready", func() error { return r.agent.Ready(t.Context()) })
+	failsNoMore(mended)
 	if got := askOn(t, c); got != pod {
 		t.Errorf("the open connection is answered by %s, not %s", got, pod)
 	}
 	noFailure(t, load)
 }
 
+const failedPasses = `kube_ipvs_sync_passes_total{result="failed"}`
+
 // awaitFailure returns when one more pass has failed.
 func (r *rig) awaitFailure(t *testing.T) {
 	t.Helper()
-	const passes = `kube_ipvs_sync_passes_total{result="failed"}`
-	until := r.metric(t, passes) + 1
+	until := r.metric(t, failedPasses) + 1
 	eventually(t, "a pass fails", func() error {
-		if n := r.metric(t, passes); n < until {
+		if n := r.metric(t, failedPasses); n < until {
 			return fmt.Errorf("%v have", n)
 		}
 		return nil

@@ -172,6 +172,54 @@ func TestWhatTheKernelRefusesIsTriedLessAndLessOften(t *testing.T) {
 	})
 }
 
+// However often a Service changes while nft or the kernel refuses it: the next try is not further away than the first failure.
+func TestNobodyWaitsForLongerThanItHasFailed(t *testing.T) {
+	for _, failed := range []time.Duration{time.Second, 3 * time.Second, 10 * time.Second, 20 * time.Second} {
+		for name, refuse := range map[string]func(*Config, *filtertest.Fake, func() error){
+			"nftables": func(_ *Config, nft *filtertest.Fake, fault func() error) {
+				nft.SetFault(func(string) error { return fault() })
+			},
+			"IPVS": func(c *Config, _ *filtertest.Fake, fault func() error) {
+				c.Kernel = &attempts{Handle: c.Kernel, err: fault, real: netip.MustParseAddrPort(leaves)}
+			},
+		} {
+			t.Run(fmt.Sprintf("%s %s", name, failed), func(t *testing.T) {
+				bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+					var broken atomic.Bool
+					g := start(t, kernel, nft, func(c *Config) {
+						c.SyncPeriod = time.Hour
+						refuse(c, nft, func() error {
+							if broken.Load() {
+								return errors.New("no memory")
+							}
+							return nil
+						})
+					})
+					g.serve(service("other", 30081, stays))
+					broken.Store(true)
+					for i := range failed / (100 * time.Millisecond) {
+						svc := web(leaves)
+						svc.Ports[0].Scheduler = []string{"rr", "wrr"}[i%2]
+						g.deliver(svc)
+						g.after(100 * time.Millisecond)
+					}
+					broken.Store(false)
+					if g.Status().Err == nil {
+						t.Fatal("nothing has failed")
+					}
+					g.after(failed + firstRetry)
+					if err := g.Status().Err; err != nil {
+						t.Errorf("%s after the last fault: %v", failed+firstRetry, err)
+					}
+					if n := len(kernel.Table()); n != 2 {
+						t.Errorf("%d of 2 are served", n)
+					}
+				})
+			})
+		}
+	}
+}
+
 // Whoever makes the table first, be it a frontend's own try or that of the table alone: nobody waits for a try of his own.
 func TestOnceTheTableIsMadeNobodyWaitsAnyMore(t *testing.T) {
 	const services = 5

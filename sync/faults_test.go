@@ -11,29 +11,55 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
 
-// moments notes at which moments each frontend was written. A pass takes no time in a bubble.
+// moments notes at which moments each frontend was written, in IPVS or in our nftables table. A pass takes no time in a bubble.
 type moments struct {
-	ipvs.Handle
 	mu stdsync.Mutex
-	of map[frontend.Key]map[time.Time]struct{}
+	of map[string]map[time.Time]struct{}
 }
 
-func (m *moments) Do(ctx context.Context, ops []ipvs.Op) []error {
+func (m *moments) note(keys ...frontend.Key) {
 	m.mu.Lock()
-	for _, op := range ops {
-		if m.of[op.Key] == nil {
-			m.of[op.Key] = map[time.Time]struct{}{}
+	defer m.mu.Unlock()
+	for _, key := range keys {
+		what := "our table as a whole"
+		if key != (frontend.Key{}) {
+			what = key.String()
 		}
-		m.of[op.Key][time.Now()] = struct{}{}
+		if m.of[what] == nil {
+			m.of[what] = map[time.Time]struct{}{}
+		}
+		m.of[what][time.Now()] = struct{}{}
 	}
-	m.mu.Unlock()
-	return m.Handle.Do(ctx, ops)
+}
+
+// watchedFilter tells of what is written to our table, a key that is none standing for the whole, and loses some of the answers.
+type watchedFilter struct {
+	Filter
+	writes *moments
+	lost   func() error
+}
+
+func (f watchedFilter) Apply(ctx context.Context, c filter.Change) error {
+	f.writes.note(c.Keys()...)
+	if err := f.Filter.Apply(ctx, c); err != nil {
+		return err
+	}
+	return f.lost()
+}
+
+func (f watchedFilter) Replace(ctx context.Context, rules filter.Rules) error {
+	f.writes.note(frontend.Key{})
+	if err := f.Filter.Replace(ctx, rules); err != nil {
+		return err
+	}
+	return f.lost()
 }
 
 // forget begins anew.
@@ -43,8 +69,8 @@ func (m *moments) forget() {
 	clear(m.of)
 }
 
-// No frontend is written in more than three passes after the last fault, and all is as wanted, and known to be so, once what failed last was
-// tried again and the kernel was read back.
+// Of IPVS and of nft answers are lost too. No frontend, nor our table as a whole, is written in more than three passes after the last fault,
+// and all is as wanted, and known to be so, once what failed last was tried again and the kernel was read back.
 func TestThreePassesAfterTheLastFaultAllIsAsWanted(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -55,18 +81,21 @@ func TestThreePassesAfterTheLastFaultAllIsAsWanted(t *testing.T) {
 
 func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed uint64) {
 	random, faults := rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
-	nft.SetFault(func(string) error {
-		if faults.IntN(10) == 0 {
+	healed := false
+	fault := func() error {
+		if !healed && faults.IntN(10) < 4 {
 			return context.DeadlineExceeded
 		}
 		return nil
-	})
+	}
+	nft.SetFault(func(string) error { return fault() })
 	var faulty *ipvsfake.FaultyHandle
-	written := &moments{}
+	written := &moments{of: map[string]map[time.Time]struct{}{}}
 	g := start(t, kernel, nft, func(c *Config) {
 		faulty = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Rate: 0.1, Lossy: 0.1, Seed: seed})
-		written.Handle, c.Kernel = faulty, written
-		written.of = map[frontend.Key]map[time.Time]struct{}{}
+		c.Kernel = &witness{faulty, func(op ipvs.Op) { written.note(op.Key) }}
+		c.SyncPeriod = 5 * time.Second
+		c.Filter = watchedFilter{c.Filter, written, fault}
 	})
 	g.addresses.set("10.1.0.10", "10.2.0.10")
 	names := map[string]Service{}
@@ -80,12 +109,15 @@ func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed
 		}
 		svc := service(fmt.Sprintf("s%d", n), uint16(30080+n), endpoints...)
 		svc.Ports[0].Scheduler = pick(&chaos{Rand: random}, "rr", "wrr", "sh", "dh")
+		if random.IntN(3) == 0 { // our table is written when it goes, and when it comes
+			svc = gone(svc.ID.Name)
+		}
 		names[svc.ID.Name] = svc
 		g.deliver(svc)
 		g.after(time.Duration(random.IntN(3000)) * time.Millisecond)
 	}
 	faulty.Heal()
-	nft.SetFault(nil)
+	healed = true
 	written.forget()
 	g.after(2*lastRetry + 2*g.SyncPeriod)
 	synctest.Wait()
@@ -99,9 +131,9 @@ func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed
 	if diff := cmp.Diff(brief(want.Table()), brief(kernel.Table())); diff != "" {
 		t.Errorf("the kernel's table (-want +got):\n%s", diff)
 	}
-	for key, at := range written.of {
+	for what, at := range written.of {
 		if len(at) > 3 {
-			t.Errorf("%s was written in %d passes after the last fault: %v", key, len(at), at)
+			t.Errorf("%s was written in %d passes after the last fault: %v", what, len(at), at)
 		}
 	}
 	if h := g.Health(time.Now()); g.Status().Err != nil || !h.Ready {

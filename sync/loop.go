@@ -199,9 +199,16 @@ func (r *Reconciler) nextDue() time.Time {
 	return due
 }
 
-// postpone plans another try for a frontend that failed, each time later.
+// postpone plans another try for a frontend that failed, each time later. A change that made it be tried before its time neither brings
+// the planned try forward nor puts it off: so none waits for longer than it has failed, however often it changes meanwhile.
 func (r *Reconciler) postpone(key frontend.Key, err error) {
-	r.retry[key] = r.retry[key].after(time.Now(), err)
+	b, now := r.retry[key], time.Now()
+	if now.Before(b.at) {
+		b.err = err
+		r.retry[key] = b
+		return
+	}
+	r.retry[key] = b.after(now, err)
 }
 
 // after is the next try once the one before has failed again.

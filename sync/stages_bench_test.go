@@ -97,3 +97,14 @@ func BenchmarkAudit(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkVerdicts1000Endpoints is what the loop pays for a look at one Service port: see Overview.
+func BenchmarkVerdicts1000Endpoints(b *testing.B) {
+	port := thousand()
+	b.ReportAllocs()
+	for b.Loop() {
+		if views := verdicts(port); len(views) != len(port.Endpoints) {
+			b.Fatal(len(views))
+		}
+	}
+}

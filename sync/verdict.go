@@ -3,7 +3,6 @@ package sync
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // EndpointUse says what becomes of an endpoint on this node.
@@ -33,77 +32,99 @@ type EndpointView struct {
 // decides nothing.
 func verdicts(port ServicePort) []EndpointView {
 	views := make([]EndpointView, 0, len(port.Endpoints))
-	byFamily := map[bool]choice{}
+	byFamily := map[bool]*grounds{}
 	for _, e := range port.Endpoints {
 		addr := e.Addr.Addr()
-		c, known := byFamily[addr.Is4()]
-		if !known {
-			c = choose(port, addr)
-			byFamily[addr.Is4()] = c
+		g := byFamily[addr.Is4()]
+		if g == nil {
+			g = newGrounds(port, addr)
+			byFamily[addr.Is4()] = g
 		}
-		views = append(views, c.verdict(port, e))
+		views = append(views, g.verdict(e))
 	}
 	return views
 }
 
-// verdict is that of one endpoint of the choice's family.
-func (c choice) verdict(port ServicePort, e Endpoint) EndpointView {
-	in := func(list []Endpoint) bool {
-		return slices.ContainsFunc(list, func(o Endpoint) bool { return o.Addr == e.Addr })
+// grounds are what the verdicts about the endpoints of one family rest on: found once, since a port may have thousands.
+type grounds struct {
+	policy   TrafficPolicy
+	internal bool // see choice
+	uses     map[netip.AddrPort]EndpointUse
+	// Every ready endpoint has a hint of the kind: else hints of that kind do not count.
+	nodeHints, zoneHints bool
+	nodeChosen           bool // one that is used is meant for this node
+}
+
+func newGrounds(port ServicePort, family netip.Addr) *grounds {
+	c := choose(port, family)
+	g := &grounds{
+		policy: port.Policy, internal: c.internal, nodeHints: true, zoneHints: true,
+		uses: make(map[netip.AddrPort]EndpointUse, len(c.use)+len(c.quiet)),
 	}
-	v := EndpointView{Endpoint: e}
+	for i := range c.quiet {
+		g.uses[c.quiet[i].Addr] = Finishes
+	}
+	for i := range c.use {
+		g.uses[c.use[i].Addr] = GetsConnections
+		g.nodeChosen = g.nodeChosen || c.use[i].NodeHint == Here
+	}
+	for i := range port.Endpoints {
+		if e := &port.Endpoints[i]; e.Ready && e.Addr.Addr().Is4() == family.Is4() {
+			g.nodeHints = g.nodeHints && e.NodeHint != NoHint
+			g.zoneHints = g.zoneHints && e.ZoneHint != NoHint
+		}
+	}
+	return g
+}
+
+// verdict is that of one endpoint of the family.
+func (g *grounds) verdict(e Endpoint) EndpointView {
+	v := EndpointView{Endpoint: e, Use: g.uses[e.Addr]}
 	switch {
-	case in(c.use) && e.Maintenance:
+	case v.Use == GetsConnections && e.Maintenance:
 		v.Use, v.Why = Finishes, "weight 0 (maintenance): it keeps the connections that it has"
-	case in(c.use):
-		v.Use, v.Why = GetsConnections, c.usedBecause(port, e)
-	case in(c.quiet):
-		v.Use, v.Why = Finishes, "it terminates, and others are ready: it keeps the connections that it has"
+	case v.Use == GetsConnections:
+		v.Why = g.usedBecause(e)
+	case v.Use == Finishes:
+		v.Why = "it terminates, and others are ready: it keeps the connections that it has"
 	default:
-		v.Why = unusedBecause(port, c, e)
+		v.Why = g.unusedBecause(e)
 	}
 	return v
 }
 
-func (c choice) usedBecause(port ServicePort, e Endpoint) string {
+func (g *grounds) usedBecause(e Endpoint) string {
 	why := "ready"
 	if !e.Ready {
 		why = "it terminates and still serves, and no other is ready"
 	}
 	switch {
-	case c.internal:
+	case g.internal:
 		why += "; for clients on this node, since none that could be used is on it (externalTrafficPolicy: Local)"
-	case port.Policy == Local && !e.Ready:
+	case g.policy == Local && !e.Ready:
 		why = "it terminates and still serves, and none on this node is ready"
-	case port.Policy == Local:
+	case g.policy == Local:
 		why += ", on this node"
 	case !e.Ready:
-	case e.NodeHint == Here && allHinted(port, e.Addr.Addr(), func(e Endpoint) Hint { return e.NodeHint }):
+	case e.NodeHint == Here && g.nodeHints:
 		why += ", meant for this node (topology hints)"
-	case e.ZoneHint == Here && allHinted(port, e.Addr.Addr(), func(e Endpoint) Hint { return e.ZoneHint }):
+	case e.ZoneHint == Here && g.zoneHints:
 		why += ", meant for this node's zone (topology hints)"
 	}
 	return why
 }
 
-// allHinted reports whether every ready endpoint of a family has a hint of a kind: else hints of that kind do not count.
-func allHinted(port ServicePort, family netip.Addr, hint func(Endpoint) Hint) bool {
-	return !slices.ContainsFunc(port.Endpoints, func(e Endpoint) bool {
-		return e.Addr.Addr().Is4() == family.Is4() && e.Ready && hint(e) == NoHint
-	})
-}
-
-func unusedBecause(port ServicePort, c choice, e Endpoint) string {
+func (g *grounds) unusedBecause(e Endpoint) string {
 	switch {
 	case e.Terminating && !e.Serving:
 		return "it terminates and fails its readiness"
 	case !e.Ready && !e.Terminating:
 		return "not ready"
-	case port.Policy == Local && !c.internal && !e.Local:
+	case g.policy == Local && !g.internal && !e.Local:
 		return "on another node (externalTrafficPolicy: Local)"
 	case !e.Ready:
 		return "it terminates, and others are ready"
-	case e.NodeHint == Elsewhere && slices.ContainsFunc(c.use, func(o Endpoint) bool { return o.NodeHint == Here }):
+	case e.NodeHint == Elsewhere && g.nodeChosen:
 		return "meant for other nodes (topology hints)"
 	case e.ZoneHint == Elsewhere:
 		return "meant for other zones (topology hints)"
