@@ -16,7 +16,7 @@ STAGES    := ./sync/kube ./sync ./allocator ./filter ./ipvs ./traffic ./report/p
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e/bench/count ./e2e/bench/observe ./e2e/bench/floor ./e2e
 
-.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo chaos soak bench bench-apply microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
+.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo upgrade chaos soak bench bench-apply microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
 
 build: ## the agent, static
@@ -43,6 +43,8 @@ e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches i
 	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
 demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
+upgrade: ## agents of older revisions and today's follow each other in a guest, under requests; OLD="REVISION...", by default one of each older nftables layout
+	$(OWN_TMP) $(GO) run ./e2e/upgrade $(OLD)
 chaos: ## the promise that nothing is lost, in a guest: kills, rollouts, flaps, an API server that goes, and a ledger of every request; DURATION=90s, ARGS="-seed 7", -write-docs, -h
 	$(OWN_TMP) $(GO) run ./e2e/chaos $(if $(DURATION),-duration $(DURATION)) $(ARGS)
 soak: ## 1,000 changes a minute for an hour, and nothing may grow; DURATION=3m for a short one, ARGS as for chaos

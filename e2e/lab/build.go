@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -26,9 +27,10 @@ func BuildProgram(ctx context.Context, pkg, dir string) (string, error) {
 	return file, goBuild(ctx, dir, "build", "-o", file, pkg)
 }
 
-// BuildTest builds a package's test binary with its kernel tests.
-func BuildTest(ctx context.Context, p Package, file string) error {
-	if err := goBuild(ctx, filepath.Dir(file), "test", "-c", "-tags", KernelTag, "-o", file, p.Path); err != nil {
+// BuildTest builds a package's test binary with its kernel tests, and with those of more tags.
+func BuildTest(ctx context.Context, p Package, file string, tags ...string) error {
+	all := strings.Join(append([]string{KernelTag}, tags...), ",")
+	if err := goBuild(ctx, filepath.Dir(file), "test", "-c", "-tags", all, "-o", file, p.Path); err != nil {
 		return err
 	}
 	if _, err := os.Stat(file); err != nil {

@@ -18,6 +18,7 @@ type Suite struct {
 	Packages []Package
 	Programs []string      // packages main that go into PATH
 	Files    []File        // of the host's, for the guest
+	Tags     []string      // build tags beside KernelTag: their tests are run if Run names them
 	Run      string        // -test.run; "" runs the kernel tests
 	Bench    string        // -test.bench
 	Count    int           // -test.count: how often each package's tests run, one after the other; once if less
@@ -112,7 +113,7 @@ func (s *Suite) inDirectory(f func(dir string) error) error {
 
 func (s *Suite) build(ctx context.Context, dir string) error {
 	for i, p := range s.Packages {
-		if err := BuildTest(ctx, p, testBinary(dir, i)); err != nil {
+		if err := BuildTest(ctx, p, testBinary(dir, i), s.Tags...); err != nil {
 			return err
 		}
 	}
