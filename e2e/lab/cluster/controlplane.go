@@ -72,16 +72,23 @@ func (c *ControlPlane) start(ctx context.Context, o *Options) (err error) {
 	}
 	c.etcd = newComponent(o.Binaries, c.files.dir, etcd, o.etcdArgs(c.files, c.ports[1], c.ports[2])...)
 	c.api = newComponent(o.Binaries, c.files.dir, apiServer, o.apiServerArgs(c.files, c.apiPort, c.ports[1])...)
+	if len(o.Controllers) > 0 {
+		c.controllers = newComponent(o.Binaries, c.files.dir, controllerManager, o.controllerManagerArgs(c.files)...)
+	}
+	return c.startAll(ctx)
+}
+
+// startAll starts the components, none of which runs, and returns when the API server is ready.
+func (c *ControlPlane) startAll(ctx context.Context) error {
 	if err := c.etcd.start(); err != nil {
 		return err
 	}
 	if err := c.StartAPIServer(ctx); err != nil {
 		return err
 	}
-	if len(o.Controllers) == 0 {
+	if c.controllers == nil {
 		return nil
 	}
-	c.controllers = newComponent(o.Binaries, c.files.dir, controllerManager, o.controllerManagerArgs(c.files)...)
 	return c.controllers.start()
 }
 

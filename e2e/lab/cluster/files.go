@@ -14,7 +14,7 @@ import (
 
 // files are the paths of what the components read and write, in the state directory.
 type files struct {
-	dir, etcdData               string
+	dir, etcdData, etcdBackup   string
 	authority                   string
 	serverCert, serverKey       string
 	accountsKey, accountsPublic string // sign the tokens of ServiceAccounts
@@ -25,7 +25,7 @@ type files struct {
 func newFiles(dir string) files {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return files{
-		dir: dir, etcdData: in("etcd"),
+		dir: dir, etcdData: in("etcd"), etcdBackup: in("etcd-backup"),
 		authority:  in("ca.crt"),
 		serverCert: in("apiserver.crt"), serverKey: in("apiserver.key"),
 		accountsKey: in("serviceaccounts.key"), accountsPublic: in("serviceaccounts.pub"),
