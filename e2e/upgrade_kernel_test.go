@@ -102,7 +102,7 @@ func testFollowing(t *testing.T, other *version) {
 		{"kill -9", r.kill, other},
 	} {
 		t.Run(fmt.Sprintf("%s, and then %s", step.how, step.next.name), func(t *testing.T) {
-			written, failed := len(writes(t)), failures(loads)
+			written, failed := len(seenWrites(t)), failures(loads)
 			step.end(t)
 			open.live(t)
 			r.startVersion(t, step.next)
@@ -113,7 +113,7 @@ func testFollowing(t *testing.T, other *version) {
 			if other.layout >= restrictsSince {
 				r.testFenced(t)
 			}
-			if now := writes(t)[written:]; len(now) > 0 {
+			if now := seenWrites(t)[written:]; len(now) > 0 {
 				t.Errorf("%d writes to IPVS:\n%s", len(now), strings.Join(now, "\n"))
 			}
 			switch n := failures(loads) - failed; {
@@ -157,9 +157,9 @@ func (r *rig) serveBoth(t *testing.T, seen *topo.Pod) {
 // left.
 func (r *rig) makeAnew(t *testing.T, departs *topo.Pod, v, second *version) {
 	t.Helper()
-	before, written := r.sysctls(t), len(writes(t))
+	before, written := r.sysctls(t), len(seenWrites(t))
 	r.startVersion(t, v)
-	if len(writes(t)) == written {
+	if len(seenWrites(t)) == written {
 		t.Fatal("virtual servers were made, and no write to IPVS was seen")
 	}
 	v.makes = r.made(t, departs)

@@ -41,8 +41,8 @@ func watchWrites(t *testing.T) {
 	})
 }
 
-// writes are those that were seen since the guest's start, a line each with the program and its process.
-func writes(t *testing.T) []string {
+// seenWrites are those that were seen since the guest's start, a line each with the program and its process.
+func seenWrites(t *testing.T) []string {
 	t.Helper()
 	trace, err := os.ReadFile(filepath.Join(tracefs, "trace"))
 	must(t, err)
