@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -152,6 +153,38 @@ func TestAnObjectThatABackupDoesNotHaveDrainsAndGoes(t *testing.T) {
 		restore(old)
 		a.within(afterRestore+drainTimeout, serving("10.0.0.1", "10.0.0.2"))
 	})
+}
+
+// Of some kinds more was seen than the restored server has, of others less than it has written since: these cannot tell by themselves, and
+// would go on with what the backup does not have.
+func TestWhatOneKindNoticesOfABackupAllAreTold(t *testing.T) {
+	for mode, prepare := range map[string]func(*apitest.Server){"streams": func(*apitest.Server) {}, "lists": (*apitest.Server).WithoutStreams} {
+		t.Run(mode, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := apiServer(t, node("node-a", "10.1.0.10"), apiWeb(), apiSlice("10.0.0.1", "10.0.0.2"))
+				prepare(s)
+				s.WithoutBookmarks() // of the versions of other kinds
+				a := startAgent(t, s)
+				a.within(time.Minute, serving("10.0.0.1", "10.0.0.2"))
+				old := s.Backup()
+				s.Set(webService("api", 30081), sliceOf("api", "10.0.0.9"))
+				for n := range 30 {
+					s.Set(apiSlice("10.0.0.1", fmt.Sprintf("10.0.1.%d", n)))
+				}
+				a.within(time.Minute, serving("10.0.0.1", "10.0.1.29"), "tcp://10.1.0.10:30081 10.0.0.9:8080*1")
+				s.Refuse(true)
+				s.Break()
+				s.Restore(old)
+				for range 10 { // The last Service was number 4 or so, the last slice more than 30.
+					s.Set(node("node-b"))
+				}
+				s.Refuse(false)
+				a.within(afterRestore+drainTimeout, serving("10.0.0.1", "10.0.0.2"))
+				s.Set(webService("new", 30082), sliceOf("new", "10.0.0.8"), apiSlice("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+				a.within(time.Second, serving("10.0.0.1", "10.0.0.2", "10.0.0.3"), "tcp://10.1.0.10:30082 10.0.0.8:8080*1")
+			})
+		})
+	}
 }
 
 func TestEventsThatComeTwiceOrLateDoNoHarmAndTheNextListSettlesIt(t *testing.T) {

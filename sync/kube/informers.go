@@ -26,6 +26,7 @@ type Informers struct {
 	log    logr.Logger
 	// selectAll: the API server does not know the field selectors of Services, which came with Kubernetes 1.31.
 	selectAll atomic.Bool
+	readers   readers
 	// tell writes an Event about an object, with its Reason and message; nil before Run.
 	tell atomic.Pointer[func(about *corev1.ObjectReference, reason, message string)]
 }

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,15 +49,49 @@ type reader[L runtime.Object] struct {
 	// listed is the version of a list that no watch went on from yet; forget: what was seen is from before a backup was restored.
 	listed atomic.Pointer[string]
 	forget atomic.Bool
+	// end ends the present watch, if there is one.
+	end atomic.Pointer[context.CancelFunc]
 }
 
 func newReader[L runtime.Object](i *Informers, kind string, from Lister[L], selected func(*metav1.ListOptions)) *reader[L] {
-	return &reader[L]{
+	r := &reader[L]{
 		from: from, selected: selected, pace: flowcontrol.NewTokenBucketRateLimiter(1, watchBurst),
 		busy: func(err error) { i.watchFailed(kind, err) },
-		wentBack: func(seen, has string) {
-			i.log.Info("API server is older than it was, as after a backup was restored: listing again", "kind", kind, "seen", seen, "now", has)
-		},
+	}
+	r.wentBack = func(seen, has string) {
+		i.log.Info("API server is older than it was, as after a backup was restored: listing everything again", "noticedBy", kind, "seen", seen, "now", has)
+		i.readers.restored()
+	}
+	i.readers.add(r.relist)
+	return r
+}
+
+// readers are all readers of an API server.
+type readers struct {
+	mu     sync.Mutex
+	relist []func()
+}
+
+func (r *readers) add(relist func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.relist = append(r.relist, relist)
+}
+
+// restored has all kinds listed again. One that was seen less of than the restored server has written since would not notice.
+func (r *readers) restored() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, relist := range r.relist {
+		relist()
+	}
+}
+
+// relist ends the watch, and has the next one begin with a list.
+func (r *reader[L]) relist() {
+	r.forget.Store(true)
+	if end := r.end.Load(); end != nil {
+		(*end)()
 	}
 }
 
@@ -79,15 +114,22 @@ func (r *reader[L]) watch(ctx context.Context, o metav1.ListOptions) (watch.Inte
 	if err := r.pace.Wait(ctx); err != nil {
 		return nil, err
 	}
-	if r.resumes(o) && r.isAhead(ctx, o.ResourceVersion) {
-		return nil, apierrors.NewResourceExpired("the API server has not reached version " + o.ResourceVersion + " yet")
+	goesOn := o.SendInitialEvents == nil && o.ResourceVersion != "" && o.ResourceVersion != "0"
+	if !goesOn {
+		o = r.notBefore(o)
+	} else if !r.wasListed(o.ResourceVersion) && !r.forget.Load() {
+		r.compare(ctx, o.ResourceVersion)
 	}
-	o = r.notBefore(o)
 	timeout := lastWatch
 	if o.TimeoutSeconds != nil {
 		timeout = time.Duration(*o.TimeoutSeconds) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout+watchMargin)
+	r.end.Store(&cancel)
+	if goesOn && r.forget.Load() {
+		cancel()
+		return nil, apierrors.NewResourceExpired("version " + o.ResourceVersion + " is from before the API server was restored")
+	}
 	w, err := r.begin(ctx, o)
 	if err != nil {
 		cancel()
@@ -116,36 +158,29 @@ func (r *reader[L]) begin(ctx context.Context, o metav1.ListOptions) (watch.Inte
 
 // notBefore has no version in it if the API server went back before the one that was seen.
 func (r *reader[L]) notBefore(o metav1.ListOptions) metav1.ListOptions {
-	if o.ResourceVersion != "" && r.forget.CompareAndSwap(true, false) {
+	if o.Continue == "" && r.forget.Swap(false) {
 		o.ResourceVersion = ""
 	}
 	return o
 }
 
-// resumes reports whether a watch goes on from something that was not just listed. A list counts for one watch.
-func (r *reader[L]) resumes(o metav1.ListOptions) bool {
-	if o.SendInitialEvents != nil || o.ResourceVersion == "" || o.ResourceVersion == "0" {
-		return false
-	}
+// wasListed reports whether a version is that of the last list. A list counts for one watch.
+func (r *reader[L]) wasListed(version string) bool {
 	listed := r.listed.Swap(nil)
-	return listed == nil || *listed != o.ResourceVersion
+	return listed != nil && *listed == version
 }
 
-// isAhead reports whether a version is one that the API server does not have yet, by its list of one object.
-func (r *reader[L]) isAhead(ctx context.Context, seen string) bool {
+// compare asks which version the API server has, by its list of one object. If it is one before what was seen, that is to be forgotten.
+func (r *reader[L]) compare(ctx context.Context, seen string) {
 	ctx, cancel := context.WithTimeout(ctx, versionPatience)
 	defer cancel()
 	list, err := r.from.List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
-		return false // The watch will tell.
+		return // The watch will tell.
 	}
-	has, err := versionOf(list)
-	if err != nil || !less(has, seen) {
-		return false
+	if has, err := versionOf(list); err == nil && less(has, seen) {
+		r.wentBack(seen, has)
 	}
-	r.wentBack(seen, has)
-	r.forget.Store(true)
-	return true
 }
 
 func versionOf(list runtime.Object) (string, error) {
