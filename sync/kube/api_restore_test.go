@@ -2,7 +2,10 @@ package kube
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +68,39 @@ func TestARestoredBackupIsFollowedAlthoughVersionsGoBack(t *testing.T) {
 		s.Set(apiSlice("10.0.0.1", "10.0.0.2", "10.0.0.4"))
 		t.Logf("the next change after %v", a.within(time.Second, serving("10.0.0.1", "10.0.0.2", "10.0.0.4")))
 	})
+}
+
+// A server that has just started may refuse a list, for it has not read who may do what, and take the watch that comes next.
+func TestARestoredBackupIsNoticedAlthoughTheFirstQuestionIsRefused(t *testing.T) {
+	for _, code := range []int{403, 429, 500} {
+		t.Run(strconv.Itoa(code), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := apiServer(t, node("node-a", "10.1.0.10"), apiWeb(), apiSlice("10.0.0.1", "10.0.0.2"))
+				a := startAgent(t, s)
+				a.within(time.Minute, serving("10.0.0.1", "10.0.0.2"))
+				old := s.Backup()
+				for n := range 1000 {
+					s.Set(apiSlice("10.0.0.1", fmt.Sprintf("10.0.%d.%d", 1+n/200, n%200)))
+				}
+				a.within(time.Minute, serving("10.0.0.1", "10.0.5.199"))
+				var refused atomic.Int64
+				refuse := apitest.Status(code, 0)
+				s.Fail("endpointslices", func(s *apitest.Server, w http.ResponseWriter, r *http.Request, answer http.HandlerFunc) {
+					if r.URL.Query().Get("limit") == "1" && refused.Add(1) == 1 {
+						refuse(s, w, r, answer)
+						return
+					}
+					answer(w, r)
+				})
+				s.Restore(old)
+				s.Break()
+				a.within(afterRestore+drainTimeout, serving("10.0.0.1", "10.0.0.2"))
+				if refused.Load() == 0 {
+					t.Error("nobody asked for the version")
+				}
+			})
+		})
+	}
 }
 
 // A write after the restore may get the number that another one had before. Where that is the last number that was seen, nobody can

@@ -22,7 +22,7 @@ const (
 	// watchMargin is what a watch may take beyond the time that it was asked for, 5 to 10 minutes: lastWatch.
 	watchMargin = 30 * time.Second
 	lastWatch   = 10 * time.Minute
-	// versionPatience bounds the question for the API server's version. Without an answer the watch goes on.
+	// versionPatience bounds the question for the API server's version.
 	versionPatience = 10 * time.Second
 
 	// At most so many watches begin in a row, and then one in a second.
@@ -118,7 +118,9 @@ func (r *reader[L]) watch(ctx context.Context, o metav1.ListOptions) (watch.Inte
 	if !goesOn {
 		o = r.notBefore(o)
 	} else if !r.wasListed(o.ResourceVersion) && !r.forget.Load() {
-		r.compare(ctx, o.ResourceVersion)
+		if err := r.compare(ctx, o.ResourceVersion); err != nil {
+			return nil, err
+		}
 	}
 	timeout := lastWatch
 	if o.TimeoutSeconds != nil {
@@ -170,17 +172,20 @@ func (r *reader[L]) wasListed(version string) bool {
 	return listed != nil && *listed == version
 }
 
-// compare asks which version the API server has, by its list of one object. If it is one before what was seen, that is to be forgotten.
-func (r *reader[L]) compare(ctx context.Context, seen string) {
+// compare asks which version the API server has, by its list of one object. If it is one before what was seen, that is to be forgotten. Without
+// an answer no watch may begin: one that has just started may refuse lists, and take watches of a version that it does not have.
+func (r *reader[L]) compare(ctx context.Context, seen string) error {
 	ctx, cancel := context.WithTimeout(ctx, versionPatience)
 	defer cancel()
 	list, err := r.from.List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
-		return // The watch will tell.
+		return err
 	}
-	if has, err := versionOf(list); err == nil && less(has, seen) {
+	has, err := versionOf(list)
+	if err == nil && less(has, seen) {
 		r.wentBack(seen, has)
 	}
+	return err
 }
 
 func versionOf(list runtime.Object) (string, error) {
