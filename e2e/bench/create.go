@@ -19,7 +19,7 @@ const writers = 16
 
 // createObjects makes everything that any subject sees.
 func (b *bench) createObjects(ctx context.Context) error {
-	config := b.plane.Admin()
+	config := b.Plane.Admin()
 	config.QPS = -1
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(config)

@@ -11,7 +11,7 @@ func (b *bench) write(run result.Run) error {
 	if err := run.WriteFolder(b.out); err != nil {
 		return err
 	}
-	b.say("the results are in %s", b.out)
+	b.Say("the results are in %s", b.out)
 	if !b.writeDocs {
 		return nil
 	}
@@ -19,7 +19,7 @@ func (b *bench) write(run result.Run) error {
 		return err
 	}
 	for _, key := range run.Unexplained() {
-		b.say("WARNING: the goal %s was not reached, and the page does not say why: write e2e/bench/result/why/%s.md", key, key)
+		b.Say("WARNING: the goal %s was not reached, and the page does not say why: write e2e/bench/result/why/%s.md", key, key)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/result"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/experiment"
 )
 
 // Whoever writes the page is told which goals it says nothing about, though they were not reached.
@@ -20,7 +21,7 @@ func TestGoalsThatNobodyExplainsAreNamed(t *testing.T) {
 	}{{2, true, true}, {2, false, false}, {0.1, true, false}} {
 		var progress strings.Builder
 		dir := t.TempDir()
-		b := &bench{progress: &progress, options: options{
+		b := &bench{Experiment: &experiment.Experiment{Plan: experiment.Plan{Progress: &progress}}, options: options{
 			out: filepath.Join(dir, "out"), docs: filepath.Join(dir, "docs", "performance.md"), writeDocs: c.writeDocs,
 		}}
 		run := result.Run{Samples: []result.Sample{held(result.KubeIPVS, c.ours), held(result.KubeProxyIPVS+"/1s", 1)}}

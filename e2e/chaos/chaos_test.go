@@ -10,6 +10,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/job"
 	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/ledger"
 	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/trend"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/experiment"
 )
 
 func TestAWrongCommandLineIsRefused(t *testing.T) {
@@ -68,7 +69,7 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 			},
 		}}
 	}
-	c := &chaos{progress: io.Discard}
+	c := &chaos{Experiment: &experiment.Experiment{Plan: experiment.Plan{Progress: io.Discard}}}
 	if r := good(); c.verdict(r) != nil || strings.Contains(r.page(), "Not as it should be") {
 		t.Error(r.page())
 	}
@@ -91,7 +92,7 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 }
 
 func TestAFaultThatWasPutInHasToBeFound(t *testing.T) {
-	c := &chaos{progress: io.Discard}
+	c := &chaos{Experiment: &experiment.Experiment{Plan: experiment.Plan{Progress: io.Discard}}}
 	for _, fault := range job.Faults() {
 		r := Record{Result: job.Result{Job: job.Job{Fault: fault}}}
 		if c.verdict(r) == nil {

@@ -22,7 +22,7 @@ func (c *chaos) write(r Record) error {
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
-	c.say("the results are in %s", c.out)
+	c.Say("the results are in %s", c.out)
 	if !c.writeDocs {
 		return nil
 	}
