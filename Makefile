@@ -11,12 +11,13 @@ ARCHS     ?= amd64 arm64
 OWN_TMP   := GOTMPDIR=$$(mktemp -d -t kube-ipvs-go-XXXXXX) && export GOTMPDIR && trap 'rm -rf "$$GOTMPDIR"' EXIT && trap 'exit 143' INT TERM HUP &&
 SUDO      := $(shell test "$$(id -u)" = 0 || echo sudo)
 COUNT     ?= 1
+SEEDS     ?= 2000
 # Packages with benchmarks of what a change goes through.
 STAGES    := ./sync/kube ./sync ./allocator ./filter ./ipvs ./traffic ./report/page
 # Packages with tests that need root and a kernel with IPVS: files tagged "kernel".
 KERNEL    := ./e2e/lab ./e2e/lab/topo ./e2e/lab/agent ./ipvs ./nodeaddr ./filter ./host ./e2e/bench/count ./e2e/bench/observe ./e2e/bench/floor ./e2e
 
-.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo upgrade chaos soak bench bench-apply microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
+.PHONY: all build test unit compiler page browser guest host e2e e2e-controlplane demo faults upgrade chaos soak bench bench-apply microbench rootfs test-deploy e2e-kind lint fmt pictures fuzz clean
 all: build
 
 build: ## the agent, static
@@ -31,8 +32,8 @@ page: $(if $(shell command -v chromium-headless-shell chromium),,browser) ## the
 	$(OWN_TMP) cd e2e/page && TMPDIR=$$GOTMPDIR $(GO) test -count=1 ./...
 browser: ## Chromium and letters for it, which are installed where they are missing
 	$(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends chromium-headless-shell fonts-dejavu-core
-guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system; KERNEL_SERIES=6.12 takes another from Debian's backports
-	$(MAKE) rootfs ARCHS=amd64 && $(OWN_TMP) $(LAB) test -timeout 30m -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
+guest: ## the kernel tests, in a guest with Debian's kernel and the image's root file system; KERNEL_SERIES=6.12 takes another from Debian's backports; COUNT=20 KERNEL=./ipvs runs one package 20 times
+	$(MAKE) rootfs ARCHS=amd64 && $(OWN_TMP) $(LAB) test -timeout $$((30 * $(COUNT)))m -count $(COUNT) -bin ./cmd/kube-ipvs -file out/rootfs-amd64=/rootfs $(KERNEL)
 host: ## the kernel tests on this machine's own kernel: needs root and IPVS
 	$(LAB) test -host -timeout 30m -bin ./cmd/kube-ipvs $(KERNEL)
 e2e: ## the suite on a real cluster, whose nodes are in a guest: builds Kubernetes the first time; RUN=REGEXP chooses cases
@@ -43,6 +44,8 @@ e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches i
 	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
 demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo
+faults: ## on models, without root: random histories in which a tenth of all calls fails, SEEDS of each, and whatever an API server does wrong
+	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m -run '^Test(AnyHistory|ThreePasses|BoundsDecide)' ./sync && $(GO) test -count=1 -v -run '^Test(WhatIsServedStays|ARestored|AnObjectThatABackup|AnEmptyCluster|AnotherCluster|AVersion|EventsThat|ABurst|TheAgentEndsAtOnce)' ./sync/kube
 upgrade: ## agents of older revisions and today's follow each other in a guest, under requests; OLD="REVISION...", by default one of each older nftables layout
 	$(OWN_TMP) $(GO) run ./e2e/upgrade $(OLD)
 chaos: ## the promise that nothing is lost, in a guest: kills, rollouts, flaps, an API server that goes, and a ledger of every request; DURATION=90s, ARGS="-seed 7", -write-docs, -h

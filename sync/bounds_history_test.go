@@ -19,7 +19,7 @@ import (
 
 // Whatever came in which order: the result is that of a state that sees the last inputs alone, and it is a right one.
 func TestBoundsDecideByWhatThereIsAndNotByWhatWas(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range seeds(t, 100) {
 		dice := rand.New(rand.NewPCG(seed, 6))
 		b := Bounds{Services: dice.IntN(6), VirtualServers: dice.IntN(14), RealServers: dice.IntN(3)}
 		s, last := bounded(b), map[string]Service{}
@@ -113,7 +113,7 @@ func TestALoweredBoundDrainsTheNewestAndTouchesNobodyElse(t *testing.T) {
 
 // The histories of TestAnyHistoryEndsInTheStateOfItsLastInputs, with less room than their Services ask for.
 func TestAnyHistoryWithinBoundsEndsInTheStateOfItsLastInputs(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range seeds(t, 30) {
 		bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, _ *filtertest.Fake) {
 			c := newChaos(seed)
 			c.bounds = Bounds{Services: 1 + int(seed)%3, VirtualServers: 2 + int(seed)%4, RealServers: 1 + int(seed)%2}

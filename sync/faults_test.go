@@ -72,7 +72,7 @@ func (m *moments) forget() {
 // Of IPVS and of nft answers are lost too. No frontend, nor our table as a whole, is written in more than three passes after the last fault,
 // and all is as wanted, and known to be so, once what failed last was tried again and the kernel was read back.
 func TestThreePassesAfterTheLastFaultAllIsAsWanted(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range seeds(t, 40) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) { faultsEnd(t, kernel, nft, seed) })
 		})

@@ -140,7 +140,7 @@ func TestAnyHistoryEndsInTheStateOfItsLastInputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	schedulers := slices.DeleteFunc(ipvsfake.New().Schedulers(), func(name string) bool { return name == "twos" })
-	for seed := range uint64(60) {
+	for seed := range seeds(t, 60) {
 		for _, rate := range []float64{0, 0.1} {
 			t.Run(fmt.Sprintf("seed %d, %.0f%% faults", seed, 100*rate), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	stdsync "sync"
 	"testing"
@@ -275,3 +277,17 @@ var nodePorts = allocator.Range{First: 30000, Last: 32767}
 
 // at are addresses that serve, of which no more is known.
 func at(addrs ...netip.Addr) []nodeaddr.Place { return nodeaddr.Places(addrs, nil, nil, nil) }
+
+// seeds are those of a test of random histories: the usual ones, or as many as SEEDS in the environment says (make faults SEEDS=1000).
+func seeds(t *testing.T, usual uint64) uint64 {
+	t.Helper()
+	text := os.Getenv("SEEDS")
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 {
+		t.Fatalf("SEEDS=%q: want how many seeds to try, such as 1000", text)
+	}
+	return n
+}
