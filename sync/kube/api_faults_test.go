@@ -34,9 +34,9 @@ func TestWhatIsServedStaysServedWhateverTheAPIServerDoes(t *testing.T) {
 		"watches end with a 410":  failing(apitest.ErrorEvent(http.StatusGone), slowest),
 		"watches end with a 500":  failing(apitest.ErrorEvent(http.StatusInternalServerError), slowest),
 		"watches end with a 429":  failing(apitest.ErrorEvent(http.StatusTooManyRequests), slowest),
-		"answers byte by byte":    failing(apitest.Slow(1, 100*time.Millisecond), watchOverdue),
-		"does not answer":         failing(apitest.Hang, watchOverdue),
-		"answers no more than OK": failing(apitest.HangAfterHeaders, watchOverdue),
+		"answers byte by byte":    failing(apitest.Slow(1, 100*time.Millisecond), slowest),
+		"does not answer":         failing(apitest.Hang, answerPatience+slowest),
+		"answers no more than OK": failing(apitest.HangAfterHeaders, watchSilence+slowest),
 		"says nothing":            {func(s *server) { s.Silence(true) }, func(s *server) { s.Silence(false) }, time.Second},
 		"forgets its events":      {func(s *server) { s.Compact(); s.EndWatches() }, func(*server) {}, slowest},
 	} {
@@ -75,5 +75,3 @@ func failing(f apitest.Fault, bound time.Duration) struct {
 		bound,
 	}
 }
-
-const watchOverdue = 11 * time.Minute

@@ -9,7 +9,7 @@ import (
 )
 
 func wrapTransport(config *rest.Config) {
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return refusedIsAnError{next} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return refusedIsAnError{neverSilent{next}} })
 }
 
 // refusedIsAnError hides from client-go that a connection was refused. Its reflector waits for such a server up to a
