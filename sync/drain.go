@@ -18,6 +18,8 @@ const settle = 3 * time.Second
 type departure struct {
 	// since is when it was first found departing by this process: a restart starts the clock anew.
 	since time.Time
+	// dead is when it was found to live no more, which begins its deadline; zero as long as it is merely not chosen.
+	dead time.Time
 	// busy is when it was last known to have an active connection; of UDP, which has no end, any connection.
 	busy time.Time
 	// looked is when its connections were last looked at: nothing is known of it since then.
@@ -62,6 +64,13 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 		if !known {
 			d = departure{since: now, busy: now, looked: now}
 		}
+		switch {
+		case !d.clockOff(want, addr):
+		case d.dead.IsZero():
+			d.dead = now
+		default:
+			d.dead = time.Time{}
+		}
 		fate := fateOf(now, timeout, key.Protocol, addr, want, d)
 		if fate == goes {
 			continue
@@ -78,6 +87,14 @@ func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Ent
 	return &next, still
 }
 
+// lives reports whether a real server goes on serving although it is not wanted.
+func lives(want *Frontend, addr netip.AddrPort) bool { return want != nil && want.lives(addr) }
+
+// clockOff reports that its deadline has to begin, because it has died, or to end, because it lives again.
+func (d departure) clockOff(want *Frontend, addr netip.AddrPort) bool {
+	return lives(want, addr) != d.dead.IsZero()
+}
+
 // fate is what becomes of a real server that is not wanted any more.
 type fate int
 
@@ -92,14 +109,13 @@ func fateOf(now time.Time, timeout time.Duration, p frontend.Protocol, addr neti
 	if refusesAtZero(want) {
 		return goes
 	}
-	lives := false
 	if want != nil {
 		if _, quiet := want.Quiet[addr]; quiet {
 			return rests
 		}
-		lives = want.lives(addr)
 	}
-	if p == frontend.UDP && !lives || d.idle() || !lives && now.Sub(d.since) >= timeout {
+	dead := !lives(want, addr)
+	if p == frontend.UDP && dead || d.idle() || dead && !d.dead.IsZero() && now.Sub(d.dead) >= timeout {
 		return goes
 	}
 	return waits

@@ -29,10 +29,10 @@ func TestDrainRules(t *testing.T) {
 	const timeout = time.Minute
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	ago := func(since, busy time.Duration) *departure {
-		return &departure{since: now.Add(-since), busy: now.Add(-busy), looked: now}
+		return &departure{since: now.Add(-since), dead: now.Add(-since), busy: now.Add(-busy), looked: now}
 	}
 	fresh := ago(0, 0)
-	unseen := &departure{since: now.Add(-30 * time.Second), busy: now.Add(-20 * time.Second), looked: now.Add(-20 * time.Second)}
+	unseen := &departure{since: now.Add(-30 * time.Second), dead: now.Add(-30 * time.Second), busy: now.Add(-20 * time.Second), looked: now.Add(-20 * time.Second)}
 	for _, c := range []drainCase{
 		{"a new departure begins its clock", frontend.TCP, "rr", []string{stays}, false, nil, true, fresh},
 		{"SCTP waits as TCP does", frontend.SCTP, "rr", []string{stays}, false, nil, true, fresh},
@@ -104,6 +104,7 @@ func TestWhatLivesButIsNotChosenKeepsWhatItHas(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	addr := netip.MustParseAddrPort(leaves)
 	long := departures{addr: {since: now.Add(-time.Hour), busy: now, looked: now}}
+	dead := departures{addr: {since: now.Add(-time.Hour), dead: now.Add(-timeout), busy: now, looked: now}}
 	for _, c := range []struct {
 		name      string
 		protocol  frontend.Protocol
@@ -119,7 +120,9 @@ func TestWhatLivesButIsNotChosenKeepsWhatItHas(t *testing.T) {
 		{"terminating, and still serving", frontend.TCP, "rr", leaves + " terminating", long, true},
 		{"idle", frontend.TCP, "rr", leaves, departures{addr: {since: now, busy: now.Add(-settle), looked: now}}, false},
 		{"UDP idle", frontend.UDP, "rr", leaves, departures{addr: {since: now, busy: now.Add(-settle), looked: now}}, false},
-		{"not ready any more", frontend.TCP, "rr", leaves + " dead", long, false},
+		{"not ready any more", frontend.TCP, "rr", leaves + " dead", long, true},
+		{"not ready for as long as the timeout", frontend.TCP, "rr", leaves + " dead", dead, false},
+		{"ready again", frontend.TCP, "rr", leaves, dead, true},
 		{"UDP not ready any more", frontend.UDP, "rr", leaves + " dead", nil, false},
 		{"under dh its clients would be refused", frontend.TCP, "dh", leaves, nil, false},
 	} {

@@ -127,6 +127,29 @@ func TestAfterItsSuccessorCouldNotBeAddedARealServerSettlesFromWeightZeroOn(t *t
 	})
 }
 
+// It has had no deadline while it was merely not chosen, and that may have been for hours.
+func TestDrainTimeoutOfWhatWasNotChosenBeginsWhenItFails(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Minute })
+		local := func(endpoints ...string) Service {
+			svc := web(endpoints...)
+			svc.Ports[0].Policy = Local
+			return svc
+		}
+		g.serve(web(stays+" local", leaves))
+		busy(kernel, 1)
+		for range 2 { // what recovers is without a deadline again
+			g.deliver(local(stays+" local", leaves))
+			g.after(time.Hour)
+			g.deliver(local(stays+" local", leaves+" dead"))
+			g.after(50 * time.Second)
+			g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1 10.244.2.2:8080*0")
+		}
+		g.after(15 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}
+
 func TestDrainTimeoutEndsTheWait(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft, func(c *Config) { c.DrainTimeout = time.Minute })

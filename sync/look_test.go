@@ -66,7 +66,7 @@ func TestALookTellsWhoMayGo(t *testing.T) {
 	wanted, there := netip.MustParseAddrPort("10.200.0.3:8080"), netip.MustParseAddrPort(leaves)
 	present := r.have.table[key].Clone()
 	present.Reals[there] = ipvs.RealServer{}
-	busy, idle := departure{since: now, busy: now, looked: now}, departure{since: now, busy: now.Add(-settle), looked: now}
+	busy, idle := departure{since: now, dead: now, busy: now, looked: now}, departure{since: now, dead: now, busy: now.Add(-settle), looked: now}
 	for _, c := range []struct {
 		name string
 		addr netip.AddrPort
@@ -75,7 +75,8 @@ func TestALookTellsWhoMayGo(t *testing.T) {
 	}{
 		{"busy", there, busy, false},
 		{"idle", there, idle, true},
-		{"busy for too long", there, departure{since: now.Add(-time.Hour), busy: now, looked: now}, true},
+		{"busy for too long", there, departure{since: now.Add(-time.Hour), dead: now.Add(-time.Hour), busy: now, looked: now}, true},
+		{"its deadline has to begin", there, departure{since: now, busy: now, looked: now}, true},
 		{"gone", netip.MustParseAddrPort("10.244.3.2:8080"), busy, true},
 		{"wanted again", wanted, idle, false},
 	} {

@@ -139,7 +139,8 @@ func (r *Reconciler) compare(ctx context.Context, key frontend.Key) (connections
 }
 
 // oneMayGo reports whether one of a frontend's departing real servers has nothing to wait for any more: its connections have
-// ended, it has had its time, or it has died since it began to leave.
+// ended, it has had its time, or it has died since it began to leave. The same where its time has to begin or to
+// end.
 func (r *Reconciler) oneMayGo(now time.Time, key frontend.Key, present ipvs.Entry) bool {
 	var want *Frontend
 	if f, wanted := r.state.Want(key); wanted {
@@ -152,7 +153,7 @@ func (r *Reconciler) oneMayGo(now time.Time, key frontend.Key, present ipvs.Entr
 				continue
 			}
 		}
-		if _, there := present.Reals[addr]; !there || fateOf(now, timeout, key.Protocol, addr, want, d) == goes {
+		if _, there := present.Reals[addr]; !there || d.clockOff(want, addr) || fateOf(now, timeout, key.Protocol, addr, want, d) == goes {
 			return true
 		}
 	}
