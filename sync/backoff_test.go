@@ -245,3 +245,38 @@ func TestOnceTheTableIsMadeNobodyWaitsAnyMore(t *testing.T) {
 		})
 	}
 }
+
+// applyFilter notes when the table is changed.
+type applyFilter struct {
+	Filter
+	at *[]time.Time
+}
+
+func (f applyFilter) Apply(ctx context.Context, c filter.Change) error {
+	*f.at = append(*f.at, time.Now())
+	return f.Filter.Apply(ctx, c)
+}
+
+// Its real server could go, which each look finds anew.
+func TestAFrontendThatNftRefusesIsTriedNoMoreOftenWhileARealServerLeaves(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var tries []time.Time
+		g := start(t, kernel, nft, func(c *Config) { c.Filter, c.SyncPeriod = applyFilter{c.Filter, &tries}, time.Hour })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		nft.SetFault(func(string) error { return errors.New("nft hangs") })
+		closed := web(stays)
+		closed.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, nil)
+		tries = nil
+		g.deliver(closed)
+		busy(kernel, 0)
+		g.after(2 * time.Minute)
+		if n := len(tries); n < 6 || n > 12 {
+			t.Errorf("in two minutes it was tried %d times: %s", n, pauses(tries))
+		}
+		nft.SetFault(nil)
+		g.after(lastRetry + pollPeriod)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}

@@ -140,8 +140,11 @@ func (r *Reconciler) compare(ctx context.Context, key frontend.Key) (connections
 
 // oneMayGo reports whether one of a frontend's departing real servers has nothing to wait for any more: its connections have
 // ended, it has had its time, or it has died since it began to leave. The same where its time has to begin or to
-// end.
+// end. What waits for another try is looked after by that: else the look would find the same each time, and be a try of its own.
 func (r *Reconciler) oneMayGo(now time.Time, key frontend.Key, present ipvs.Entry) bool {
+	if b, waits := r.retry[key]; waits && now.Before(b.at) {
+		return false
+	}
 	var want *Frontend
 	if f, wanted := r.state.Want(key); wanted {
 		want = &f
