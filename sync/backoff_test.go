@@ -280,3 +280,32 @@ func TestAFrontendThatNftRefusesIsTriedNoMoreOftenWhileARealServerLeaves(t *test
 		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
 	})
 }
+
+// Nothing leaves it any more, and what made it due is told once.
+func TestAFrontendThatNftRefusesIsTriedNoMoreOftenOnceAnotherHasDeletedIt(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var tries []time.Time
+		g := start(t, kernel, nft, func(c *Config) { c.Filter, c.SyncPeriod = applyFilter{c.Filter, &tries}, time.Hour })
+		g.serve(web(stays, leaves))
+		busy(kernel, 1)
+		g.deliver(web(stays))
+		nft.SetFault(func(string) error { return errors.New("nft hangs") })
+		closed := web(stays)
+		closed.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, nil)
+		tries = nil
+		g.deliver(closed)
+		if errs := kernel.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp("10.1.0.10", 30080)}}); errs[0] != nil {
+			t.Fatal(errs)
+		}
+		g.after(2 * time.Minute)
+		if n := len(tries); n < 6 || n > 12 {
+			t.Errorf("in two minutes it was tried %d times: %s", n, pauses(tries))
+		}
+		if drift := g.Counters().Drift; drift != 1 {
+			t.Errorf("drift counted %d times, want once", drift)
+		}
+		nft.SetFault(nil)
+		g.after(lastRetry + pollPeriod)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+	})
+}

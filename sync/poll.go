@@ -108,6 +108,7 @@ func (r *Reconciler) look(ctx context.Context, key frontend.Key, p *passReport) 
 	switch {
 	case ipvs.IsGone(err): // somebody deleted it: no need to wait for the audit
 		r.have.drop(key)
+		delete(r.leaving, key) // nor does anything leave it: the next look has nothing to find
 		p.drift++
 		return true, nil
 	case err != nil:
