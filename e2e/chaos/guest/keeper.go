@@ -57,7 +57,8 @@ func (k *keeper) start(ctx context.Context) error {
 	return nil
 }
 
-// end ends the process, by SIGTERM or by SIGKILL. That it has ended by itself is an error: the kernel serves on, so that nobody else would see it.
+// end ends the process, by SIGTERM or by SIGKILL. That it has ended by itself is an error: the kernel serves on, so that nobody else would
+// see it.
 func (k *keeper) end(gently bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
