@@ -167,7 +167,8 @@ func (r *rig) givenUp(t *testing.T, open held, port uint16, addrs ...netip.Addr)
 		table := r.table(t)
 		for _, addr := range addrs {
 			for _, p := range []frontend.Protocol{frontend.TCP, frontend.SCTP} {
-				if k := frontend.NewKey(addr, p, port); len(table[k].Reals) > 0 {
+				k := frontend.NewKey(addr, p, port)
+				if _, there := table[k]; there {
 					return fmt.Errorf("%s is there", k)
 				}
 			}

@@ -104,8 +104,14 @@ func (r *rig) options(flags ...string) agent.Options {
 	return agent.Options{Dir: r.Dir, StateDir: r.state, Flags: flags}
 }
 
+// kill ends an agent that runs. One that had ended before is an error: the kernel serves on without it.
 func (r *rig) kill(t *testing.T) {
 	t.Helper()
+	select {
+	case <-r.agent.Ended():
+		t.Errorf("the agent had ended by itself:\n%s", r.agent.Log())
+	default:
+	}
 	must(t, r.agent.Kill())
 }
 

@@ -400,6 +400,9 @@ func (x *trial) settles(t *testing.T) {
 // nothingWrong requires that nothing was deleted or closed that had to be served all the time.
 func (x *trial) nothingWrong(t *testing.T) {
 	t.Helper()
+	if x.wary.ops.Load() == 0 {
+		t.Error("no operation on IPVS was seen")
+	}
 	for {
 		select {
 		case op := <-x.wary.wrong:

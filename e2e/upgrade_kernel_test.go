@@ -91,6 +91,7 @@ func testFollowing(t *testing.T, other *version) {
 	open := r.holdAll(t, departs, seen)
 	loads := r.loadAll(t)
 	chats := r.chatAll(t)
+	written, failed := len(seenWrites(t)), 0 // until the step before: no moment between two of them goes uncounted
 	for _, step := range []struct {
 		how  string
 		end  func(*testing.T)
@@ -102,7 +103,6 @@ func testFollowing(t *testing.T, other *version) {
 		{"kill -9", r.kill, other},
 	} {
 		t.Run(fmt.Sprintf("%s, and then %s", step.how, step.next.name), func(t *testing.T) {
-			written, failed := len(seenWrites(t)), failures(loads)
 			step.end(t)
 			open.live(t)
 			r.startVersion(t, step.next)
@@ -113,10 +113,13 @@ func testFollowing(t *testing.T, other *version) {
 			if other.layout >= restrictsSince {
 				r.testFenced(t)
 			}
-			if now := seenWrites(t)[written:]; len(now) > 0 {
+			all := seenWrites(t)
+			if now := all[written:]; len(now) > 0 {
 				t.Errorf("%d writes to IPVS:\n%s", len(now), strings.Join(now, "\n"))
 			}
-			switch n := failures(loads) - failed; {
+			before := failed
+			written, failed = len(all), failures(loads)
+			switch n := failed - before; {
 			case step.next.layout == 1:
 				t.Logf("%d requests failed: this agent does not read whose clients are masqueraded by another layout", n)
 			case n > 0:
@@ -126,6 +129,9 @@ func testFollowing(t *testing.T, other *version) {
 	}
 	for _, load := range loads {
 		t.Log(load.Stop())
+	}
+	if n := failures(loads) - failed; n > 0 {
+		t.Errorf("%d requests failed after the last step", n)
 	}
 	for _, c := range chats {
 		c.finish(t)

@@ -244,4 +244,19 @@ func TestNoPacketOfADeniedClientGetsThroughWhileItsListIsReplaced(t *testing.T) 
 	if behind > 0 {
 		t.Errorf("%d packets passed", behind)
 	}
+
+	// Who is admitted passes and is counted: had the others passed, it would have been seen.
+	n.admit(t, nil, keys...)
+	for _, key := range keys {
+		if key.Protocol != frontend.TCP {
+			continue
+		}
+		_, seen := n.passed(t)
+		if _, err := topo.Ask(t.Context(), n.Client, topo.TCP, key.AddrPort()); err != nil {
+			t.Error(err)
+		}
+		if _, now := n.passed(t); now == seen {
+			t.Errorf("%s: who is admitted is not counted as having passed", key)
+		}
+	}
 }

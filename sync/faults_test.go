@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/filter/filtertest"
@@ -128,9 +129,13 @@ func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed
 	}
 	want.SetPlaces(g.state.Places())
 	want.Resolve()
-	if diff := cmp.Diff(brief(want.Table()), brief(kernel.Table())); diff != "" {
+	if diff := cmp.Diff(whole(want.Table()), whole(kernel.Table())); diff != "" {
 		t.Errorf("the kernel's table (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff(want.Keys(), g.rules().Owned.Keys(), cmp.Comparer(sameKey), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("owned frontends (-want +got):\n%s", diff)
+	}
+	g.masquerades(all(want.Keys()...))
 	for what, at := range written.of {
 		if len(at) > 3 {
 			t.Errorf("%s was written in %d passes after the last fault: %v", what, len(at), at)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,8 +110,8 @@ func (c *chaos) wanted() *State {
 	return s
 }
 
-// guard fails the test when something is deleted that should be served at that moment, or added before nftables knows who
-// may connect.
+// guard fails the test when something is deleted that should be served at that moment, or gets nothing new any more, or is added before
+// nftables knows who may connect.
 type guard struct {
 	ipvs.Handle
 	t    *testing.T
@@ -127,8 +128,9 @@ func (h *guard) Do(ctx context.Context, ops []ipvs.Op) []error {
 		if op.Verb == ipvs.DelVirtual && wanted {
 			h.t.Errorf("%s although it is wanted", op)
 		}
-		if _, uses := f.Entry.Reals[op.RealKey]; op.Verb == ipvs.DelReal && uses {
-			h.t.Errorf("%s although it is wanted", op)
+		real, uses := f.Entry.Reals[op.RealKey]
+		if closes := op.Verb == ipvs.SetReal && op.Real.Weight == 0 && real.Weight > 0; uses && (op.Verb == ipvs.DelReal || closes) {
+			h.t.Errorf("%s although it is wanted with %s", op, real)
 		}
 	}
 	return h.Handle.Do(ctx, ops)
@@ -188,7 +190,7 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	nft.SetFault(nil)
 	g.after(20 * time.Minute) // retries, graces and drains, refused schedulers asked for again
 	want := c.wanted()
-	if diff := cmp.Diff(brief(want.Table()), brief(without(kernel.Table(), foreign, want))); diff != "" {
+	if diff := cmp.Diff(whole(want.Table()), whole(without(kernel.Table(), foreign, want))); diff != "" {
 		t.Errorf("the kernel's table (-want +got):\n%s", diff)
 	}
 	if got := kernel.Table().Only(foreign.Keys()); !got.Equal(foreign) {
@@ -221,6 +223,9 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 		t.Errorf("still failing: %v", err)
 	}
 }
+
+// whole is all of a table: flags, persistence and thresholds too, of which brief says nothing.
+func whole(t ipvs.Table) []string { return strings.Split(t.String(), "\n") }
 
 // without leaves out what is not ours, and real servers that still serve, which may stay at weight 0 as long as they are used.
 func without(t, foreign ipvs.Table, want *State) ipvs.Table {

@@ -142,8 +142,13 @@ func start(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, configur
 		HealthChecks: &sockets{}, PodsByInterface: true,
 		NodePortAddresses: spec, Defaults: Defaults{Scheduler: "rr", Masquerade: filter.MasqueradeAll, NodePortRange: nodePorts}, SyncPeriod: 30 * time.Second, DrainTimeout: 5 * time.Minute, AddressGrace: time.Minute,
 	}
+	var faulty *ipvsfake.FaultyHandle
 	for _, f := range configure {
 		f(&c)
+		if h, is := c.Kernel.(*ipvsfake.FaultyHandle); is && h != faulty {
+			faulty = h
+			t.Cleanup(func() { happened(t, h) })
+		}
 	}
 	g.Reconciler = New(logr.Discard(), c)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -157,6 +162,14 @@ func start(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, configur
 	g.stop = func() { cancel(); <-ended }
 	t.Cleanup(g.stop)
 	return g
+}
+
+// happened fails a test that never came to the failures that it is about.
+func happened(t *testing.T, h *ipvsfake.FaultyHandle) {
+	t.Helper()
+	if left := h.Unconsumed(); len(left) > 0 {
+		t.Errorf("these failures never happened: %v", left)
+	}
 }
 
 // serve gives the reconciler everything it waits for: one address and the Services.

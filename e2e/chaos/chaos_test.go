@@ -66,6 +66,7 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 			Ready:  []time.Duration{time.Second, 2 * time.Second},
 			Verdict: ledger.Verdict{
 				TCP: ledger.Requests{Sent: 1000}, UDP: ledger.Requests{Sent: 1000}, AgentAway: ledger.Outages{Times: 20},
+				Connections: ledger.Connections{Opened: 24, Echoes: 1000}, Pods: 20,
 			},
 		}}
 	}
@@ -74,13 +75,15 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 		t.Error(r.page())
 	}
 	for name, f := range map[string]func(*Record){
-		"5 broken":  func(r *Record) { r.Verdict.Broken, r.Verdict.Total = make([]ledger.Broken, 5), 5 },
-		"only 0 of": func(r *Record) { r.Verdict.UDP.Sent = 0 },
-		"only 400":  func(r *Record) { r.Verdict.TCP.ApartAll = map[string]int{ledger.Changing: 600} },
-		"3 times":   func(r *Record) { r.Verdict.AgentAway.Times = 3 },
-		"the table": func(r *Record) { r.Checks[0].Problem = "it lacks one" },
-		"memory":    func(r *Record) { r.Trends[0].Flat = false },
-		"no guest":  func(r *Record) { r.Errors = []string{"no guest"} },
+		"5 broken":                     func(r *Record) { r.Verdict.Broken, r.Verdict.Total = make([]ledger.Broken, 5), 5 },
+		"only 0 of":                    func(r *Record) { r.Verdict.UDP.Sent = 0 },
+		"only 400":                     func(r *Record) { r.Verdict.TCP.ApartAll = map[string]int{ledger.Changing: 600} },
+		"only 9 answers on long-lived": func(r *Record) { r.Verdict.Connections.Echoes = 9 },
+		"no pod has stopped":           func(r *Record) { r.Verdict.Pods = 0 },
+		"3 times":                      func(r *Record) { r.Verdict.AgentAway.Times = 3 },
+		"the table":                    func(r *Record) { r.Checks[0].Problem = "it lacks one" },
+		"memory":                       func(r *Record) { r.Trends[0].Flat = false },
+		"no guest":                     func(r *Record) { r.Errors = []string{"no guest"} },
 	} {
 		r := good()
 		f(&r)

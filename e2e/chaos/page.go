@@ -93,6 +93,7 @@ func (r *Record) promises(b *strings.Builder) {
 	row("long-lived connections to pods that stay are not cut", v.Connections.Opened, v.Connections.Cut)
 	row("no request comes to a pod that has left for longer than the propagation time", v.TCP.Answered+v.UDP.Answered, v.Stray)
 	row("no new connection comes to a pod that has terminated for as long", v.TCP.Answered, v.Late)
+	row("every answer is of a pod of the Service that was asked", v.TCP.Answered+v.UDP.Answered, v.Wrong)
 	c := v.Connections
 	fmt.Fprintf(b, "\nBesides: %s datagrams were answered at the second try only. %s answers came on long-lived connections, the longest of\nwhich lived %v; ",
 		thousands(v.UDP.Retried), thousands(c.Echoes), c.Longest.Round(time.Second))

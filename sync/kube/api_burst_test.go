@@ -82,7 +82,13 @@ func TestTheAgentEndsAtOnceWhateverTheAPIServerDoes(t *testing.T) {
 					s.Fail("", fault)
 					s.EndWatches()
 					s.Break()
+					s.Set(apiSlice("10.0.0.2")) // which nobody hears of: the fault is there
 					time.Sleep(5*time.Minute + 17*time.Second)
+					var served []string
+					if since > 0 {
+						served = []string{serving("10.0.0.1")}
+					}
+					a.within(0, served...)
 					began := time.Now()
 					a.stop()
 					if took := time.Since(began); took > time.Second {

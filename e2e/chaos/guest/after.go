@@ -65,8 +65,12 @@ func (r *runner) awaitDrained(ctx context.Context) error {
 	defer cancel()
 	err := agent.Eventually(limited, "nothing drains", func() error {
 		all, err := r.agent.current().Metrics(limited)
-		if err == nil && all["kube_ipvs_real_servers_draining"] > 0 {
-			err = fmt.Errorf("%v real servers do", all["kube_ipvs_real_servers_draining"])
+		var draining float64
+		if err == nil {
+			draining, err = value(all, "kube_ipvs_real_servers_draining")
+		}
+		if draining > 0 {
+			err = fmt.Errorf("%v real servers do", draining)
 		}
 		if err != nil {
 			_ = pause(limited, time.Second)
@@ -100,6 +104,9 @@ func (r *runner) tableIsAsPlanned(ctx context.Context, p planned) (string, error
 	for _, entry := range p.table {
 		reals += len(entry.Reals)
 	}
+	if reals == 0 {
+		return "", errors.New("nothing is planned that serves")
+	}
 	r.result.VirtualServers, r.result.RealServers = len(p.table), reals
 	return fmt.Sprintf("%d virtual and %d real servers, after %v", len(p.table), reals, time.Since(begin).Round(time.Millisecond)), nil
 }
@@ -118,6 +125,8 @@ func (r *runner) rulesAreAsPlanned(ctx context.Context, p planned) (string, erro
 		return "", err
 	case !state.Intact:
 		return "", fmt.Errorf("it is not intact; strays: %v", state.Stray)
+	case len(p.rules.Owned) == 0:
+		return "", errors.New("nothing is planned")
 	case !state.Rules.Equal(p.rules):
 		return "", fmt.Errorf("owned: %d and not %d; masquerade: %d and not %d; internal: %d and not %d; pods: %v and not %v",
 			len(state.Rules.Owned), len(p.rules.Owned), len(state.Rules.Masquerade), len(p.rules.Masquerade),

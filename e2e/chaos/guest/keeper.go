@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type keeper struct {
 
 	mu           sync.Mutex
 	running      *agent.Agent
+	ended        bool // the one that runs, by us
 	ready        []time.Duration
 	kills, stops int
 }
@@ -50,16 +52,22 @@ func (k *keeper) start(ctx context.Context) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.running = a
+	k.running, k.ended = a, false
 	k.ready = append(k.ready, time.Since(begin))
 	return nil
 }
 
-// end ends the process, by SIGTERM or by SIGKILL.
+// end ends the process, by SIGTERM or by SIGKILL. That it has ended by itself is an error: the kernel serves on, so that nobody else would
+// see it.
 func (k *keeper) end(gently bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var err error
+	err := k.alive()
+	if err != nil {
+		_, _ = fmt.Fprintf(k.log, "==== process %d, which ended by itself\n%s", k.running.PID(), k.running.Log())
+		return err
+	}
+	k.ended = true
 	if gently {
 		k.stops++
 		err = k.running.Stop()
@@ -71,6 +79,19 @@ func (k *keeper) end(gently bool) error {
 	return err
 }
 
+// alive is an error if the process has ended by itself.
+func (k *keeper) alive() error {
+	if k.ended {
+		return nil
+	}
+	select {
+	case <-k.running.Ended():
+		return fmt.Errorf("the agent, process %d, has ended by itself: its last words are in the log", k.running.PID())
+	default:
+		return nil
+	}
+}
+
 // current is the process that was started last.
 func (k *keeper) current() *agent.Agent {
 	k.mu.Lock()
@@ -80,8 +101,9 @@ func (k *keeper) current() *agent.Agent {
 
 func (k *keeper) close() error {
 	if k.running != nil {
-		if err := k.running.Kill(); err != nil {
-			return err
+		if err := errors.Join(k.alive(), k.running.Kill()); err != nil {
+			_, _ = fmt.Fprintf(k.log, "==== process %d\n%s", k.running.PID(), k.running.Log())
+			return errors.Join(err, k.log.Close())
 		}
 		_, _ = fmt.Fprintf(k.log, "==== process %d\n%s", k.running.PID(), k.running.Log())
 	}

@@ -268,9 +268,21 @@ func (r *runner) agentValues(ctx context.Context) (map[string]float64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count the agent's files: %w", err)
 	}
-	return map[string]float64{
-		memory: kib / 1024, heap: all["go_memstats_heap_inuse_bytes"] / (1 << 20), goroutines: all["go_goroutines"], files: float64(len(open)),
-	}, nil
+	inUse, err := value(all, "go_memstats_heap_inuse_bytes")
+	if err != nil {
+		return nil, err
+	}
+	running, err := value(all, "go_goroutines")
+	return map[string]float64{memory: kib / 1024, heap: inUse / (1 << 20), goroutines: running, files: float64(len(open))}, err
+}
+
+// value is that of a metric. One that is not there is not 0.
+func value(all map[string]float64, name string) (float64, error) {
+	v, there := all[name]
+	if !there {
+		return 0, fmt.Errorf("the agent has no metric %s", name)
+	}
+	return v, nil
 }
 
 // lineOf is the number of a line "NAME: NUMBER kB" of a file.

@@ -154,6 +154,13 @@ func (r *Result) tooFew() (reasons []string) {
 			reasons = append(reasons, fmt.Sprintf("only %d of %d requests of %s count: that shows nothing", n, p.n.Sent, p.name))
 		}
 	}
+	if n, least := r.Verdict.Connections.Echoes, int(r.Job.Duration.Seconds()); r.Job.Connections > 0 && n < least {
+		reasons = append(reasons, fmt.Sprintf("only %d answers on long-lived connections, not %d: that shows nothing", n, least))
+	}
+	// A soak begins to replace one after 25 s at most, and it stops PreStop later.
+	if r.Job.Duration >= time.Minute && r.Verdict.Pods == 0 {
+		reasons = append(reasons, "no pod has stopped: that shows nothing of those that go")
+	}
 	if !r.Job.Soak && r.Verdict.AgentAway.Times < int(r.Job.Duration/time.Minute) {
 		reasons = append(reasons, fmt.Sprintf("the agent was away only %d times", r.Verdict.AgentAway.Times))
 	}

@@ -67,6 +67,7 @@ const (
 	Cut    Kind = "a connection was cut"
 	Stray  Kind = "a pod was asked that had left"
 	Late   Kind = "a new connection came to a pod that terminates"
+	Wrong  Kind = "somebody answered who is no endpoint of the Service"
 )
 
 // Broken is a promise that was not kept.
@@ -83,6 +84,7 @@ type Verdict struct {
 	Connections Connections
 	Stray       int      // requests to pods that had left
 	Late        int      // new connections of TCP to pods that terminated
+	Wrong       int      // answers of others than the Service's pods
 	Broken      []Broken // the first of them
 	// Total is how many promises were broken.
 	Total int
@@ -249,7 +251,7 @@ func (j *judge) request(r *Request) {
 		if r.Tries > 1 {
 			n.Retried++
 		}
-		j.answered(r)
+		j.answered(r, excuse)
 	case excuse != "":
 		n.Apart[excuse]++
 	default:
@@ -258,11 +260,13 @@ func (j *judge) request(r *Request) {
 	}
 }
 
-// answered looks at who answered.
-func (j *judge) answered(r *Request) {
+// answered looks at who answered. A port that is coming or going may have been another Service's a moment ago.
+func (j *judge) answered(r *Request, excuse string) {
 	p := j.Book.pods[r.Pod]
 	switch {
-	case p == nil: // one of those that never go
+	case p == nil || excuse != Changing && p.Deployment != j.services[r.Service].deployment:
+		j.v.Wrong++
+		j.broken(r.Start, Wrong, "%s %s (Service %s) was answered by %q", r.Protocol, r.To, r.Service, r.Pod)
 	case j.goneAt[r.Pod] < r.Sent:
 		j.v.Stray++
 		j.broken(r.Sent, Stray, "%s %s (Service %s) came to %s, which left at %s, and that was known by %s",
@@ -356,7 +360,8 @@ func (v *Verdict) String() string {
 		c.Opened, c.Echoes, c.Longest.Round(time.Second), c.Cut)
 	fmt.Fprintf(&b, "     %d ended with their pod, %d after the drain timeout, %d after they asked while their address was away, %d by the client\n",
 		c.WithPod, c.WithService, c.WithAddress, c.ByClient)
-	fmt.Fprintf(&b, "requests to pods that had left: %d; new connections to pods that terminated: %d\n", v.Stray, v.Late)
+	fmt.Fprintf(&b, "requests to pods that had left: %d; new connections to pods that terminated: %d; answers of others than the Service's pods: %d\n",
+		v.Stray, v.Late, v.Wrong)
 	fmt.Fprintf(&b, "pods that stopped: %d, %d of them before the agent could know\n", v.Pods, v.UnseenPods)
 	fmt.Fprintf(&b, "agent away: %d times, %s in all, at most %s; source away: %d times, %s in all, at most %s\n",
 		v.AgentAway.Times, clock(v.AgentAway.Total), clock(v.AgentAway.Max), v.SourceAway.Times, clock(v.SourceAway.Total), clock(v.SourceAway.Max))

@@ -15,6 +15,7 @@
 //     endpoint of the Service stopped before the agent could know that it was going. One that counts must be answered.
 //   - A request that began after it was known that a pod had left must not come to this pod; nor a new connection of TCP once it
 //     was known that the pod terminates.
+//   - Who answers is a pod of the Service that was asked, unless the port was coming or going: it may have been another's.
 //   - A long-lived connection ends with its pod, with the drain timeout after its Service went, or by the client. One that asked while its
 //     address was not on the node is counted apart. Otherwise it was cut.
 package ledger

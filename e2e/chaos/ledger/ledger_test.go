@@ -149,6 +149,37 @@ func TestAnAnswerOfAPodThatIsKnownToHaveGoneIsABrokenPromise(t *testing.T) {
 	}
 }
 
+func TestAnAnswerOfAPodThatIsNotTheServicesIsABrokenPromise(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Book)
+		pod    string
+		wrong  int
+	}{
+		"its own":                        {nil, "a", 0},
+		"another Service's":              {nil, "c", 1},
+		"one that nobody knows":          {nil, "x", 1},
+		"one without a name":             {nil, "", 1},
+		"another's, as the port moved":   {func(b *Book) { b.withdrawAt(10*s+s/20, "web") }, "c", 0},
+		"another's, the address is away": {func(b *Book) { b.absent[at.Addr()] = []Span{{9 * s, Never}} }, "c", 1},
+	} {
+		for _, protocol := range []string{TCP, UDP} {
+			t.Run(name+", "+protocol, func(t *testing.T) {
+				b := book()
+				b.Pod("c", func(p *Pod, _ time.Duration) { p.Deployment = "other" })
+				if c.change != nil {
+					c.change(b)
+				}
+				r := tcp(10*s, c.pod)
+				r.Protocol, r.Err = protocol, ""
+				b.Request(r)
+				if v := b.Judge(); v.Wrong != c.wrong || len(v.Broken) != c.wrong || v.Held() != (c.wrong == 0) {
+					t.Error(v.String())
+				}
+			})
+		}
+	}
+}
+
 func TestAConnectionThatEndsBeforeItsPodIsCut(t *testing.T) {
 	for name, c := range map[string]struct {
 		c    Connection
