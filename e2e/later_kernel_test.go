@@ -194,6 +194,12 @@ func TestAWriteToAModuleThatIsLoadedAnewIsNoMissingScheduler(t *testing.T) {
 		}
 		return nil
 	})
+	// Whoever meets the new module has it audited, long before the next audit is due.
+	eventually(t, "all else is served again", func() error { return r.hasReals(t, 2) })
+	if got := r.sysctl(t, "ipv4/vs/conntrack"); got != "1" {
+		t.Errorf("net.ipv4.vs.conntrack is %s", got)
+	}
+	r.served(t)
 }
 
 // In its container the agent cannot set what the new module has lost.

@@ -106,6 +106,26 @@ func TestWhatIsAskedWithAnOldNumberOfIPVSIsAskedAgain(t *testing.T) {
 	}
 }
 
+func TestWhoMeetsAModuleThatWasLoadedAnewIsTold(t *testing.T) {
+	k := &answering{}
+	told := 0
+	s := session{turn: make(chan struct{}, 1), writer: testWriter(k), renewed: func() { told++ }, sock: &socket{}}
+	h := &handle{session: s}
+	write := func(want int) {
+		t.Helper()
+		if err := h.Do(t.Context(), someOps(1))[0]; err != nil || told != want {
+			t.Errorf("%v, told %d times, want %d", err, told, want)
+		}
+	}
+	write(0)
+	k.family = newFamily
+	write(1)
+	write(1)
+	h.writer = testWriter(k) // a socket that was opened again
+	h.writer.family, k.family = newFamily+1, newFamily+1
+	write(2)
+}
+
 func TestAVirtualServerIsNotGoneBecauseIPVSGoesByAnotherNumber(t *testing.T) {
 	k := &answering{family: newFamily, errno: func(n int) syscall.Errno { return []syscall.Errno{0, syscall.ESRCH}[n] }, always: true}
 	err := call(t, k, func(w *writer) error {

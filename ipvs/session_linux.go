@@ -17,6 +17,9 @@ type session struct {
 	turn   chan struct{}
 	closed bool
 
+	family  uint16 // of IPVS in the call before
+	renewed func() // see Options
+
 	sock   *socket // nil after an exchange that was given up, until the next call
 	writer *writer
 }
@@ -79,7 +82,15 @@ func (s *session) begin(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) end() { <-s.turn }
+func (s *session) end() {
+	if s.writer != nil && s.writer.family != s.family {
+		if s.family != 0 && s.renewed != nil {
+			s.renewed()
+		}
+		s.family = s.writer.family
+	}
+	<-s.turn
+}
 
 // inTurn makes a call in its turn, and once more if IPVS goes by another number than before. After any failure but that of a virtual
 // server that does not exist, answers may be left over, so the next call opens another socket.

@@ -29,11 +29,13 @@ type Equipment struct {
 	Kernel         ipvs.Handle
 	Filter         Filter
 	RulesetChanged <-chan struct{}
+	Renewed        <-chan struct{}
 	Tune           func(ctx context.Context) error
 }
 
 // Equip gives the Reconciler what it works with. It is called before Run, if at all.
 func (r *Reconciler) Equip(e Equipment) {
-	r.Kernel, r.written.Filter, r.RulesetChanged, r.Tune = e.Kernel, e.Filter, e.RulesetChanged, e.Tune
+	r.Kernel, r.written.Filter, r.Tune = e.Kernel, e.Filter, e.Tune
+	r.RulesetChanged, r.Renewed = e.RulesetChanged, e.Renewed
 	r.Await("")
 }

@@ -57,6 +57,23 @@ func TestAModuleThatWasLoadedAnewIsTunedBeforeItServes(t *testing.T) {
 	})
 }
 
+func TestAModuleThatWasLoadedAnewIsAuditedAsSoonAsAnybodyMeetsIt(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var tables []int
+		renewed := make(chan struct{}, 1)
+		g := start(t, kernel, nft, tuned(kernel, &atomic.Bool{}, &tables), func(c *Config) { c.Renewed = renewed })
+		g.serve(web("10.244.1.2:8080"))
+		kernel.Unload()
+		kernel.Load()
+		renewed <- struct{}{}
+		g.after(0)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.2:8080*1")
+		if now, err := kernel.Timeouts(t.Context()); err != nil || now.TCP != time.Hour {
+			t.Errorf("timeouts %v, %v", now, err)
+		}
+	})
+}
+
 // Without connection tracking nothing is masqueraded, however much is served.
 func TestAnAgentThatCannotTuneIsNotReadyUntilSomebodyDoes(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {

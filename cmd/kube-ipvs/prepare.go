@@ -10,6 +10,7 @@ import (
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/host"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 // onceFlags make run do something once instead of serving.
@@ -43,7 +44,7 @@ func (o *options) prepareNode(ctx context.Context, log logr.Logger) error {
 
 // prepareOnce loads modules, sets sysctls and returns how many differed.
 func (o *options) prepareOnce(ctx context.Context, log logr.Logger) (changed int, err error) {
-	kernel, err := openKernel(ctx)
+	kernel, err := openKernel(ctx, ipvs.Options{})
 	if err != nil {
 		return 0, err
 	}

@@ -147,7 +147,13 @@ func (o *options) reconcile(ctx context.Context, node string, reconciler *sync.R
 
 // equip prepares the kernel and opens what the reconciler works with.
 func (o *options) equip(ctx context.Context, log logr.Logger) (sync.Equipment, error) {
-	kernel, err := o.prepareKernel(ctx, log)
+	renewed := make(chan struct{}, 1)
+	kernel, err := o.prepareKernel(ctx, func() {
+		select {
+		case renewed <- struct{}{}:
+		default:
+		}
+	}, log)
 	if err != nil {
 		return sync.Equipment{}, err
 	}
@@ -163,7 +169,7 @@ func (o *options) equip(ctx context.Context, log logr.Logger) (sync.Equipment, e
 	tune := func(ctx context.Context) error {
 		return o.tuneAgain(ctx, kernel, host.Sysctls{StateDir: o.stateDir}, log)
 	}
-	return sync.Equipment{Kernel: kernel, Filter: table, RulesetChanged: foreign, Tune: tune}, nil
+	return sync.Equipment{Kernel: kernel, Filter: table, RulesetChanged: foreign, Renewed: renewed, Tune: tune}, nil
 }
 
 // reconciling is what the flags say of reconciling.
@@ -197,8 +203,8 @@ func (o *options) inspector(node, source string, r *sync.Reconciler) *inspector 
 
 // prepareKernel opens the IPVS table and sets the sysctls and timeouts that serving needs. What is right already is not
 // written.
-func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Handle, error) {
-	kernel, err := openKernel(ctx)
+func (o *options) prepareKernel(ctx context.Context, renewed func(), log logr.Logger) (ipvs.Handle, error) {
+	kernel, err := openKernel(ctx, ipvs.Options{Renewed: renewed})
 	if err != nil {
 		return nil, err
 	}
@@ -212,8 +218,8 @@ func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Hand
 }
 
 // openKernel opens the IPVS table and loads the module if it has to.
-func openKernel(ctx context.Context) (ipvs.Handle, error) {
-	kernel, err := ipvs.Open(ipvs.Options{})
+func openKernel(ctx context.Context, o ipvs.Options) (ipvs.Handle, error) {
+	kernel, err := ipvs.Open(o)
 	if !errors.Is(err, ipvs.ErrNoIPVS) {
 		return kernel, err
 	}
@@ -222,7 +228,7 @@ func openKernel(ctx context.Context) (ipvs.Handle, error) {
 		// Of what modprobe met nothing is concluded: somebody else may load the module.
 		return nil, fmt.Errorf("%w; loading module ip_vs failed: %v: %s", err, loadErr, strings.TrimSpace(string(out))) //nolint:errorlint // see above
 	}
-	return ipvs.Open(ipvs.Options{})
+	return ipvs.Open(o)
 }
 
 // probeScheduler asks for the scheduler that serves wherever a Service chooses none.
