@@ -17,7 +17,7 @@ func Generation() (uint32, error) {
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
 	answers, err := req.Execute(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN)
 	if err != nil {
-		return 0, fmt.Errorf("nftables: reading the generation: %w", err)
+		return 0, fmt.Errorf("nftables: reading the generation: %w", lacking(err))
 	}
 	if len(answers) != 1 {
 		return 0, fmt.Errorf("nftables: reading the generation: %d answers", len(answers))
@@ -27,6 +27,18 @@ func Generation() (uint32, error) {
 		return 0, fmt.Errorf("nftables: reading the generation: %w", err)
 	}
 	return id, nil
+}
+
+// ErrNoNFTables is why Open and Generation fail on a kernel without nftables, after it has looked for the module.
+var ErrNoNFTables = errors.New("the kernel has no nftables (modprobe nf_tables)")
+
+// lacking says what an error of a question to nftables means that cannot be wrong. The kernel answers EINVAL where nfnetlink has no
+// nftables (nfnetlink_rcv_msg, Linux 6.1), and has no socket for it where there is no nfnetlink (netlink_create).
+func lacking(err error) error {
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) {
+		return fmt.Errorf("%w: %w", ErrNoNFTables, err)
+	}
+	return err
 }
 
 // generationID reads the number in a NEWGEN message.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -71,5 +72,17 @@ func TestAFailedTransactionIsReturnedWatchedOrNot(t *testing.T) {
 			t.Errorf("during = %v", err)
 		}
 		g.begin()
+	}
+}
+
+func TestAKernelWithoutNftablesIsToldFromOneThatRefuses(t *testing.T) {
+	for err, want := range map[error]bool{
+		unix.EINVAL: true, unix.EPROTONOSUPPORT: true, os.NewSyscallError("socket", unix.EPROTONOSUPPORT): true,
+		unix.EPERM: false, unix.EAFNOSUPPORT: false, unix.ENOBUFS: false,
+	} {
+		got := lacking(err)
+		if errors.Is(got, ErrNoNFTables) != want || !errors.Is(got, err) {
+			t.Errorf("%v is %v", err, got)
+		}
 	}
 }

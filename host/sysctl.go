@@ -84,9 +84,12 @@ const (
 	bootID          = "kernel.random.boot_id"
 )
 
+// ErrNoSysctl is that of a setting that the kernel has not, or not as long as a module is not loaded. It is fs.ErrNotExist too.
+var ErrNoSysctl = errors.New("the kernel has no such setting")
+
 // Set writes the settings that differ and returns how many those were: none after a restart. A value is recorded before
 // its first change, so that a crash in between loses nothing; one that cannot be recorded is not changed. A setting that
-// fails does not stop the others, and the error joins all failures. errors.Is(err, fs.ErrNotExist) means that the kernel
+// fails does not stop the others, and the error joins all failures. errors.Is(err, ErrNoSysctl) means that the kernel
 // has no such setting: for net.ipv4.vs, module ip_vs is not loaded.
 func (s Sysctls) Set(ctx context.Context, wanted []Sysctl) (changed int, err error) {
 	record, err := s.load()
@@ -195,6 +198,9 @@ func sysctlFile(name string) string {
 
 func (s Sysctls) read(name string) (string, error) {
 	text, err := os.ReadFile(s.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("sysctl %s: %w: %w", name, ErrNoSysctl, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("sysctl %s: %w", name, err)
 	}

@@ -159,7 +159,7 @@ func TestARecordFromBeforeABootIsIgnored(t *testing.T) {
 func TestAMissingSettingStopsNoOther(t *testing.T) {
 	s := fakeRoot(t, map[string]string{conntrack: "0"})
 	changed, err := s.Set(t.Context(), []Sysctl{{Name: nodest, Value: "1"}, {Name: conntrack, Value: "1"}})
-	if changed != 1 || !errors.Is(err, fs.ErrNotExist) {
+	if changed != 1 || !errors.Is(err, ErrNoSysctl) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %d, %v", changed, err)
 	}
 	wantValue(t, s, conntrack, "1")

@@ -46,7 +46,17 @@ type writer struct {
 
 // write sends as many of ops as fit into one batch and sets one result for each of those. It returns how many these
 // were, and an error when the link is in a state from which it should be opened anew; the results are set all the same.
+// An IPVS that goes by another number than before is no failure.
 func (w *writer) write(ctx context.Context, ops []Op, results []error) (int, error) {
+	n, err := w.batch(ctx, ops, results)
+	if err == nil {
+		err = w.again(ctx, ops[:n], results[:n])
+	}
+	return n, err
+}
+
+// batch is write with the number that IPVS had.
+func (w *writer) batch(ctx context.Context, ops []Op, results []error) (int, error) {
 	first := w.seq
 	n, last := 0, 0
 	w.buf = w.buf[:0]

@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -24,6 +25,12 @@ type answering struct {
 	mute bool
 	// refuse is the error of send.
 	refuse error
+	// family is the number that IPVS goes by, 0 that of testWriter; messages with another one are refused.
+	family uint16
+	// always: every message has an answer, whether it asks for one or not.
+	always bool
+	// absent: there is no IPVS.
+	absent bool
 
 	queue   [][]byte
 	overrun bool
@@ -45,16 +52,34 @@ func (k *answering) send(b []byte) error {
 			return err
 		}
 		b = rest
+		if m.typ == genlControl {
+			k.answerFamily(m.seq)
+			return nil
+		}
 		var e syscall.Errno
-		if k.errno != nil {
+		switch {
+		case k.absent || m.typ != k.number():
+			e = syscall.ENOENT // of generic netlink
+		case k.errno != nil:
 			e = k.errno(n)
 		}
-		if e != 0 || asked && !k.mute {
+		if e != 0 || k.always || asked && !k.mute {
 			k.answer(m.seq, e)
 		}
 	}
 	k.batches = append(k.batches, n)
 	return nil
+}
+
+func (k *answering) number() uint16 { return cmp.Or(k.family, testFamily) }
+
+// answerFamily says which number IPVS has.
+func (k *answering) answerFamily(seq uint32) {
+	if k.absent {
+		k.answer(seq, syscall.ENOENT)
+		return
+	}
+	k.queue = append(k.queue, wire(uint32(28), u16s(genlControl, 0), seq, uint32(0), make([]byte, 4), u16s(8, ctrlAttrID, k.number(), 0)))
 }
 
 func (k *answering) answer(seq uint32, e syscall.Errno) {
@@ -93,8 +118,11 @@ func someOps(n int) []Op {
 	return ops
 }
 
+// testFamily is the number of IPVS.
+const testFamily = 0x21
+
 func testWriter(k *answering) *writer {
-	return &writer{link: k, family: 0x21, seq: ^uint32(0) - 2, maxBytes: maxBatchBytes, maxOps: maxBatchOps}
+	return &writer{link: k, family: testFamily, seq: ^uint32(0) - 2, maxBytes: maxBatchBytes, maxOps: maxBatchOps}
 }
 
 // check compares results by errno: nil for success.

@@ -27,7 +27,7 @@ func LookUpFamily(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.close()
-	_, err = lookUpFamily(ctx, s, name)
+	_, err = lookUpFamily(ctx, s, 1, name)
 	return err
 }
 

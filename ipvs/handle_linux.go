@@ -22,6 +22,7 @@ func Open(o Options) (Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ipvs: open: %w", err)
 	}
+	s.renewed = o.Renewed
 	h := &handle{session: s}
 	if err := inNamespace(h.ns, h.openSocket); err != nil {
 		return nil, fmt.Errorf("ipvs: open: %w", errors.Join(err, h.close()))

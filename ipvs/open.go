@@ -17,4 +17,7 @@ type Options struct {
 	// Namespace is the path of a network namespace, for example /run/netns/blue or /proc/42/ns/net; "" is the one of
 	// the calling thread. Any other than that takes CAP_SYS_ADMIN to enter.
 	Namespace string
+	// Renewed is called, in the midst of a call of the handle, when module ip_vs turns out to have been unloaded and loaded since the
+	// call before: whatever there was is gone. It must not call the handle. Nil is for whoever does not care. OpenStats never calls it.
+	Renewed func()
 }

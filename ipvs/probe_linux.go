@@ -45,8 +45,25 @@ func (h *handle) ProbeScheduler(ctx context.Context, name string) error {
 	return err
 }
 
-// probe sends the request that cannot succeed. Should a kernel make the virtual server after all, it is deleted.
+// probe sends the request that cannot succeed, once more if IPVS goes by another number than before.
 func (h *handle) probe(ctx context.Context, op Op) error {
+	err := h.probeOnce(ctx, op)
+	if !errors.Is(err, syscall.ENOENT) {
+		return err
+	}
+	renewed, lookErr := h.writer.renew(ctx)
+	switch {
+	case lookErr != nil:
+		h.dropSocket()
+		return &OpError{Op: op, Err: lookErr}
+	case renewed:
+		return h.probeOnce(ctx, op)
+	}
+	return err
+}
+
+// probeOnce sends the request. Should a kernel make the virtual server after all, it is deleted.
+func (h *handle) probeOnce(ctx context.Context, op Op) error {
 	w := h.writer
 	seq := w.seq
 	w.seq++

@@ -12,7 +12,7 @@ import (
 
 func (h *handle) List(ctx context.Context) (Table, error) {
 	var table Table
-	err := h.read(ctx, func() (err error) {
+	err := h.inTurn(ctx, func() (err error) {
 		table, err = h.list(ctx)
 		return err
 	})
@@ -57,7 +57,7 @@ func (h *handle) list(ctx context.Context) (Table, error) {
 
 func (h *handle) Virtuals(ctx context.Context) (map[frontend.Key]VirtualServer, error) {
 	var virtuals map[frontend.Key]VirtualServer
-	err := h.read(ctx, func() (err error) {
+	err := h.inTurn(ctx, func() (err error) {
 		virtuals, err = h.virtuals(ctx)
 		return err
 	})
@@ -81,7 +81,7 @@ func (h *handle) Get(ctx context.Context, key frontend.Key) (Entry, map[netip.Ad
 		entry Entry
 		conns map[netip.AddrPort]Connections
 	)
-	err := h.read(ctx, func() (err error) {
+	err := h.inTurn(ctx, func() (err error) {
 		entry, conns, err = h.get(ctx, key)
 		return err
 	})
@@ -111,7 +111,7 @@ func (h *handle) get(ctx context.Context, key frontend.Key) (Entry, map[netip.Ad
 
 func (h *handle) SameReals(ctx context.Context, key frontend.Key, reals map[netip.AddrPort]RealServer, each func(netip.AddrPort, Connections)) (bool, error) {
 	var same bool
-	err := h.read(ctx, func() (err error) {
+	err := h.inTurn(ctx, func() (err error) {
 		same, err = h.writer.sameReals(ctx, key, reals, each)
 		return err
 	})
@@ -119,18 +119,4 @@ func (h *handle) SameReals(ctx context.Context, key frontend.Key, reals map[neti
 		return false, fmt.Errorf("ipvs: compare %s: %w", key, err)
 	}
 	return same, nil
-}
-
-// read makes a call in its turn. After any failure but that of a virtual server that does not exist, answers may be left
-// over, so the next call opens another socket.
-func (h *handle) read(ctx context.Context, call func() error) error {
-	if err := h.begin(ctx); err != nil {
-		return err
-	}
-	defer h.end()
-	err := call()
-	if err != nil && !errors.Is(err, syscall.ESRCH) {
-		h.dropSocket()
-	}
-	return err
 }

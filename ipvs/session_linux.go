@@ -2,8 +2,10 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/vishvananda/netns"
 )
@@ -14,6 +16,9 @@ type session struct {
 	// turn is held during a call: a socket carries one exchange at a time.
 	turn   chan struct{}
 	closed bool
+
+	family  uint16 // of IPVS in the call before
+	renewed func() // see Options
 
 	sock   *socket // nil after an exchange that was given up, until the next call
 	writer *writer
@@ -42,7 +47,7 @@ func (s *session) openSocket() error {
 
 // newWriter is a writer to the IPVS of the socket's namespace.
 func newWriter(s *socket) (*writer, error) {
-	family, err := lookUpFamily(context.Background(), s, familyName)
+	family, err := lookUpFamily(context.Background(), s, 1, familyName)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +55,7 @@ func newWriter(s *socket) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &writer{link: s, family: family, seq: 1, maxBytes: bytes, maxOps: ops}, nil
+	return &writer{link: s, family: family, seq: 2, maxBytes: bytes, maxOps: ops}, nil
 }
 
 // begin waits for the caller's turn and opens anew what an earlier call had to give up. The call ends with end.
@@ -77,7 +82,38 @@ func (s *session) begin(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) end() { <-s.turn }
+func (s *session) end() {
+	if s.writer != nil && s.writer.family != s.family {
+		if s.family != 0 && s.renewed != nil {
+			s.renewed()
+		}
+		s.family = s.writer.family
+	}
+	<-s.turn
+}
+
+// inTurn makes a call in its turn, and once more if IPVS goes by another number than before. After any failure but that of a virtual
+// server that does not exist, answers may be left over, so the next call opens another socket.
+func (s *session) inTurn(ctx context.Context, call func() error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.end()
+	err := call()
+	if errors.Is(err, syscall.ENOENT) {
+		renewed, lookErr := s.writer.renew(ctx)
+		switch {
+		case lookErr != nil:
+			err = lookErr
+		case renewed:
+			err = call()
+		}
+	}
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
+		s.dropSocket()
+	}
+	return err
+}
 
 // dropSocket makes the next call open a new socket: an exchange was given up in its midst.
 func (s *session) dropSocket() {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
@@ -20,6 +21,7 @@ import (
 type statsReader struct {
 	session
 	proc     io.ReadSeekCloser // /proc/net/ip_vs of the namespace; nil where the kernel has none
+	procDead bool              // the module that it was of is gone: the one that comes has another
 	virtuals int               // how many the last dump had: the next map is made for as many
 }
 
@@ -43,6 +45,11 @@ func (r *statsReader) open() error {
 	if err := r.openSocket(); err != nil {
 		return err
 	}
+	return r.openProc()
+}
+
+// openProc runs in the namespace of the reader.
+func (r *statsReader) openProc() error {
 	// The file follows the namespace of the thread that opens it, whoever reads it then.
 	f, err := os.Open("/proc/thread-self/net/ip_vs")
 	switch {
@@ -63,40 +70,36 @@ func (r *statsReader) close() error {
 }
 
 func (r *statsReader) Virtuals(ctx context.Context) (map[frontend.Key]Counters, error) {
-	if err := r.begin(ctx); err != nil {
-		return nil, fmt.Errorf("ipvs: read counters: %w", err)
-	}
-	defer r.end()
-	all := make(map[frontend.Key]Counters, r.virtuals)
-	err := r.writer.dumpVirtualStats(ctx, func(key frontend.Key, c Counters) { all[key] = c })
+	var all map[frontend.Key]Counters
+	err := r.inTurn(ctx, func() error {
+		all = make(map[frontend.Key]Counters, r.virtuals)
+		err := r.writer.dumpVirtualStats(ctx, func(key frontend.Key, c Counters) { all[key] = c })
+		r.virtuals = len(all)
+		return err
+	})
 	if err != nil {
-		r.dropSocket()
 		return nil, fmt.Errorf("ipvs: read counters: %w", err)
 	}
-	r.virtuals = len(all)
 	return all, nil
 }
 
 func (r *statsReader) Reals(ctx context.Context, key frontend.Key) (map[netip.AddrPort]RealStats, error) {
-	if err := r.begin(ctx); err != nil {
-		return nil, fmt.Errorf("ipvs: read counters of %s: %w", key, err)
-	}
-	defer r.end()
 	reals := map[netip.AddrPort]RealStats{}
-	err := r.writer.dumpRealStats(ctx, key, func(addr netip.AddrPort, s RealStats) { reals[addr] = s })
+	err := r.inTurn(ctx, func() error {
+		return r.writer.dumpRealStats(ctx, key, func(addr netip.AddrPort, s RealStats) { reals[addr] = s })
+	})
 	if err != nil {
-		r.dropSocket()
 		return nil, fmt.Errorf("ipvs: read counters of %s: %w", key, err)
 	}
 	return reals, nil
 }
 
 func (r *statsReader) Use(ctx context.Context) (map[frontend.Key]map[netip.AddrPort]RealUse, error) {
-	if err := r.begin(ctx); err != nil {
-		return nil, fmt.Errorf("ipvs: read connections: %w", err)
-	}
-	defer r.end()
-	table, err := r.use(ctx)
+	var table procTable[RealUse]
+	err := r.inTurn(ctx, func() (err error) {
+		table, err = r.use(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("ipvs: read connections: %w", err)
 	}
@@ -131,14 +134,32 @@ func (r *statsReader) use(ctx context.Context) (procTable[RealUse], error) {
 		err = r.writer.dumpReals(ctx, key, func(d dest) { reals[d.key] = RealUse{Weight: d.real.Weight, Connections: d.conns} })
 	}
 	if err != nil {
-		r.dropSocket()
 		return nil, err
 	}
 	return table, nil
 }
 
-// readProc hands /proc/net/ip_vs to read from its beginning; fs.ErrNotExist where the kernel has no such file.
+// readProc hands /proc/net/ip_vs to read from its beginning; fs.ErrNotExist where the kernel has no such file. One that was open
+// when module ip_vs was unloaded is dead for good, also when the module is back (EINVAL to seek, EIO to read: Linux 6.1,
+// fs/proc/inode.c).
 func (r *statsReader) readProc(read func(io.Reader) error) error {
+	err := r.readOpenProc(read)
+	if errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EINVAL) {
+		_ = r.proc.Close()
+		r.proc, r.procDead = nil, true
+	}
+	if !r.procDead {
+		return err
+	}
+	if err := inNamespace(r.ns, r.openProc); err != nil {
+		return err
+	}
+	r.procDead = r.proc == nil
+	return r.readOpenProc(read)
+}
+
+// readOpenProc is readProc of the file as it was opened.
+func (r *statsReader) readOpenProc(read func(io.Reader) error) error {
 	if r.proc == nil {
 		return fmt.Errorf("/proc/net/ip_vs: %w", fs.ErrNotExist)
 	}

@@ -38,6 +38,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 		return nil
 	}
 	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
+	r.tune(ctx, p) // before anything is served by a module that was loaded anew
 	r.state.Claim()
 	r.noteForeignExtra(virtuals)
 	r.lookForListeners()

@@ -31,8 +31,8 @@ type Addresses interface {
 	Addresses() ([]nodeaddr.Address, bool)
 }
 
-// Config is what a Reconciler works with. All fields are required but Generation, RulesetChanged, HealthChecks,
-// Events and DeleteStaleFlows.
+// Config is what a Reconciler works with. All fields are required but Generation, RulesetChanged, Renewed, Tune,
+// HealthChecks, Events and DeleteStaleFlows. Kernel, Filter, RulesetChanged, Renewed and Tune may come later, with Equip.
 type Config struct {
 	Source    Source
 	Addresses Addresses
@@ -44,6 +44,11 @@ type Config struct {
 	// RulesetChanged has a value waiting when somebody else changed our nftables table; nil if nobody watches. It may
 	// be closed, which leaves the audits.
 	RulesetChanged <-chan struct{}
+	// Renewed has a value waiting when Kernel has met an IPVS that was loaded anew: it is audited at once. nil leaves it to the audits.
+	Renewed <-chan struct{}
+	// Tune sets those settings of IPVS that serving needs and that are not as they should be; nil if nobody does. They go with module
+	// ip_vs and come back with the kernel's own values, so each audit asks for it; at the start they are right already.
+	Tune func(ctx context.Context) error
 	// DeleteStaleFlows makes the kernel forget the UDP flows to frontends whose answers are expected from elsewhere than
 	// the given real servers, and returns how many there were. It leaves all other flows alone.
 	DeleteStaleFlows func(real map[frontend.Key][]netip.AddrPort) (int, error)

@@ -30,6 +30,8 @@ func (r *Reconciler) Health(now time.Time) Health {
 	h := Health{Alive: true, Synced: s.Synced, Ineligible: s.Ineligible}
 	started := r.board.started
 	switch {
+	case r.board.awaited != "":
+		h.Reason = r.board.awaited
 	case !started.IsZero() && now.Sub(started) > stuckAfter:
 		h.Alive = false
 		h.Reason = fmt.Sprintf("the pass that began at %s has not ended", started.Format(time.RFC3339))

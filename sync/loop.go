@@ -120,6 +120,8 @@ func (r *Reconciler) event(ctx context.Context, due <-chan time.Time, changed <-
 	case <-changed:
 	case <-r.Addresses.Changed():
 		r.addressesChanged = true
+	case <-r.Renewed:
+		r.nextAudit = time.Now()
 	case _, open := <-r.RulesetChanged:
 		switch {
 		case !open:

@@ -237,7 +237,7 @@ func Reasons() []Reason {
 
 // Problem is something that a user wrote and that is not, or not entirely, in force.
 type Problem struct {
-	// Object is kind and name: "Service default/web", "EndpointSlice default/web-x1", "web.yaml document 2".
+	// Object is kind and name: "Service default/web", "EndpointSlice default/web-x1", "web.yaml document 2", "IPVS".
 	Object string
 	Reason Reason
 	// Message says what is wrong, what is done instead, and what mends it, in one sentence.

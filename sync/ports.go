@@ -142,7 +142,11 @@ func (u PortUse) row() portRow {
 
 // Ask calls f with the state, which is to be read, not written, and not to be kept. It waits until the loop is between two passes,
 // or between two looks at the kernel of a long one. That one has taken in what came, and may not have written all of it yet.
+// Nobody waits while the node lacks something without which there is no loop.
 func (r *Reconciler) Ask(ctx context.Context, f func(*State)) error {
+	if r.awaits() {
+		return errNoLoop
+	}
 	done := make(chan struct{})
 	select {
 	case r.questions <- func() { f(r.state); close(done) }:

@@ -24,6 +24,9 @@ func (s *State) Problems() []Problem {
 // general are the problems that belong to no Service.
 func (s *State) general() []Problem {
 	all := slices.Clone(s.source)
+	if s.untuned != "" {
+		all = append(all, Problem{Object: "IPVS", Reason: KernelRefused, Message: s.untuned})
+	}
 	if len(s.places) == 0 && len(s.services) > 0 {
 		all = append(all, Problem{
 			Object: "--nodeport-addresses", Reason: NoAddress,

@@ -37,6 +37,7 @@ type Reconciler struct {
 	tookOver  bool                     // what others left was made ours, if that is asked for
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
+	untuned   error     // why the settings of IPVS are not as they should be
 	nextSync  time.Time // when changes are taken in again at the earliest
 	round     auditRound
 	poll      poll

@@ -25,6 +25,7 @@ type State struct {
 	ledger   *allocator.Ledger
 	refused  map[string]struct{} // schedulers that this kernel has not
 	source   []Problem           // problems that belong to no Service
+	untuned  string              // what settings of IPVS lack; empty if nothing
 
 	want   map[frontend.Key]Frontend
 	keys   map[ServiceID][]frontend.Key // the keys of want by Service
@@ -126,6 +127,13 @@ func (s *State) SetPodsKnown(known Families) {
 		if slices.ContainsFunc(svc.Ports, func(p ServicePort) bool { return p.Policy == Local }) {
 			s.dirty[id] = struct{}{}
 		}
+	}
+}
+
+// SetUntuned says why the settings of IPVS are not as they should be; nil if they are.
+func (s *State) SetUntuned(err error) {
+	if s.untuned = ""; err != nil {
+		s.untuned = err.Error()
 	}
 }
 

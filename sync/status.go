@@ -57,6 +57,7 @@ type Counters struct {
 // statusBoard is where other goroutines read what the last pass left.
 type statusBoard struct {
 	mu       stdsync.Mutex
+	awaited  string    // what the node lacks without which there is no loop; empty if there is one
 	started  time.Time // of the pass under way; zero between passes
 	status   Status    // without Problems
 	source   []Problem
@@ -109,11 +110,11 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	r.board.started = time.Time{}
 	s, before := &r.board.status, r.board.status
 	s.Err = err
-	if err == nil && (len(r.retry) > 0 || !r.audited || r.tableFails() || r.pods.retry.err != nil || r.absent.err != nil) {
+	if err == nil && (len(r.retry) > 0 || !r.audited || r.tableFails() || r.pods.retry.err != nil || r.absent.err != nil || r.untuned != nil) {
 		s.Err = before.Err // what failed has not been tried again yet
 	}
 	switch {
-	case len(p.errs) == 0 && r.audited && !r.tableFails() && !r.nothingWorks():
+	case len(p.errs) == 0 && r.audited && !r.tableFails() && !r.nothingWorks() && r.untuned == nil:
 		s.Synced, s.FailingSince = now, time.Time{}
 	case s.FailingSince.IsZero():
 		s.FailingSince = now

@@ -86,13 +86,9 @@ func (o *options) gatherer(registry *prometheus.Registry, meter *traffic.Meter, 
 	})
 }
 
-// newMeter counts traffic; nil where the kernel's counters cannot be read, without which all else goes on.
-func (o *options) newMeter(serving *sync.Reconciler, log logr.Logger) (meter *traffic.Meter, finish func()) {
-	reader, err := ipvs.OpenStats(ipvs.Options{})
-	if err != nil {
-		log.Error(err, "Traffic is not counted: the kernel's counters cannot be read")
-		return nil, func() {}
-	}
+// newMeter counts traffic. The kernel's counters are opened when they are asked for.
+func (o *options) newMeter(serving *sync.Reconciler) (meter *traffic.Meter, finish func()) {
+	reader := &lateCounters{open: func() (ipvs.StatsReader, error) { return ipvs.OpenStats(ipvs.Options{}) }}
 	return traffic.NewMeter(reader, serving.Serving, traffic.Options{OnlyAsked: o.trafficMetrics != string(traffic.Endpoints)}), func() { _ = reader.Close() }
 }
 

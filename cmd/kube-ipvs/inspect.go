@@ -29,7 +29,7 @@ type inspector struct {
 	health     func(time.Time) sync.Health // known while the loop does not answer; nil without an agent
 	openKernel func() (ipvs.Handle, error)
 	openTable  func() (ruleReader, error)
-	// meter counts traffic; nil where the kernel does not tell.
+	// meter counts traffic; nil where nobody does.
 	meter *traffic.Meter
 
 	mu     stdsync.Mutex // held while one is opened, and not while one is used
@@ -141,7 +141,7 @@ func (i *inspector) compare(ctx context.Context) (report.Difference, error) {
 const sampleAge = 200 * time.Millisecond
 
 // errNoCounters is why there is no traffic to be shown.
-var errNoCounters = errors.New("the kernel's counters cannot be read: the log of the agent's start says why")
+var errNoCounters = errors.New("nobody counts traffic here")
 
 // traffic is what the kernel has counted, with the endpoints of one Service.
 func (i *inspector) traffic(ctx context.Context, endpointsOf sync.ServiceID) (report.Traffic, error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,44 +88,27 @@ type inputs struct {
 	memory  memoryCare
 }
 
-// serve prepares the kernel, reconciles it, and answers whoever asks, until ctx ends.
+// serve answers whoever asks, waits until the node has what serving needs, prepares the kernel, and reconciles it until ctx ends.
 func (o *options) serve(ctx context.Context, in inputs, around surroundings) error {
 	log := around.logs.logger
-	kernel, err := o.prepareKernel(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer kernel.Close()
-	table, err := filter.Open(o.filterOptions())
-	if err != nil {
-		return fmt.Errorf("%w: is nft installed, and may the agent use it (CAP_NET_ADMIN)?", err)
-	}
-	foreign, err := table.Watch(ctx)
-	if err != nil {
-		return err
-	}
 	var reconciler *sync.Reconciler // asks nobody for health before it runs
 	checks := healthcheck.New(func() bool { return reconciler.Health(time.Now()).Ready })
 	defer checks.Close()
 	events, _ := in.source.(sync.Events) // manifests have nobody to tell
 	config := o.reconciling()
-	config.Source, config.Addresses, config.Kernel, config.Filter, config.Seed = in.source, in.watcher, kernel, table, seed(in.node)
-	config.Generation, config.RulesetChanged, config.HealthChecks, config.Events = filter.Generation, foreign, checks, events
+	config.Source, config.Addresses, config.Seed = in.source, in.watcher, seed(in.node)
+	config.Generation, config.HealthChecks, config.Events = filter.Generation, checks, events
 	config.DeleteStaleFlows, config.Reserve = host.DeleteStaleFlows, o.reserve
 	config.Listeners = listeners(func() ([]host.Listener, error) { return host.Listeners(ctx) })
 	reconciler = sync.New(log, config)
 	inspector := o.inspector(in.node, in.from, reconciler)
-	meter, finish := o.newMeter(reconciler, log)
+	meter, finish := o.newMeter(reconciler)
 	defer finish()
 	inspector.meter = meter
 	endpoints, err := o.endpoints(ctx, around, inspector, reconciler)
 	if err != nil {
 		return err
 	}
-	if text := o.overlap(); text != "" && rangeToReserve(o.nodePorts, host.ReservedPorts{}.EphemeralRange).Size() == 0 { // else they are reserved in a moment, or it is told why not
-		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
-	}
-	log.Info("Starting", "version", version, "node", in.node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
 	parts, ctx := errgroup.WithContext(ctx)
 	for _, e := range endpoints {
 		parts.Go(func() error { return e.serve(ctx) })
@@ -135,10 +117,59 @@ func (o *options) serve(ctx context.Context, in inputs, around surroundings) err
 		in.memory.settle(ctx, func() bool { return !reconciler.Health(time.Now()).Synced.IsZero() })
 		return nil
 	})
-	parts.Go(func() error { return reconciler.Run(ctx) })
-	err = parts.Wait()
+	parts.Go(func() error { return o.reconcile(ctx, in.node, reconciler, log) })
+	return parts.Wait()
+}
+
+// reconcile waits for what the node lacks, and has the reconciler run on what is there then, until ctx ends.
+func (o *options) reconcile(ctx context.Context, node string, reconciler *sync.Reconciler, log logr.Logger) error {
+	var with sync.Equipment
+	err := await(ctx, log, reconciler.Await, func(ctx context.Context) (err error) {
+		with, err = o.equip(ctx, log)
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil // told to stop
+	}
+	if err != nil {
+		return err
+	}
+	defer with.Kernel.Close()
+	if text := o.overlap(); text != "" && rangeToReserve(o.nodePorts, host.ReservedPorts{}.EphemeralRange).Size() == 0 { // else they are reserved in a moment, or it is told why not
+		log.Info("Node ports may be taken by programs before a Service claims them", "reason", text, "mend", "move one of the two ranges")
+	}
+	log.Info("Starting", "version", version, "node", node, "nodePortAddresses", o.spec.String(), "scheduler", o.scheduler)
+	reconciler.Equip(with)
+	err = reconciler.Run(ctx)
 	log.Info("Stopped: the kernel goes on serving what it has (kube-ipvs cleanup removes it)")
 	return err
+}
+
+// equip prepares the kernel and opens what the reconciler works with.
+func (o *options) equip(ctx context.Context, log logr.Logger) (sync.Equipment, error) {
+	renewed := make(chan struct{}, 1)
+	kernel, err := o.prepareKernel(ctx, func() {
+		select {
+		case renewed <- struct{}{}:
+		default:
+		}
+	}, log)
+	if err != nil {
+		return sync.Equipment{}, err
+	}
+	table, err := filter.Open(o.filterOptions())
+	if err != nil {
+		err = fmt.Errorf("%w: is nft installed, and may the agent use it (CAP_NET_ADMIN)?", err)
+		return sync.Equipment{}, errors.Join(err, kernel.Close())
+	}
+	foreign, err := table.Watch(ctx)
+	if err != nil {
+		return sync.Equipment{}, errors.Join(err, kernel.Close())
+	}
+	tune := func(ctx context.Context) error {
+		return o.tuneAgain(ctx, kernel, host.Sysctls{StateDir: o.stateDir}, log)
+	}
+	return sync.Equipment{Kernel: kernel, Filter: table, RulesetChanged: foreign, Renewed: renewed, Tune: tune}, nil
 }
 
 // reconciling is what the flags say of reconciling.
@@ -172,8 +203,8 @@ func (o *options) inspector(node, source string, r *sync.Reconciler) *inspector 
 
 // prepareKernel opens the IPVS table and sets the sysctls and timeouts that serving needs. What is right already is not
 // written.
-func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Handle, error) {
-	kernel, err := openKernel(ctx)
+func (o *options) prepareKernel(ctx context.Context, renewed func(), log logr.Logger) (ipvs.Handle, error) {
+	kernel, err := openKernel(ctx, ipvs.Options{Renewed: renewed})
 	if err != nil {
 		return nil, err
 	}
@@ -187,51 +218,24 @@ func (o *options) prepareKernel(ctx context.Context, log logr.Logger) (ipvs.Hand
 }
 
 // openKernel opens the IPVS table and loads the module if it has to.
-func openKernel(ctx context.Context) (ipvs.Handle, error) {
-	kernel, err := ipvs.Open(ipvs.Options{})
+func openKernel(ctx context.Context, o ipvs.Options) (ipvs.Handle, error) {
+	kernel, err := ipvs.Open(o)
 	if !errors.Is(err, ipvs.ErrNoIPVS) {
 		return kernel, err
 	}
 	out, loadErr := exec.CommandContext(ctx, "modprobe", "ip_vs").CombinedOutput()
 	if loadErr != nil {
-		return nil, fmt.Errorf("%w; loading module ip_vs failed: %w: %s", err, loadErr, strings.TrimSpace(string(out)))
+		// Of what modprobe met nothing is concluded: somebody else may load the module.
+		return nil, fmt.Errorf("%w; loading module ip_vs failed: %v: %s", err, loadErr, strings.TrimSpace(string(out))) //nolint:errorlint // see above
 	}
-	return ipvs.Open(ipvs.Options{})
+	return ipvs.Open(o)
 }
 
-// probeScheduler refuses to start without the scheduler that serves wherever a Service chooses none.
+// probeScheduler asks for the scheduler that serves wherever a Service chooses none.
 func (o *options) probeScheduler(ctx context.Context, kernel ipvs.Handle) error {
 	err := kernel.ProbeScheduler(ctx, o.scheduler)
 	if ipvs.IsUnknownScheduler(err) {
-		return fmt.Errorf("--ipvs-scheduler: this kernel has no scheduler %q: modprobe ip_vs_%s on the node, or choose another (kube-ipvs check lists them)",
-			o.scheduler, o.scheduler)
+		return missingScheduler(o.scheduler)
 	}
 	return err
-}
-
-// tune sets sysctls and timeouts.
-func (o *options) tune(ctx context.Context, kernel ipvs.Handle, log logr.Logger) error {
-	if _, err := o.setSysctls(ctx, host.Sysctls{StateDir: o.stateDir}, log); err != nil {
-		return err
-	}
-	now, err := kernel.Timeouts(ctx)
-	if err != nil {
-		return err
-	}
-	if want := wantedTimeouts(now, o.timeouts); want != now {
-		if err := kernel.SetTimeouts(ctx, o.timeouts); err != nil {
-			return err
-		}
-		log.Info("Set the timeouts of IPVS", "tcp", want.TCP, "tcpFin", want.TCPFin, "udp", want.UDP)
-	}
-	return nil
-}
-
-// wantedTimeouts are the timeouts that the flags ask for, and now's where they ask for none.
-func wantedTimeouts(now, flags ipvs.Timeouts) ipvs.Timeouts {
-	return ipvs.Timeouts{
-		TCP:    cmp.Or(flags.TCP, now.TCP),
-		TCPFin: cmp.Or(flags.TCPFin, now.TCPFin),
-		UDP:    cmp.Or(flags.UDP, now.UDP),
-	}
 }

@@ -39,6 +39,7 @@ type namespace struct {
 	schedulers map[string]bool
 	timeouts   ipvs.Timeouts
 	writes     int
+	absent     bool // the module is not loaded, and cannot be
 	// connections are kept when a real server is deleted, as the kernel's trash list keeps them: the same real server
 	// added again has them again.
 	connections map[server]ipvs.Connections
@@ -72,17 +73,35 @@ func WithTable(t ipvs.Table) Option {
 
 // New is a kernel with an empty table, the timeouts of Linux and its schedulers.
 func New(opts ...Option) *Kernel {
-	n := &namespace{
-		table:       ipvs.Table{},
-		timeouts:    ipvs.Timeouts{TCP: 15 * time.Minute, TCPFin: 2 * time.Minute, UDP: 5 * time.Minute},
-		connections: map[server]ipvs.Connections{},
-		counters:    map[frontend.Key]*counted{},
-	}
+	n := &namespace{}
+	n.empty()
 	WithSchedulers("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")(n)
 	for _, o := range opts {
 		o(n)
 	}
 	return &Kernel{namespace: n}
+}
+
+// empty is what IPVS begins with.
+func (n *namespace) empty() {
+	n.table = ipvs.Table{}
+	n.timeouts = ipvs.Timeouts{TCP: 15 * time.Minute, TCPFin: 2 * time.Minute, UDP: 5 * time.Minute}
+	n.connections, n.counters = map[server]ipvs.Connections{}, map[frontend.Key]*counted{}
+}
+
+// Unload takes module ip_vs away, with all that it has, and lets nobody load it: calls fail with ErrNoIPVS, until Load.
+func (k *Kernel) Unload() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.empty()
+	k.absent = true
+}
+
+// Load is the module as it is after a boot. Handles that were open before are as good as new ones.
+func (k *Kernel) Load() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.absent = false
 }
 
 // Open is another handle on the same table, open even if k is closed: what a new process gets after a restart.
@@ -259,5 +278,11 @@ func (k *Kernel) usable(ctx context.Context) error {
 	if k.closed {
 		return os.ErrClosed
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if k.absent {
+		return ipvs.ErrNoIPVS
+	}
+	return nil
 }

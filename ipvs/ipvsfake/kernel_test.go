@@ -281,3 +281,32 @@ func ExampleKernel() {
 	// tcp://10.1.0.10:30080 rr
 	//   10.244.1.2:8080 masq weight 1
 }
+
+func TestAModuleThatWasAwayIsBackWithNothing(t *testing.T) {
+	key := frontend.NewKey(netip.MustParseAddr("10.1.0.10"), frontend.TCP, 30080)
+	k := ipvsfake.New()
+	boot, err := k.Timeouts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustDo := func(want error) {
+		t.Helper()
+		if err := k.Do(t.Context(), []ipvs.Op{{Verb: ipvs.AddVirtual, Key: key, Virtual: ipvs.VirtualServer{Scheduler: "rr"}}})[0]; !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	mustDo(nil)
+	if err := k.SetTimeouts(t.Context(), ipvs.Timeouts{TCP: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	k.Unload()
+	mustDo(ipvs.ErrNoIPVS)
+	if _, err := k.Virtuals(t.Context()); !errors.Is(err, ipvs.ErrNoIPVS) {
+		t.Errorf("%v, want %v", err, ipvs.ErrNoIPVS)
+	}
+	k.Load()
+	if got, err := k.Timeouts(t.Context()); err != nil || got != boot || len(k.Table()) != 0 {
+		t.Errorf("timeouts %v, table %v, %v, want what a boot leaves", got, k, err)
+	}
+	mustDo(nil)
+}

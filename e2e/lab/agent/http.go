@@ -27,6 +27,12 @@ func (a *Agent) Ready(ctx context.Context) error {
 	return err
 }
 
+// Alive asks /livez once.
+func (a *Agent) Alive(ctx context.Context) error {
+	_, err := get(ctx, a.host, healthAddress, "/livez")
+	return err
+}
+
 // Metrics reads /metrics: the values by "name{labels}", as they are written there.
 func (a *Agent) Metrics(ctx context.Context) (map[string]float64, error) {
 	body, err := get(ctx, a.host, metricsAddress, "/metrics")
