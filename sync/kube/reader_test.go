@@ -213,6 +213,40 @@ func TestWhatAWatchSaysIsPassedOnUntilNobodyListens(t *testing.T) {
 	})
 }
 
+func TestAWatchThatFailedLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReading(t)
+		var ctx context.Context
+		r.onWatch = func(c context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+			ctx = c
+			return nil, errors.New("refused")
+		}
+		if _, err := r.watch(t.Context(), metav1.ListOptions{}); err == nil {
+			t.Error("no error")
+		}
+		if ctx.Err() == nil {
+			t.Error("its context goes on")
+		}
+	})
+}
+
+func TestWhyAnOverdueWatchEndedIsPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReading(t)
+		r.onWatch = func(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+			w := watch.NewFake()
+			context.AfterFunc(ctx, func() { w.Error(&apierrors.NewInternalError(ctx.Err()).ErrStatus) })
+			return w, nil
+		}
+		for range 20 {
+			w := r.begin(metav1.ListOptions{})
+			if e := <-w.ResultChan(); e.Type != watch.Error {
+				t.Fatalf("%+v", e)
+			}
+		}
+	})
+}
+
 func TestAWatchIsResumedOnceTheVersionOfTheAPIServerIsKnown(t *testing.T) {
 	for _, c := range []struct {
 		name    string
