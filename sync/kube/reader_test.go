@@ -348,10 +348,11 @@ func TestAfterARestoreEveryKindListsOnceWithoutAVersion(t *testing.T) {
 			if _, more := <-w.ResultChan(); more {
 				t.Error("the watch goes on")
 			}
+			r.expectAsked("watch ")
 			if _, err := r.watch(t.Context(), since("9")); !apierrors.IsResourceExpired(err) {
 				t.Errorf("%v", err)
 			}
-			r.asked = nil
+			r.expectAsked() // not even for the version
 			if name == "list" {
 				list(r, metav1.ListOptions{ResourceVersion: "9", Continue: "page 2"}) // of a list that had begun before
 				r.expectAsked("list 9")
