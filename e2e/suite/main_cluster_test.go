@@ -42,6 +42,7 @@ var _ interface {
 	suite.Agents
 	suite.Addresses
 	suite.APIServer
+	suite.Backups
 	suite.Proxies
 	suite.Shell
 	suite.Stopwatch

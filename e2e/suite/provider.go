@@ -99,6 +99,14 @@ type APIServer interface {
 	ResumeAPIServer() error
 }
 
+// Backups are a provider's that can put back what the API server had. It is away meanwhile; both return when it is ready.
+type Backups interface {
+	// Backup keeps what there is now, in place of an earlier backup.
+	Backup(ctx context.Context) error
+	// Restore puts back what there was at the last Backup: resourceVersions go back, too.
+	Restore(ctx context.Context) error
+}
+
 // Proxies are a provider's that can run kube-proxy beside the agents, with its node ports off.
 type Proxies interface {
 	StartProxies(ctx context.Context) error

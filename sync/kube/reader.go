@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/util/flowcontrol"
 )
@@ -27,14 +26,11 @@ const (
 
 	// At most so many watches begin in a row, and then one in a second.
 	watchBurst = 10
-
-	firstBusyWait = time.Second
-	lastBusyWait  = 30 * time.Second
 )
 
 // reader reads one kind for a reflector of client-go, and keeps from it what it cannot bear (v0.37):
 //   - It waits for ever for an answer that was begun, or a watch that outlives its own timeout.
-//   - It sleeps through the end of its context when an API server is busy (429).
+//   - It sleeps through the end of its context when an API server is busy (429), and does not heed when to ask again (Retry-After).
 //   - It asks again at once, and again, when a streaming list ends with 410.
 //   - It resumes a watch from a version that an API server does not have any more, after a backup of etcd was restored. That
 //     is silent until the server gets there, and what happened before is never told.
@@ -43,7 +39,8 @@ type reader[L runtime.Object] struct {
 	selected func(*metav1.ListOptions)
 	pace     flowcontrol.RateLimiter
 	// busy is told that the API server has no time.
-	busy func(error)
+	busy   func(error)
+	pauses busyPauses
 	// wentBack is told what was seen of an API server and what it has now.
 	wentBack func(seen, has string)
 	// listed is the version of a list that no watch went on from yet; forget: what was seen is from before a backup was restored.
@@ -59,7 +56,8 @@ func newReader[L runtime.Object](i *Informers, kind string, from Lister[L], sele
 		busy: func(err error) { i.watchFailed(kind, err) },
 	}
 	r.wentBack = func(seen, has string) {
-		i.log.Info("API server is older than it was, as after a backup was restored: listing everything again", "noticedBy", kind, "seen", seen, "now", has)
+		i.log.Info("API server is older than it was, as after a backup was restored: listing everything again",
+			"noticedBy", kind, "seen", seen, "now", has)
 		i.readers.restored()
 	}
 	i.readers.add(r.relist)
@@ -114,48 +112,51 @@ func (r *reader[L]) watch(ctx context.Context, o metav1.ListOptions) (watch.Inte
 	if err := r.pace.Wait(ctx); err != nil {
 		return nil, err
 	}
-	goesOn := o.SendInitialEvents == nil && o.ResourceVersion != "" && o.ResourceVersion != "0"
-	if !goesOn {
-		o = r.notBefore(o)
-	} else if !r.wasListed(o.ResourceVersion) && !r.forget.Load() {
-		if err := r.compare(ctx, o.ResourceVersion); err != nil {
-			return nil, err
-		}
-	}
 	timeout := lastWatch
 	if o.TimeoutSeconds != nil {
 		timeout = time.Duration(*o.TimeoutSeconds) * time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout+watchMargin)
-	r.end.Store(&cancel)
-	if goesOn && r.forget.Load() {
-		cancel()
-		return nil, apierrors.NewResourceExpired("version " + o.ResourceVersion + " is from before the API server was restored")
-	}
-	w, err := r.begin(ctx, o)
+	listens, stop := context.WithCancel(ctx)
+	limited, end := context.WithTimeout(listens, timeout+watchMargin)
+	r.end.Store(&end)
+	w, err := r.begin(limited, o)
 	if err != nil {
-		cancel()
+		stop()
 		return nil, err
 	}
-	return endingWatch{w, cancel}, nil
+	open := &openWatch{w, make(chan watch.Event), stop}
+	go open.passOn(listens, limited, r.pause)
+	return open, nil
 }
 
 // begin begins a watch once the API server has time.
 func (r *reader[L]) begin(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	for pause := firstBusyWait; ; pause = min(2*pause, lastBusyWait) {
-		w, err := r.from.Watch(ctx, o)
+	begin := r.resume
+	if o.SendInitialEvents != nil || o.ResourceVersion == "" || o.ResourceVersion == "0" {
+		o, begin = r.notBefore(o), r.from.Watch
+	}
+	for {
+		w, err := begin(ctx, o)
 		if err == nil || !apierrors.IsTooManyRequests(err) {
 			return w, err
 		}
-		r.busy(err)
-		again := time.NewTimer(wait.Jitter(pause, 0.5))
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			again.Stop()
-			return nil, ctx.Err()
+		if err := r.pause(ctx, err); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// resume begins a watch that goes on from what was seen, unless that is from before a backup was restored.
+func (r *reader[L]) resume(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if !r.wasListed(o.ResourceVersion) && !r.forget.Load() {
+		if err := r.compare(ctx, o.ResourceVersion); err != nil {
+			return nil, err
+		}
+	}
+	if r.forget.Load() {
+		return nil, apierrors.NewResourceExpired("version " + o.ResourceVersion + " is from before the API server was restored")
+	}
+	return r.from.Watch(ctx, o)
 }
 
 // notBefore has no version in it if the API server went back before the one that was seen.
@@ -172,8 +173,8 @@ func (r *reader[L]) wasListed(version string) bool {
 	return listed != nil && *listed == version
 }
 
-// compare asks which version the API server has, by its list of one object. If it is one before what was seen, that is to be forgotten. Without
-// an answer no watch may begin: one that has just started may refuse lists, and take watches of a version that it does not have.
+// compare asks which version the API server has, by its list of one object. If it is one before what was seen, that is to be forgotten.
+// Without an answer no watch may begin: one that has just started may refuse lists, and take watches of a version that it does not have.
 func (r *reader[L]) compare(ctx context.Context, seen string) error {
 	ctx, cancel := context.WithTimeout(ctx, versionPatience)
 	defer cancel()
@@ -201,16 +202,4 @@ func less(a, b string) bool {
 	x, errA := strconv.ParseUint(a, 10, 64)
 	y, errB := strconv.ParseUint(b, 10, 64)
 	return errA == nil && errB == nil && x < y
-}
-
-// endingWatch ends at some time, whatever the API server does.
-type endingWatch struct {
-	watch.Interface
-	cancel context.CancelFunc
-}
-
-// Stop is that of watch.Interface.
-func (w endingWatch) Stop() {
-	w.cancel()
-	w.Interface.Stop()
 }

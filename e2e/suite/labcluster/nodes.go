@@ -152,3 +152,9 @@ func (c *Cluster) PauseAPIServer() error { return c.plane.PauseAPIServer() }
 
 // ResumeAPIServer implements suite.APIServer.
 func (c *Cluster) ResumeAPIServer() error { return c.plane.ResumeAPIServer() }
+
+// Backup implements suite.Backups.
+func (c *Cluster) Backup(ctx context.Context) error { return c.plane.Backup(ctx) }
+
+// Restore implements suite.Backups.
+func (c *Cluster) Restore(ctx context.Context) error { return c.plane.Restore(ctx) }

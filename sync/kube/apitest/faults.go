@@ -119,8 +119,8 @@ func EndAtOnce(s *Server, w http.ResponseWriter, r *http.Request, answer http.Ha
 	w.WriteHeader(http.StatusOK)
 }
 
-// ErrorEvent has every watch say nothing but an error, and answers lists.
-func ErrorEvent(code int) Fault {
+// ErrorEvent has every watch say nothing but an error, which has a Retry-After of whole seconds unless that is 0, and answers lists.
+func ErrorEvent(code int, retryAfter time.Duration) Fault {
 	return func(s *Server, w http.ResponseWriter, r *http.Request, answer http.HandlerFunc) {
 		if r.URL.Query().Get("watch") == "" {
 			answer(w, r)
@@ -133,6 +133,7 @@ func ErrorEvent(code int) Fault {
 		_ = stream.fail(metav1.Status{
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
 			Status:   metav1.StatusFailure, Code: int32(code), Reason: reasons[code], Message: "fault", //nolint:gosec // three digits
+			Details: &metav1.StatusDetails{RetryAfterSeconds: int32(retryAfter.Seconds())},
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,13 +35,16 @@ type query struct {
 	stream   bool
 	version  string
 	timeout  time.Duration
+	// limit is of a page of a list, 0 is none; after is the pageKey of the object that ended the page before.
+	limit int
+	after string
 }
 
 func queryOf(r *http.Request) (query, error) {
 	v := r.URL.Query()
 	q := query{
 		resource: path.Base(r.URL.Path), watch: v.Get("watch") != "", stream: v.Get("sendInitialEvents") == "true",
-		version: v.Get("resourceVersion"),
+		version: v.Get("resourceVersion"), after: v.Get("continue"),
 	}
 	var err error
 	if q.labels, err = labels.Parse(v.Get("labelSelector")); err != nil {
@@ -50,7 +54,13 @@ func queryOf(r *http.Request) (query, error) {
 		return q, err
 	}
 	seconds, err := strconv.Atoi("0" + v.Get("timeoutSeconds"))
+	if err != nil {
+		return q, err
+	}
 	q.timeout = time.Duration(seconds) * time.Second
+	if q.version != "0" { // which a watch cache has, and it knows no pages
+		q.limit, err = strconv.Atoi("0" + v.Get("limit"))
+	}
 	return q, err
 }
 
@@ -155,6 +165,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, q query) {
 	meta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(s.version, 10)}
 	found := s.selected(q)
 	s.mu.Unlock()
+	found, meta.Continue = q.page(found)
 	var list runtime.Object
 	switch q.resource {
 	case Services:
@@ -169,6 +180,19 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, q query) {
 	}
 	s.write(w, r, http.StatusOK, list)
 }
+
+// page is what a list has of all that there is now, which may be other than at the page before, and the token for the next page if there is
+// one.
+func (q query) page(all []Object) (found []Object, next string) {
+	found = slices.DeleteFunc(all, func(o Object) bool { return q.after != "" && pageKey(o) <= q.after })
+	if q.limit == 0 || len(found) <= q.limit {
+		return found, ""
+	}
+	return found[:q.limit], pageKey(found[q.limit-1])
+}
+
+// pageKey sorts as selected does: a namespace has no "!" or anything before that in it.
+func pageKey(o Object) string { return o.GetNamespace() + "!" + o.GetName() }
 
 func items[T any](objects []Object) []T {
 	list := []T{}
