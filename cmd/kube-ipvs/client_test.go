@@ -24,6 +24,9 @@ func TestWhoHasTheNameAndTakesNoConnectionsIsNamed(t *testing.T) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
 		t.Fatal(err)
 	}
+	if !someoneListens(t.Context(), socket) {
+		t.Error("top would show the kernel's counters as those of a node without an agent")
+	}
 	err = askAgent(t.Context(), socket, "/status", new(report.Status))
 	want := fmt.Sprintf("user %d) has the name %s and takes no connections: if it is no agent, end it, and restart the agent", os.Geteuid(), socket)
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("process %d (", os.Getpid())) || errors.Is(err, errNoAgent) {

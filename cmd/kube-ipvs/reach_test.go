@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -131,6 +132,33 @@ func TestNftAndModprobeAreAllThatIsStarted(t *testing.T) {
 		if strings.HasPrefix(call, "host/") && !strings.Contains(call, `: run(ctx, "nft", `) {
 			t.Errorf("check starts more than nft: %s", call)
 		}
+	}
+}
+
+// What is linked in beside our own code may start programs too.
+func TestLibrariesThatStartProgramsAreKnown(t *testing.T) {
+	const format = `{{$path := .ImportPath}}{{if not .Standard}}{{range .Imports}}{{if or (eq . "os/exec") (eq . "plugin")}}{{$path}} {{end}}{{end}}{{end}}`
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", format, ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, path := range strings.Fields(string(out)) {
+		if !strings.HasPrefix(path, module) {
+			got = append(got, path)
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"charm.land/bubbletea/v2",                      // what its caller gives it, which top never does
+		"github.com/charmbracelet/colorprofile",        // tmux info, for top in a tmux
+		"github.com/google/gnostic-models/compiler",    // handlers of extensions of OpenAPI documents: there are none
+		"github.com/moby/ipvs",                         // modprobe ip_vs
+		"k8s.io/client-go/plugin/pkg/client/auth/exec", // what the kubeconfig names as credential plugin
+		"sigs.k8s.io/knftables",                        // nft, but not by us
+	}
+	if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
+		t.Errorf("programs may be started by (-want +got):\n%s", diff)
 	}
 }
 
