@@ -113,7 +113,8 @@ func (r *rig) testTakenLock(t *testing.T) {
 // is told the user.
 func (r *rig) testBoundLock(t *testing.T) {
 	r.takeLock(t)
-	r.endsBecause(t, r.launchConfined(t, netAdmin), "user 0", "has taken the name @kube-ipvs/writer", "and does not answer, as an agent would: end it")
+	r.endsBecause(t, r.launchConfined(t, netAdmin), "a program of user 0 that cannot be seen from here has taken the name @kube-ipvs/writer",
+		"and does not answer, as an agent would: end it")
 }
 
 // takeLock binds the name of the lock until the test ends.

@@ -96,7 +96,8 @@ var ownPackets = regexp.MustCompile(`ct direction (\w+) counter packets (\d+)`)
 // testNoConnection counts what the agent's user sends while Services say where to connect to, in every field that has room for it.
 func (r *rig) testNoConnection(t *testing.T) {
 	r.run(t, fmt.Sprintf("add table inet watch\nadd chain inet watch out { type filter hook output priority 0; }\n"+
-		"add rule inet watch out meta skuid %[1]d ct direction original counter\nadd rule inet watch out meta skuid %[1]d ct direction reply counter\n",
+		"add rule inet watch out meta skuid %[1]d ct direction original counter\n"+
+		"add rule inet watch out meta skuid %[1]d ct direction reply counter\n",
 		agentUser), "nft", "-f", "-")
 	const there = "http://10.1.0.1:8080/x"
 	must(t, r.Write("hostile.yaml", fmt.Sprintf(`apiVersion: v1

@@ -122,7 +122,8 @@ func TestTheNameOfAHolderDoesNothingToATerminal(t *testing.T) {
 	if !strings.Contains(h.Command, "\x1b[2J\nroot") {
 		t.Fatalf("it is called %q", h.Command)
 	}
-	if got := (&HeldError{Holder: h}).Error(); strings.ContainsAny(got, "\x1b\n\u202e") || !strings.Contains(got, `("\x1b[2J\nroot\u202e", user 0)`) {
+	got := (&HeldError{Holder: h}).Error()
+	if want := `("\x1b[2J\nroot\u202e", user 0)`; strings.ContainsAny(got, "\x1b\n\u202e") || !strings.Contains(got, want) {
 		t.Errorf("%q", got)
 	}
 }

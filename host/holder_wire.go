@@ -32,8 +32,8 @@ type boundSocket struct {
 	uid   int // who made it; -1 from kernels that do not say
 }
 
-// boundTo asks the kernel for the stream socket that an abstract name is bound to, in the calling thread's network namespace. /proc/net/unix
-// is no source: a name may contain the end of a line and what looks like the next one, and so point to whomever it likes.
+// boundTo asks the kernel for the stream socket that an abstract name is bound to, in the calling thread's network namespace.
+// /proc/net/unix is no source: a name may contain the end of a line and what looks like the next one, and so point to whomever it likes.
 func boundTo(name string) (boundSocket, error) {
 	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_INET_DIAG)
 	if err != nil {

@@ -20,19 +20,20 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	mend := ""
-	if e.PID == 0 {
-		mend = ": find it with `ss -xap | grep kube-ipvs` on the node"
-	}
+	const taken = " has taken the name " + lockName + ", which is the lock of the one agent of this network namespace"
+	text := e.Holder.String()
 	switch {
 	case e.Silent:
-		return fmt.Sprintf("%s has taken the name %s, which is the lock of the one agent of this network namespace, and does not answer, as an agent would: end it%s",
-			e.Holder, lockName, mend)
+		text += taken + ", and does not answer, as an agent would: end it"
 	case e.UID >= 0 && !e.Trusted():
-		return fmt.Sprintf("%s, which is neither root's nor yours, has taken the name %s, which is the lock of the one agent of this network namespace: end it%s",
-			e.Holder, lockName, mend)
+		text += ", which is neither root's nor yours," + taken + ": end it"
+	default:
+		text += " writes the IPVS table of this network namespace already: stop it first"
 	}
-	return fmt.Sprintf("%s writes the IPVS table of this network namespace already: stop it first%s", e.Holder, mend)
+	if e.PID == 0 {
+		text += ": find it with `ss -xap | grep kube-ipvs` on the node"
+	}
+	return text
 }
 
 // Lock makes the caller the only writer of the IPVS table of the calling thread's network namespace, until release is

@@ -41,8 +41,13 @@ func TestThereIsOneWriter(t *testing.T) {
 }
 
 func TestTheErrorSaysAsMuchOfTheHolderAsCanBeSeenAndWhatToDo(t *testing.T) {
-	const writes, taken, find = " writes the IPVS table of this network namespace already: stop it first", " has taken the name @kube-ipvs/writer, which is the lock" +
-		" of the one agent of this network namespace", ": find it with `ss -xap | grep kube-ipvs` on the node"
+	const (
+		writes   = " writes the IPVS table of this network namespace already: stop it first"
+		stranger = ", which is neither root's nor yours,"
+		taken    = " has taken the name @kube-ipvs/writer, which is the lock of the one agent of this network namespace"
+		silent   = ", and does not answer, as an agent would"
+		find     = ": find it with `ss -xap | grep kube-ipvs` on the node"
+	)
 	for _, tc := range []struct {
 		held HeldError
 		want string
@@ -53,9 +58,9 @@ func TestTheErrorSaysAsMuchOfTheHolderAsCanBeSeenAndWhatToDo(t *testing.T) {
 		{HeldError{Holder: Holder{PID: 7, UID: 0}}, "process 7 (user 0)" + writes},
 		{HeldError{Holder: Holder{PID: 7, UID: -1, Command: "kube-ipvs"}}, `process 7 ("kube-ipvs")` + writes},
 		{HeldError{Holder: Holder{PID: 7, UID: 0, Command: "kube-ipvs"}}, `process 7 ("kube-ipvs", user 0)` + writes},
-		{HeldError{Holder: Holder{PID: 7, UID: 65533, Command: "nc"}}, `process 7 ("nc", user 65533), which is neither root's nor yours,` + taken + ": end it"},
-		{HeldError{Holder: Holder{UID: 65533}}, "a program of user 65533 that cannot be seen from here, which is neither root's nor yours," + taken + ": end it" + find},
-		{HeldError{Holder: Holder{PID: 7, UID: 0, Command: "nc"}, Silent: true}, `process 7 ("nc", user 0)` + taken + ", and does not answer, as an agent would: end it"},
+		{HeldError{Holder: Holder{PID: 7, UID: 65533, Command: "nc"}}, `process 7 ("nc", user 65533)` + stranger + taken + ": end it"},
+		{HeldError{Holder: Holder{UID: 65533}}, "a program of user 65533 that cannot be seen from here" + stranger + taken + ": end it" + find},
+		{HeldError{Holder: Holder{PID: 7, UID: 0, Command: "nc"}, Silent: true}, `process 7 ("nc", user 0)` + taken + silent + ": end it"},
 	} {
 		if got := tc.held.Error(); got != tc.want {
 			t.Errorf("it says\n%s\nwant\n%s", got, tc.want)

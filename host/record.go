@@ -54,8 +54,8 @@ func (s Sysctls) load() (sysctlRecord, error) {
 	}
 	for name := range r.Values {
 		if !ofNetwork(name) {
-			return empty, fmt.Errorf("sysctl record %s names %q, which is no setting of the network and was never changed: somebody else wrote the file, so look who may write there, and remove it",
-				s.recordPath(), name)
+			return empty, fmt.Errorf("sysctl record %s names %q, which is no setting of the network and was never changed: "+
+				"somebody else wrote the file, so look who may write there, and remove it", s.recordPath(), name)
 		}
 	}
 	return r, nil
@@ -89,7 +89,8 @@ func loadRecord(path string, content any) (found bool, err error) {
 		return false, nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return false, fmt.Errorf("sysctl record: %w for user %d: let everybody read it (chmod a+r), and enter its directory (chmod a+x); nothing in it is secret", err, os.Geteuid())
+		return false, fmt.Errorf("sysctl record: %w for user %d: let everybody read it (chmod a+r), and enter its directory (chmod a+x); "+
+			"nothing in it is secret", err, os.Geteuid())
 	}
 	if err != nil {
 		return false, fmt.Errorf("sysctl record: %w", err)

@@ -72,6 +72,9 @@ func callAgent(ctx context.Context, socket, method, path string, document, answe
 	return nil
 }
 
+// restartAgent ends what to do about who has the name of the agent's socket.
+const restartAgent = "and restart the agent, which makes its socket when it starts"
+
 // dialAgent connects to the agent's socket. The name of an abstract socket is anybody's who comes first, so what answers has to
 // be root, or whoever asks.
 func dialAgent(ctx context.Context, socket string) (net.Conn, error) {
@@ -85,7 +88,7 @@ func dialAgent(ctx context.Context, socket string) (net.Conn, error) {
 	who, err := host.Peer(c.(*net.UnixConn))
 	if err != nil || !who.Trusted() {
 		_ = c.Close()
-		return nil, fmt.Errorf("%s is held by %s, who is neither root nor you (%w): what it says is not the agent's. End it, and restart the agent, which makes its socket when it starts%s",
+		return nil, fmt.Errorf("%s is held by %s, who is neither root nor you (%w): what it says is not the agent's. End it, "+restartAgent+"%s",
 			socket, who, errors.Join(err, os.ErrPermission), find(who))
 	}
 	return c, nil
@@ -98,8 +101,7 @@ func nobodyAnswers(socket string) error {
 		return errNoAgent
 	}
 	// Not errNoAgent, after which the kernel would be asked and an agent be missed that runs without its socket.
-	return fmt.Errorf("%s has the name %s and takes no connections: if it is no agent, end it, and restart the agent, which makes its socket when it starts%s",
-		who, socket, find(who))
+	return fmt.Errorf("%s has the name %s and takes no connections: if it is no agent, end it, "+restartAgent+"%s", who, socket, find(who))
 }
 
 // find says how to find who cannot be seen from here.

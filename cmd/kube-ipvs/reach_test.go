@@ -137,7 +137,8 @@ func TestNftAndModprobeAreAllThatIsStarted(t *testing.T) {
 
 // What is linked in beside our own code may start programs too.
 func TestLibrariesThatStartProgramsAreKnown(t *testing.T) {
-	const format = `{{$path := .ImportPath}}{{if not .Standard}}{{range .Imports}}{{if or (eq . "os/exec") (eq . "plugin")}}{{$path}} {{end}}{{end}}{{end}}`
+	const format = `{{$path := .ImportPath}}{{if not .Standard}}` +
+		`{{range .Imports}}{{if or (eq . "os/exec") (eq . "plugin")}}{{$path}} {{end}}{{end}}{{end}}`
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", format, ".").Output()
 	if err != nil {
 		t.Fatal(err)
