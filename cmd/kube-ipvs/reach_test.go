@@ -19,7 +19,7 @@ import (
 )
 
 // calls are those of the agent's own code whose function is wanted, as "file: function(arguments)". A function is called by its package's
-// path and its name, a method by its name alone.
+// path and its name, a method by its name alone, and a struct that is filled in by hand like a function without arguments.
 func calls(t *testing.T, wanted func(function string) bool) []string {
 	t.Helper()
 	root := filepath.Join("..", "..")
@@ -49,18 +49,22 @@ func calls(t *testing.T, wanted func(function string) bool) []string {
 		}
 		imports := importNames(file)
 		ast.Inspect(file, func(n ast.Node) bool {
-			call, is := n.(*ast.CallExpr)
-			if !is {
-				return true
+			var function string
+			var arguments []ast.Expr
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				function, arguments = called(n.Fun, imports), n.Args
+			case *ast.CompositeLit:
+				function = called(n.Type, imports)
 			}
-			if function := called(call.Fun, imports); wanted(function) {
-				var arguments []string
-				for _, a := range call.Args {
+			if function != "" && wanted(function) {
+				var texts []string
+				for _, a := range arguments {
 					var text bytes.Buffer
 					_ = printer.Fprint(&text, at, a) // a buffer takes everything
-					arguments = append(arguments, text.String())
+					texts = append(texts, text.String())
 				}
-				found = append(found, name+": "+function+"("+strings.Join(arguments, ", ")+")")
+				found = append(found, name+": "+function+"("+strings.Join(texts, ", ")+")")
 			}
 			return true
 		})
@@ -171,7 +175,9 @@ func TestNoObjectNamesAFileOrAHost(t *testing.T) {
 		"Open", "OpenFile", "OpenRoot", "ReadFile", "ReadDir", "WriteFile", "Create", "CreateTemp", "DirFS", "CopyFS", "Walk", "WalkDir",
 		"Glob", "Readlink", "Stat",
 	}
-	asks := []string{"Get", "Head", "Post", "PostForm", "NewRequest", "NewRequestWithContext", "ServeFile", "FileServer", "Dir"}
+	asks := []string{
+		"Client", "Transport", "Get", "Head", "Post", "PostForm", "NewRequest", "NewRequestWithContext", "ServeFile", "FileServer", "Dir",
+	}
 	got := calls(t, func(function string) bool {
 		dot := strings.LastIndex(function, ".")
 		path, name := function[:max(dot, 0)], function[dot+1:]
@@ -203,7 +209,9 @@ func TestNoObjectNamesAFileOrAHost(t *testing.T) {
 			`cmd/kube-ipvs/client.go: DialContext(ctx, "unix", socket)`,
 		},
 		"goes to that socket": {
+			`cmd/kube-ipvs/client.go: net/http.Client()`,
 			`cmd/kube-ipvs/client.go: net/http.NewRequestWithContext(ctx, method, "http://agent" + path, &body)`,
+			`cmd/kube-ipvs/client.go: net/http.Transport()`,
 		},
 		"--config": {
 			`cmd/kube-ipvs/config.go: os.ReadFile(path)`,
