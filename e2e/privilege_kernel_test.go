@@ -72,7 +72,7 @@ func TestOneCapabilityIsEnoughFromTheFirstStartToTheCleanup(t *testing.T) {
 // confined starts the agent and waits until it is ready.
 func (r *rig) confined(t *testing.T) {
 	t.Helper()
-	r.agent = r.launchConfined(t, netAdmin, oftenAudited, "--allowed-schedulers=wlc,ovf")
+	r.agent = r.launchConfined(t, netAdmin, oftenAudited, "--allowed-schedulers=rr,ovf")
 	eventually(t, "the agent is ready", func() error { return r.agent.Ready(t.Context()) })
 }
 
@@ -194,7 +194,7 @@ func (r *rig) testSchedulerModules(t *testing.T) {
 		for k, entry := range r.table(t) {
 			served[k.Port] = entry.Scheduler
 		}
-		if served[internalPort] != "ovf" || served[externalPort] != "wlc" {
+		if served[internalPort] != "ovf" || served[externalPort] != "rr" {
 			return fmt.Errorf("schedulers by port: %v", served)
 		}
 		return nil

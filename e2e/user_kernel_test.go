@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,7 @@ func TestAnotherUserThanRootServesWithTheCapabilityThatItIsGiven(t *testing.T) {
 		must(t, r.Endpoints(s, r.both()))
 		eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
 	})
-	t.Run("it answers root and itself, and is not asked by root, who would believe anybody's", r.testUsersSocket)
+	t.Run("its own user's commands ask it, and root's, who would believe anybody then, do not", r.testUsersSocket)
 	t.Run("it connects to nobody, whatever Services say", r.testNoConnection)
 	t.Run("it mends what others flush", func(t *testing.T) {
 		isBack := r.remember(t)
@@ -81,8 +82,13 @@ func (r *rig) isUser(t *testing.T) {
 	}
 }
 
-// testUsersSocket has the commands, which run as root here, ask an agent that is not root's.
+// testUsersSocket has the commands, which run as root elsewhere, ask an agent that is not root's.
 func (r *rig) testUsersSocket(t *testing.T) {
+	cmd := r.Node1.Command(t.Context(), imageRoot+"/usr/bin/kube-ipvs", "status")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: agentUser, Gid: agentUser}}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "on node node1: ") {
+		t.Errorf("as its user: %v\n%s", err, out)
+	}
 	out, code, err := agent.Run(t.Context(), r.Node1, "status")
 	want := fmt.Sprintf("process %d (\"kube-ipvs\", user %d), who is neither root nor you", r.agent.PID(), agentUser)
 	if err != nil || code != 1 || !strings.Contains(out, want) {
