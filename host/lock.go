@@ -21,7 +21,7 @@ type HeldError struct {
 
 func (e *HeldError) Error() string {
 	const taken = " has taken the name " + lockName + ", which is the lock of the one agent of this network namespace"
-	text := e.Holder.String()
+	text := e.String()
 	switch {
 	case e.Silent:
 		text += taken + ", and does not answer, as an agent would: end it"
