@@ -120,7 +120,7 @@ func (r *rig) testSecondAgent(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if want := fmt.Sprintf("process %d (kube-ipvs)", r.agent.PID()); !strings.Contains(second.Log(), want) {
+	if want := fmt.Sprintf("process %d (\"kube-ipvs\", user 0)", r.agent.PID()); !strings.Contains(second.Log(), want) {
 		t.Errorf("the second agent does not name %s:\n%s", want, second.Log())
 	}
 	if err := second.Stop(); err == nil {
@@ -164,7 +164,7 @@ func (r *rig) testStay(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if want := fmt.Sprintf("process %d (kube-ipvs)", stays.Process.Pid); !strings.Contains(late.Log(), want) {
+	if want := fmt.Sprintf("process %d (\"kube-ipvs\", user 0)", stays.Process.Pid); !strings.Contains(late.Log(), want) {
 		t.Errorf("the agent does not name %s:\n%s", want, late.Log())
 	}
 	must(t, stays.Process.Signal(unix.SIGTERM))

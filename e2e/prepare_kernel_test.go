@@ -76,6 +76,12 @@ var netAdmin = []uintptr{unix.CAP_NET_ADMIN}
 // launchConfined starts the agent of the image in the image's root file system, as its container does, with these capabilities.
 func (r *rig) launchConfined(t *testing.T, capabilities []uintptr, flags ...string) *agent.Agent {
 	t.Helper()
+	return r.launchConfinedAs(t, 0, capabilities, flags...)
+}
+
+// launchConfinedAs is launchConfined as a user, who keeps the capabilities if it is not root.
+func (r *rig) launchConfinedAs(t *testing.T, uid uint32, capabilities []uintptr, flags ...string) *agent.Agent {
+	t.Helper()
 	var a *agent.Agent
 	done := make(chan error, 1)
 	go func() {
@@ -83,7 +89,7 @@ func (r *rig) launchConfined(t *testing.T, capabilities []uintptr, flags ...stri
 		err := confine(capabilities, r.Dir, r.state)
 		if err == nil {
 			o := r.options(append([]string{bothNetworks}, flags...)...)
-			o.Root, o.Binary = imageRoot, "/usr/bin/kube-ipvs"
+			o.Root, o.Binary, o.UID, o.Ambient = imageRoot, "/usr/bin/kube-ipvs", uid, capabilities
 			a, err = agent.Launch(context.WithoutCancel(t.Context()), r.Node1, o)
 		}
 		done <- err

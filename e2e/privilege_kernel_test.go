@@ -3,13 +3,16 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -30,9 +33,12 @@ func TestOneCapabilityIsEnoughFromTheFirstStartToTheCleanup(t *testing.T) {
 	s := web()
 	r.serve(t, s, r.both()...)
 	t.Run("without it the agent ends and names it", r.testNoCapability)
+	t.Run("with all others and without it the agent ends and names it", r.testAllOtherCapabilities)
 	t.Run("while somebody has the name of its lock it ends and says who", r.testTakenLock)
+	t.Run("whether or not somebody listens there", r.testBoundLock)
 	r.confined(t)
 	t.Run("it has that and nothing else", r.testConfinement)
+	t.Run("there is no program but itself and nft", testPrograms)
 	t.Run("it serves", r.served)
 	t.Run("it follows a change", func(t *testing.T) {
 		must(t, r.Endpoints(s, r.both()[:1]))
@@ -40,6 +46,7 @@ func TestOneCapabilityIsEnoughFromTheFirstStartToTheCleanup(t *testing.T) {
 		must(t, r.Endpoints(s, r.both()))
 		eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
 	})
+	t.Run("the kernel loads the scheduler of a Service for it, of those that are allowed", r.testSchedulerModules)
 	t.Run("it drains", func(t *testing.T) { r.testOpenConnection(t, s) })
 	must(t, r.Endpoints(s, r.both()))
 	eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
@@ -65,26 +72,32 @@ func TestOneCapabilityIsEnoughFromTheFirstStartToTheCleanup(t *testing.T) {
 // confined starts the agent and waits until it is ready.
 func (r *rig) confined(t *testing.T) {
 	t.Helper()
-	r.agent = r.launchConfined(t, netAdmin, oftenAudited)
+	r.agent = r.launchConfined(t, netAdmin, oftenAudited, "--allowed-schedulers=rr,ovf")
 	eventually(t, "the agent is ready", func() error { return r.agent.Ready(t.Context()) })
 }
 
 func (r *rig) testNoCapability(t *testing.T) { r.endsBecause(t, r.launchConfined(t, nil), "NET_ADMIN") }
 
+// testAllOtherCapabilities shows that no other capability stands in for it.
+func (r *rig) testAllOtherCapabilities(t *testing.T) {
+	var others []uintptr
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if c != unix.CAP_NET_ADMIN {
+			others = append(others, c)
+		}
+	}
+	r.endsBecause(t, r.launchConfined(t, others), "NET_ADMIN")
+}
+
+// nobody is a user without privileges.
+const nobody = 65534
+
 // testTakenLock has somebody without privileges hold the name of the lock: the kernel tells as whom its holder listens.
 func (r *rig) testTakenLock(t *testing.T) {
-	var fd int
-	must(t, r.Node1.Do(func() (err error) {
-		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
-			return err
-		}
-		return unix.Bind(fd, &unix.SockaddrUnix{Name: "@kube-ipvs/writer"})
-	}))
-	defer unix.Close(fd)
+	fd := r.takeLock(t)
 	listening := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is of no use to others any more
-		const nobody = 65534
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
 			listening <- errno
 			return
@@ -92,11 +105,33 @@ func (r *rig) testTakenLock(t *testing.T) {
 		listening <- unix.Listen(fd, 8)
 	}()
 	must(t, <-listening)
-	r.endsBecause(t, r.launchConfined(t, netAdmin), fmt.Sprintf("process %d", os.Getpid()))
+	r.endsBecause(t, r.launchConfined(t, netAdmin), fmt.Sprintf("process %d (", os.Getpid()),
+		fmt.Sprintf(", user %d), which is neither root's nor yours, has taken the name @kube-ipvs/writer", nobody))
+}
+
+// testBoundLock has the name taken by somebody who answers nobody. The agent has no right to see whose descriptors are which, but it
+// is told the user.
+func (r *rig) testBoundLock(t *testing.T) {
+	r.takeLock(t)
+	r.endsBecause(t, r.launchConfined(t, netAdmin), "a program of user 0 that cannot be seen from here has taken the name @kube-ipvs/writer",
+		"and does not answer, as an agent would: end it")
+}
+
+// takeLock binds the name of the lock until the test ends.
+func (r *rig) takeLock(t *testing.T) (fd int) {
+	t.Helper()
+	must(t, r.Node1.Do(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrUnix{Name: "@kube-ipvs/writer"})
+	}))
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
 }
 
 // endsBecause requires that an agent ends by itself, says this, and has written nothing.
-func (r *rig) endsBecause(t *testing.T, a *agent.Agent, reason string) {
+func (r *rig) endsBecause(t *testing.T, a *agent.Agent, reasons ...string) {
 	t.Helper()
 	eventually(t, "the agent ends", func() error {
 		select {
@@ -106,12 +141,77 @@ func (r *rig) endsBecause(t *testing.T, a *agent.Agent, reason string) {
 			return errors.New("it runs")
 		}
 	})
-	if !strings.Contains(a.Log(), reason) {
-		t.Errorf("it does not say %q:\n%s", reason, a.Log())
+	for _, reason := range reasons {
+		if !strings.Contains(strings.ReplaceAll(a.Log(), `\"`, `"`), reason) { // a log quotes
+			t.Errorf("it does not say %q:\n%s", reason, a.Log())
+		}
 	}
 	if table := r.table(t); len(table) > 0 {
 		t.Errorf("it wrote %v", table)
 	}
+}
+
+// testPrograms looks at what the image has: the agent can start nothing else in its container.
+func testPrograms(t *testing.T) {
+	var programs []string
+	must(t, filepath.WalkDir(imageRoot, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == imageRoot+"/proc" {
+			return cmp.Or(err, fs.SkipDir)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		executable := info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
+		if library := strings.Contains(d.Name(), ".so"); executable && !library {
+			programs = append(programs, strings.TrimPrefix(path, imageRoot))
+		}
+		return nil
+	}))
+	if want := []string{"/usr/bin/kube-ipvs", "/usr/sbin/nft"}; !slices.Equal(programs, want) {
+		t.Errorf("there are %v, want %v", programs, want)
+	}
+}
+
+// testSchedulerModules shows what the capability is good for beyond the netlink sockets: the kernel loads modules by the names in them.
+func (r *rig) testSchedulerModules(t *testing.T) {
+	loaded := func(name string) bool {
+		modules, err := os.ReadFile("/proc/modules")
+		must(t, err)
+		return strings.Contains("\n"+string(modules), "\nip_vs_"+name+" ")
+	}
+	for _, name := range []string{"ovf", "dh"} { // an earlier test may have had them
+		if err := unix.DeleteModule("ip_vs_"+name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			t.Fatalf("unload ip_vs_%s: %v", name, err)
+		}
+	}
+	allowed := annotated("allowed", internalPort, "scheduler", "ovf")
+	forbidden := annotated("forbidden", externalPort, "scheduler", "dh")
+	must(t, r.Service(allowed))
+	must(t, r.Service(forbidden))
+	eventually(t, "both Services are served", func() error {
+		served := map[uint16]string{}
+		for k, entry := range r.table(t) {
+			served[k.Port] = entry.Scheduler
+		}
+		if served[internalPort] != "ovf" || served[externalPort] != "rr" {
+			return fmt.Errorf("schedulers by port: %v", served)
+		}
+		return nil
+	})
+	if !loaded("ovf") || loaded("dh") {
+		t.Errorf("ip_vs_ovf is loaded: %v, ip_vs_dh: %v", loaded("ovf"), loaded("dh"))
+	}
+	must(t, r.Remove(allowed))
+	must(t, r.Remove(forbidden))
+	eventually(t, "they are gone", func() error {
+		for k := range r.table(t) {
+			if k.Port != nodePort {
+				return fmt.Errorf("%s is there", k)
+			}
+		}
+		return nil
+	})
 }
 
 // testConfinement asks the kernel what the process may: that the confinement is there is not taken for granted.
@@ -155,47 +255,4 @@ func (r *rig) testPrivilegedCleanup(t *testing.T) {
 	if entry, served := r.table(t)[key(r.Node1.A4, frontend.TCP)]; served {
 		t.Errorf("it is served: %v", entry)
 	}
-}
-
-// refuseSyscalls makes the kernel refuse this thread, and what it starts, the system calls that the container runtimes' default
-// profiles refuse a container with NET_ADMIN alone. Two of them are missing, for what starts the agent needs them, and the
-// agent has no capability for them: setns and chroot.
-func refuseSyscalls() error {
-	refused := []uint32{
-		unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_ADJTIMEX, unix.SYS_BPF, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME, unix.SYS_DELETE_MODULE,
-		unix.SYS_FANOTIFY_INIT, unix.SYS_FINIT_MODULE, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK,
-		unix.SYS_GET_MEMPOLICY, unix.SYS_INIT_MODULE, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_IO_URING_SETUP, unix.SYS_KCMP,
-		unix.SYS_KEXEC_FILE_LOAD, unix.SYS_KEXEC_LOAD, unix.SYS_KEYCTL, unix.SYS_MBIND, unix.SYS_MOUNT, unix.SYS_MOUNT_SETATTR,
-		unix.SYS_MOVE_MOUNT, unix.SYS_MOVE_PAGES, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_OPEN_TREE, unix.SYS_PERF_EVENT_OPEN,
-		unix.SYS_PIVOT_ROOT, unix.SYS_QUOTACTL, unix.SYS_REBOOT, unix.SYS_REQUEST_KEY, unix.SYS_SETDOMAINNAME, unix.SYS_SETHOSTNAME,
-		unix.SYS_SET_MEMPOLICY, unix.SYS_SETTIMEOFDAY, unix.SYS_SWAPOFF, unix.SYS_SWAPON, unix.SYS_SYSLOG, unix.SYS_UMOUNT2,
-		unix.SYS_UNSHARE, unix.SYS_USERFAULTFD, unix.SYS_VHANGUP,
-	}
-	const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
-		unix.CLONE_NEWPID | unix.CLONE_NEWNET
-	load := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-	}
-	unless := func(test uint16, k uint32, skip uint8) unix.SockFilter { // skips so many where it is not so
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | test, Jf: skip, K: k}
-	}
-	give := func(answer uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: answer}
-	}
-	refuse := func(errno unix.Errno) unix.SockFilter { return give(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
-	program := []unix.SockFilter{load(0)} // seccomp_data.nr
-	for _, nr := range refused {
-		program = append(program, unless(unix.BPF_JEQ, nr, 1), refuse(unix.EPERM))
-	}
-	program = append(program,
-		unless(unix.BPF_JEQ, unix.SYS_CLONE3, 1), refuse(unix.ENOSYS), // its flags cannot be seen from here
-		unless(unix.BPF_JEQ, unix.SYS_CLONE, 3),
-		load(16), // the lower half of args[0]
-		unless(unix.BPF_JSET, newNamespaces, 1), refuse(unix.EPERM),
-		give(unix.SECCOMP_RET_ALLOW))
-	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0); err != nil {
-		return fmt.Errorf("seccomp filter: %w", err)
-	}
-	return nil
 }

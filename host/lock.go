@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,33 +12,40 @@ import (
 // its process however that ends.
 const lockName = "@kube-ipvs/writer"
 
-// HeldError means that another process has the lock.
+// HeldError means that another process has the lock, or its name.
 type HeldError struct {
-	// PID and Command are of the holder; 0 and empty if they cannot be seen, as from another pid namespace.
-	PID     int
-	Command string
+	Holder
+	// Silent is one that does not answer a connection, as an agent would.
+	Silent bool
 }
 
 func (e *HeldError) Error() string {
+	const taken = " has taken the name " + lockName + ", which is the lock of the one agent of this network namespace"
+	text := e.String()
 	switch {
-	case e.PID == 0:
-		return "another agent writes the IPVS table of this network namespace: find it with `ss -xlp | grep kube-ipvs` on the node"
-	case e.Command == "":
-		return fmt.Sprintf("process %d writes the IPVS table of this network namespace already: stop it first", e.PID)
+	case e.Silent:
+		text += taken + ", and does not answer, as an agent would: end it"
+	case e.UID >= 0 && !e.Trusted():
+		text += ", which is neither root's nor yours," + taken + ": end it"
+	default:
+		text += " writes the IPVS table of this network namespace already: stop it first"
 	}
-	return fmt.Sprintf("process %d (%s) writes the IPVS table of this network namespace already: stop it first",
-		e.PID, e.Command)
+	if e.PID == 0 {
+		text += ": find it with `ss -xap | grep kube-ipvs` on the node"
+	}
+	return text
 }
 
 // Lock makes the caller the only writer of the IPVS table of the calling thread's network namespace, until release is
 // called or the process ends. It does not wait: errors.As finds a *HeldError if there is a writer already. There is no
-// access control: any process of the namespace can take the lock.
+// access control: any process of the namespace can take the lock, and the error says who.
 func Lock() (release func() error, err error) { return lock(lockName) }
 
 func lock(name string) (func() error, error) {
 	listener, err := net.Listen("unix", name)
 	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, heldBy(name)
+		holder, listens := HolderOf(name)
+		return nil, &HeldError{Holder: holder, Silent: !listens}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
@@ -64,29 +68,4 @@ func lock(name string) (func() error, error) {
 		<-done
 		return err
 	}, nil
-}
-
-// heldBy asks the kernel who listens on the socket.
-func heldBy(name string) *HeldError {
-	c, err := net.DialTimeout("unix", name, time.Second)
-	if err != nil {
-		return &HeldError{}
-	}
-	defer func() { _ = c.Close() }() // nothing was written
-	raw, err := c.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return &HeldError{}
-	}
-	held := &HeldError{}
-	_ = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			held.PID = int(cred.Pid)
-		}
-	})
-	if held.PID != 0 {
-		if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", held.PID)); err == nil {
-			held.Command = strings.TrimSpace(string(comm))
-		}
-	}
-	return held
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // sysctlRecord is the content of the state file: what sysctls were before they were changed.
@@ -51,7 +52,20 @@ func (s Sysctls) load() (sysctlRecord, error) {
 	if r.BootID != boot || r.Values == nil {
 		return empty, nil
 	}
+	for name := range r.Values {
+		if !ofNetwork(name) {
+			return empty, fmt.Errorf("sysctl record %s names %q, which is no setting of the network and was never changed: "+
+				"somebody else wrote the file, so look who may write there, and remove it", s.recordPath(), name)
+		}
+	}
 	return r, nil
+}
+
+// ofNetwork reports whether a setting is below net. All that are ever changed are, and what is recorded is given back with all
+// privileges, whoever wrote the record: kernel.core_pattern names a program that the kernel starts.
+func ofNetwork(name string) bool {
+	file := sysctlFile(name)
+	return filepath.IsLocal(file) && strings.HasPrefix(filepath.Clean(file), "net/")
 }
 
 // bootID names this boot of the node, "" where the kernel does not say.
@@ -74,6 +88,10 @@ func loadRecord(path string, content any) (found bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return false, fmt.Errorf("sysctl record: %w for user %d: let everybody read it (chmod a+r), and enter its directory (chmod a+x); "+
+			"nothing in it is secret", err, os.Geteuid())
+	}
 	if err != nil {
 		return false, fmt.Errorf("sysctl record: %w", err)
 	}
@@ -88,15 +106,16 @@ func storeRecord(path string, content any) error {
 	if err != nil {
 		return fmt.Errorf("sysctl record: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	// Whoever runs the agent has to read what a preparation by root has recorded. Nothing in it is secret.
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("sysctl record: %w", err)
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".sysctls-*") // mode 0600
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".sysctls-*")
 	if err != nil {
 		return fmt.Errorf("sysctl record: %w", err)
 	}
 	_, err = temporary.Write(append(text, '\n'))
-	if err = errors.Join(err, temporary.Close()); err == nil {
+	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err == nil {
 		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {

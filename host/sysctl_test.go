@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,8 +79,9 @@ func TestSettingsThatDifferAreWrittenAndGivenBack(t *testing.T) {
 	s := fakeRoot(t, map[string]string{conntrack: "0", nodest: "1"})
 	mustSet(t, s, 1, Sysctl{Name: conntrack, Value: "1"}, Sysctl{Name: nodest, Value: "1"})
 	wantValue(t, s, conntrack, "1")
+	// An agent that is not root reads what a preparation by root has written; nobody else writes it.
 	info, err := os.Stat(s.recordPath())
-	if err != nil || info.Mode().Perm() != 0o600 {
+	if err != nil || info.Mode().Perm() != 0o644 {
 		t.Errorf("record: %v, %v", info, err)
 	}
 	wantRestored(t, s, Restoration{Name: conntrack, Restored: true, Reason: "1 → 0"})
@@ -224,6 +226,22 @@ func TestABrokenRecordIsAnError(t *testing.T) {
 	}
 	if _, err := s.Set(t.Context(), []Sysctl{{Name: conntrack, Value: "2"}}); err == nil {
 		t.Error("set beside a broken record")
+	}
+}
+
+// Who may write the record must not write with the privileges of who gives the settings back.
+func TestARecordThatNamesWhatIsNotOfTheNetworkGivesNothingBack(t *testing.T) {
+	for _, name := range []string{"kernel.core_pattern", "net.//.kernel.core_pattern", "//.kernel.core_pattern", "net", "net.", "", "netx.ipv4"} {
+		s := fakeRoot(t, map[string]string{conntrack: "1", "kernel.core_pattern": "core"})
+		values := map[string]recorded{conntrack: {"0", "1"}, name: {"|/tmp/evil", "core"}}
+		if err := s.store(sysctlRecord{BootID: "boot-1", Values: values}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Restore(t.Context()); err == nil || !strings.Contains(err.Error(), "remove it") {
+			t.Errorf("%q is given back: %v", name, err)
+		}
+		wantValue(t, s, "kernel.core_pattern", "core")
+		wantValue(t, s, conntrack, "1")
 	}
 }
 

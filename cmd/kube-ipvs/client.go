@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kube-ipvs/kube-ipvs/host"
 )
 
 // askTimeout bounds a question: the agent may be in the middle of a long pass.
@@ -47,7 +49,7 @@ func callAgent(ctx context.Context, socket, method, path string, document, answe
 	}
 	response, err := client.Do(request)
 	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, errNoAgent):
 		return errNoAgent
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return errors.New("the agent hung up: it answers root alone")
@@ -70,19 +72,42 @@ func callAgent(ctx context.Context, socket, method, path string, document, answe
 	return nil
 }
 
+// restartAgent ends what to do about who has the name of the agent's socket.
+const restartAgent = "and restart the agent, which makes its socket when it starts"
+
 // dialAgent connects to the agent's socket. The name of an abstract socket is anybody's who comes first, so what answers has to
 // be root, or whoever asks.
 func dialAgent(ctx context.Context, socket string) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN) {
+		return nil, nobodyAnswers(socket)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if uid, err := peer(c); err != nil || !trusted(uid) {
+	who, err := host.Peer(c.(*net.UnixConn))
+	if err != nil || !who.Trusted() {
 		_ = c.Close()
-		return nil, fmt.Errorf("%s is held by user %d, who is neither root nor you (%w): find out what program that is (ss -xlp)", socket, uid, errors.Join(err, os.ErrPermission))
+		return nil, fmt.Errorf("%s is held by %s, who is neither root nor you (%w): what it says is not the agent's. End it, "+restartAgent+"%s",
+			socket, who, errors.Join(err, os.ErrPermission), find(who))
 	}
 	return c, nil
 }
 
-// trusted are root and the user of this process.
-func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
+// nobodyAnswers says why: nobody has the name, or somebody has it and takes no connections.
+func nobodyAnswers(socket string) error {
+	who, _ := host.HolderOf(socket)
+	if who.PID == 0 && who.UID < 0 {
+		return errNoAgent
+	}
+	// Not errNoAgent, after which the kernel would be asked and an agent be missed that runs without its socket.
+	return fmt.Errorf("%s has the name %s and takes no connections: if it is no agent, end it, "+restartAgent+"%s", who, socket, find(who))
+}
+
+// find says how to find who cannot be seen from here.
+func find(who host.Holder) string {
+	if who.PID != 0 {
+		return ""
+	}
+	return ": find it with `ss -xap | grep kube-ipvs` on the node"
+}

@@ -223,52 +223,6 @@ func TestAgentKnowsTheCommandLinesOfDeploy(t *testing.T) {
 	}
 }
 
-// unit is the lines of the systemd unit.
-func unit(t *testing.T) []string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(deployDir, "systemd", "kube-ipvs.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Split(string(text), "\n")
-}
-
-// With a plus sign a command has all privileges: the first may set sysctls, and the agent may not.
-func TestUnitPreparesTheNodeAndThenRunsTheAgent(t *testing.T) {
-	const file = " --config=/etc/kube-ipvs/config.yaml"
-	want := []string{"ExecStartPre=+/usr/bin/kube-ipvs run --init-only" + file, "ExecStart=/usr/bin/kube-ipvs run" + file}
-	var got []string
-	for _, line := range unit(t) {
-		if strings.HasPrefix(line, "Exec") {
-			got = append(got, line)
-			if err := knows(strings.Fields(line)[1:]); err != nil {
-				t.Errorf("%s: %v", line, err)
-			}
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestUnitLeavesTheAgentWhatItNeeds(t *testing.T) {
-	lines := unit(t)
-	for _, want := range []string{
-		"CapabilityBoundingSet=CAP_NET_ADMIN",
-		"RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX", // requests, IPVS and addresses, systemd
-		"RuntimeDirectory=kube-ipvs",
-		"RuntimeDirectoryPreserve=yes", // the sysctls stay when the agent ends, and so does their record
-		"Restart=always",
-	} {
-		if !slices.Contains(lines, want) {
-			t.Errorf("the unit lacks %s", want)
-		}
-	}
-	if state := newRun().Flags().Lookup("state-dir").DefValue; state != "/run/kube-ipvs" {
-		t.Errorf("the record is in %s, which is not the RuntimeDirectory", state)
-	}
-}
-
 func TestUnknownFlagsAreSeen(t *testing.T) {
 	for _, args := range [][]string{
 		{"run", "--nodeport-address=all"}, {"run", "--drain-timeout=soon"}, {"cleanup", "--init-only"}, {"start"}, {"run", "now"},

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // A browser on the node reads for a page from elsewhere what that page has made its own name lead to.
@@ -33,6 +38,25 @@ func TestLoopbackAnswersToItsOwnNamesOnly(t *testing.T) {
 		_ = response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("called %q: %s, want %d", host, response.Status, want)
+		}
+	}
+}
+
+// Where /healthz is bound to loopback, a page that has made its own name lead there is answered as everybody is: with no more than
+// two times of day and a reason.
+func TestHealthzOnLoopbackSaysNoMoreToAPageThanToAnybody(t *testing.T) {
+	h := sync.Health{Alive: true, Reason: "nft does not work"}
+	dial := besieged(t, healthHandler(func(time.Time) sync.Health { return h }, newProbeCounters()), func(*serveLimits) {})
+	for path, want := range map[string]int{"/healthz": 503, "/readyz": 503, "/livez": 200} {
+		status, body := says(t, dial(), "GET "+path+" HTTP/1.1\r\nHost: rebound.example.org\r\nConnection: close\r\n\r\n")
+		var said map[string]any
+		if err := json.Unmarshal([]byte(body), &said); err != nil || status != want {
+			t.Errorf("%s: status %d, want %d, %v", path, status, want, err)
+		}
+		for field := range said {
+			if !slices.Contains([]string{"lastUpdated", "currentTime", "nodeEligible", "reason"}, field) {
+				t.Errorf("%s tells %s: %s", path, field, body)
+			}
 		}
 	}
 }

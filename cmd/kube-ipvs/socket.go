@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
@@ -89,6 +90,10 @@ func answered(question func(*http.Request) (any, error)) http.HandlerFunc {
 // its process. It has no mode, so each caller is asked who he is.
 func listenLocally(ctx context.Context, name string, handler http.Handler) (*listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", name)
+	if errors.Is(err, unix.EADDRINUSE) {
+		holder, _ := host.HolderOf(name)
+		return nil, fmt.Errorf("socket %s: %w: %s has the name", name, unix.EADDRINUSE, holder)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", name, err)
 	}
@@ -105,25 +110,9 @@ func (l privileged) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if uid, err := peer(c); err == nil && trusted(uid) {
+		if who, err := host.Peer(c.(*net.UnixConn)); err == nil && who.Trusted() {
 			return c, nil
 		}
 		_ = c.Close()
 	}
-}
-
-// peer is the user at the other end.
-func peer(c net.Conn) (uid uint32, err error) {
-	raw, err := c.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var credentials *unix.Ucred
-	controlErr := raw.Control(func(fd uintptr) {
-		credentials, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(controlErr, err); err != nil {
-		return 0, err
-	}
-	return credentials.Uid, nil
 }

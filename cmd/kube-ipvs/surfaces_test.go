@@ -2,13 +2,16 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	stdsync "sync"
 	"testing"
 	"time"
 
@@ -123,6 +126,68 @@ func TestTheNextClientIsHeardHoweverManyAreSilent(t *testing.T) {
 	if status, _ := says(t, last, "GET / HTTP/1.0\r\n\r\n"); status != http.StatusNotFound {
 		t.Errorf("the newest but one: status %d", status)
 	}
+}
+
+// The kubelet gives a probe one second (timeoutSeconds), and ends the agent after three that failed.
+func TestAProbeIsAnsweredWhileAThousandConnectionsASecondComeAndSayNothing(t *testing.T) {
+	const perSecond, seconds, timeout = 1000, 2, time.Second
+	l, err := listen(t.Context(), "--healthz-bind-address", "127.0.0.1:0", http.NotFoundHandler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	var running stdsync.WaitGroup
+	running.Go(func() {
+		if err := l.serve(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	came := 0
+	running.Go(func() {
+		var open []net.Conn // as many as the endpoint keeps, and as many again
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for begin := time.Now(); ctx.Err() == nil; <-tick.C {
+			for due := int(time.Since(begin).Seconds() * perSecond); came < due; came++ {
+				c, err := new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+				if err != nil {
+					break
+				}
+				if open = append(open, c); len(open) > 2*l.limits.connections {
+					_ = open[0].Close()
+					open = open[1:]
+				}
+			}
+		}
+		for _, c := range open {
+			_ = c.Close()
+		}
+	})
+	var took []time.Duration
+	probe := http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}} // as the kubelet's
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); time.Since(begin) < seconds*time.Second; <-tick.C {
+		asked := time.Now()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+l.Addr().String()+"/livez", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := probe.Do(request)
+		if err != nil {
+			t.Errorf("probe %d: %v", len(took), err)
+			break
+		}
+		_ = response.Body.Close()
+		took = append(took, time.Since(asked))
+	}
+	end()
+	running.Wait()
+	slices.Sort(took)
+	if came < 2*l.limits.connections || len(took) < 10 {
+		t.Fatalf("%d connections, %d probes", came, len(took))
+	}
+	t.Logf("%d connections in %d s; of %d probes half took up to %s, the longest %s", came, seconds, len(took), took[len(took)/2], took[len(took)-1])
 }
 
 func TestAConnectionGivesItsPlaceBackOnce(t *testing.T) {

@@ -123,6 +123,15 @@ func TestNoSliceLeadsToLoopbackOrToTheMetadataOfACloud(t *testing.T) {
 	serves(t, six, "-A -t [fd01::10]:30080 -s rr\n-a -t [fd01::10]:30080 -r [fd44::1]:8080 -m -w 1\n")
 }
 
+// What the node has to be kept from is for its own firewall: addresses outside of the cluster are upstreams as with every proxy.
+func TestASliceLeadsOutOfTheClusterAsWithEveryProxy(t *testing.T) {
+	slice := strings.ReplaceAll(victim, "{addresses: [10.244.1.1]}", "{addresses: [100.100.100.200]}, {addresses: [192.168.7.7]}")
+	serves(t, slice, "-A -t 10.1.0.10:30080 -s rr\n-a -t 10.1.0.10:30080 -r 100.100.100.200:8080 -m -w 1\n"+
+		"-a -t 10.1.0.10:30080 -r 192.168.7.7:8080 -m -w 1\n")
+	six := strings.NewReplacer("addressType: IPv4", "addressType: IPv6", "{addresses: [10.244.1.1]}", `{addresses: ["fd00:ec2::254"]}`).Replace(victim)
+	serves(t, six, "-A -t [fd01::10]:30080 -s rr\n-a -t [fd01::10]:30080 -r [fd00:ec2::254]:8080 -m -w 1\n")
+}
+
 // serves requires that a node serves this of manifests, and nothing else.
 func serves(t *testing.T, manifests, want string) {
 	t.Helper()

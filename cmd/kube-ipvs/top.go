@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -140,13 +139,13 @@ func (o *topOptions) from(ctx context.Context) (source top.Source, finish func()
 	return kernelTraffic{reader: reader, node: node}.read, func() { _ = reader.Close() }, nil
 }
 
-// someoneListens reports whether there is an agent. One that hangs up, or cannot be asked, is there.
+// someoneListens reports whether there is an agent. One that hangs up, or cannot be asked, is there, and so is who has its name.
 func someoneListens(ctx context.Context, socket string) bool {
-	c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	c, err := dialAgent(ctx, socket)
 	if err == nil {
 		_ = c.Close()
 	}
-	return !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOENT)
+	return !errors.Is(err, errNoAgent)
 }
 
 // trafficFromAgent asks the agent for its counters, and for those of the endpoints of a Service.

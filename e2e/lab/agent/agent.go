@@ -33,13 +33,15 @@ const (
 
 // Options say how the agent is run. StateDir and one of Dir and Kubeconfig are required.
 type Options struct {
-	Dir        string   // manifests
-	Kubeconfig string   // of an API server
-	Binary     string   // the agent's program; that of the package's comment if empty
-	Root       string   // what the agent takes for /, with Binary in it; / if empty
-	NodeName   string   // the host's name if empty
-	StateDir   string   // hosts and restarts of one host: the same for restarts, never shared by hosts
-	Flags      []string // more flags of run
+	Dir        string    // manifests
+	Kubeconfig string    // of an API server
+	Binary     string    // the agent's program; that of the package's comment if empty
+	Root       string    // what the agent takes for /, with Binary in it; / if empty
+	NodeName   string    // the host's name if empty
+	StateDir   string    // hosts and restarts of one host: the same for restarts, never shared by hosts
+	Flags      []string  // more flags of run
+	UID        uint32    // the user that it runs as, root if 0
+	Ambient    []uintptr // capabilities that another user than root keeps
 }
 
 // source are the flags that say where Services come from.
@@ -87,9 +89,13 @@ func Launch(ctx context.Context, host *topo.Host, o Options) (*Agent, error) {
 	program := cmp.Or(o.Binary, binary())
 	a := &Agent{host: host, cmd: host.Command(ctx, program, args...), log: &log{}, ended: make(chan struct{})}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: o.Root}
 	if o.Root != "" {
-		a.cmd.SysProcAttr, a.cmd.Dir = &syscall.SysProcAttr{Chroot: o.Root}, "/"
-		a.cmd.Env = []string{"PATH=/usr/bin:/usr/sbin"}
+		a.cmd.Dir, a.cmd.Env = "/", []string{"PATH=/usr/bin:/usr/sbin"}
+	}
+	if o.UID != 0 {
+		a.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: o.UID, Gid: o.UID}
+		a.cmd.SysProcAttr.AmbientCaps = o.Ambient
 	}
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start agent on %s: %w", host.Name, err)
