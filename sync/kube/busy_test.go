@@ -141,6 +141,27 @@ func TestAPauseEndsWithItsWatch(t *testing.T) {
 	})
 }
 
+func TestABusyAPIServerIsToldInTheLogAndItsConnectionGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &logLines{}
+		from := watch.NewFakeWithChanSize(1, false)
+		from.Error(&tooMany(0).ErrStatus)
+		r := newReader(NewInformers(Client{}, testOptions(), log.logger()), kindServices, &answering{
+			onWatch: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return from, nil },
+		}, selectSlices)
+		w, err := r.watch(t.Context(), metav1.ListOptions{})
+		must(t, err)
+		synctest.Wait()
+		if !log.has("trying again") || !log.has("busy") {
+			t.Errorf("%v", log.lines)
+		}
+		if !from.IsStopped() {
+			t.Error("the connection is kept through the pause")
+		}
+		w.Stop()
+	})
+}
+
 func TestTheQuestionForTheVersionIsRepeatedWhenTheAPIServerHasTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReading(t)
