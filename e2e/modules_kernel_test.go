@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,6 +39,9 @@ func withoutModules(t *testing.T, names ...string) *modules {
 			m.load(t, name)
 		}
 	})
+	for _, name := range names {
+		m.load(t, name) // so that what they need is there: libcrc32c has the kernel load its algorithm by itself
+	}
 	must(t, os.WriteFile(moduleLoader, []byte("/nonexistent"), 0o600))
 	for _, name := range names {
 		m.unload(t, name)
@@ -52,10 +57,30 @@ func (m *modules) loadByKernel(t *testing.T) {
 	}
 }
 
+// load has modprobe run where the kernel itself would run it: nf_conntrack refuses a parameter that is of the machine (EOPNOTSUPP)
+// from another network namespace.
 func (m *modules) load(t *testing.T, name string) {
 	t.Helper()
-	if out, err := exec.Command("modprobe", name).CombinedOutput(); err != nil {
-		t.Errorf("modprobe %s: %v: %s", name, err, out)
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked, so that the thread ends in the namespace that it enters
+		first, err := netns.GetFromPid(1)
+		if err == nil {
+			err = netns.Set(first)
+			first.Close()
+		}
+		if err != nil {
+			done <- err
+			return
+		}
+		out, err := exec.Command("modprobe", name).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Errorf("modprobe %s: %v", name, err)
 	}
 }
 
