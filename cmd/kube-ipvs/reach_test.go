@@ -158,7 +158,6 @@ func TestLibrariesThatStartProgramsAreKnown(t *testing.T) {
 		"charm.land/bubbletea/v2",                      // what its caller gives it, which top never does
 		"github.com/charmbracelet/colorprofile",        // tmux info, for top in a tmux
 		"github.com/google/gnostic-models/compiler",    // handlers of extensions of OpenAPI documents: there are none
-		"github.com/moby/ipvs",                         // modprobe ip_vs
 		"k8s.io/client-go/plugin/pkg/client/auth/exec", // what the kubeconfig names as credential plugin
 		"sigs.k8s.io/knftables",                        // nft, but not by us
 	}
