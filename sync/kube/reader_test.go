@@ -63,7 +63,7 @@ func newReading(t *testing.T) *reading {
 	r := &reading{T: t, all: NewInformers(Client{}, testOptions(), logr.Discard())}
 	r.answering = &answering{onList: hasVersion("7"), onWatch: quiet}
 	r.reader = newReader(r.all, kindServices, r.answering, func(o *metav1.ListOptions) { o.LabelSelector = "selected" })
-	r.reader.busy = func(error) { r.busies++ }
+	r.busy = func(error) { r.busies++ }
 	return r
 }
 
@@ -81,9 +81,8 @@ func quiet(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
 }
 
 // hangs never answers.
-func hangs[T any](ctx context.Context, _ metav1.ListOptions) (T, error) {
+func hangs[T any](ctx context.Context, _ metav1.ListOptions) (none T, _ error) { //nolint:unparam // the shape of a list and of a watch
 	<-ctx.Done()
-	var none T
 	return none, ctx.Err()
 }
 

@@ -38,6 +38,7 @@ type service struct {
 	scheduler  string
 	policy     corev1.ServiceExternalTrafficPolicy
 	affinity   corev1.ServiceAffinity
+	networks   string // of those that the agent serves; "" is all
 
 	port int32 // guarded by the world's
 
@@ -66,8 +67,11 @@ func newService(name string, d *deployment, port int32, random *rand.Rand) *serv
 	return s
 }
 
-// schedulerAnnotation is how a Service chooses its scheduler.
-const schedulerAnnotation = "kube-ipvs.io/scheduler"
+// How a Service chooses its scheduler and its networks.
+const (
+	schedulerAnnotation = "kube-ipvs.io/scheduler"
+	networksAnnotation  = "kube-ipvs.io/networks"
+)
 
 // draft is the Service as it is to be.
 func (s *service) draft() *corev1.Service {
@@ -82,6 +86,9 @@ func (s *service) draft() *corev1.Service {
 		object.Spec.Ports = append(object.Spec.Ports, corev1.ServicePort{
 			Name: portName(p), Protocol: p, Port: 80, TargetPort: intstr.FromInt32(topo.Port), NodePort: s.port,
 		})
+	}
+	if s.networks != "" {
+		object.Annotations[networksAnnotation] = s.networks
 	}
 	return object
 }
