@@ -14,15 +14,20 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
-// auditRetry is how soon an audit that failed is tried again.
-const auditRetry = time.Second
+// auditRetry is how soon an audit that failed is tried again. The pause doubles with each further failure up to lastAuditRetry, which is how
+// long a kernel that can be read again goes unnoticed at most.
+const (
+	auditRetry     = time.Second
+	lastAuditRetry = 8 * time.Second
+)
 
 // audit begins to read the kernel back and repairs the memory of it. It reads all virtual servers at once, has our nftables
 // table read beside the loop (see tableRead), and leaves the real servers to a round (see auditRound). The first one reads
 // everything, and decides what is ours: what our table says, and what the Services ask for. It returns the keys that have to
 // be looked at.
 func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
-	r.nextAudit, r.audited = time.Now().Add(auditRetry), false
+	r.auditWait = min(max(2*r.auditWait, auditRetry), lastAuditRetry)
+	r.nextAudit, r.audited = time.Now().Add(r.auditWait), false
 	if !r.adopted {
 		if !r.inheritFilter(ctx, p) {
 			return nil
@@ -37,7 +42,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 		p.fail(fmt.Errorf("read the virtual servers of IPVS: %w", err))
 		return nil
 	}
-	r.nextAudit, r.audited = time.Now().Add(r.SyncPeriod), true
+	r.nextAudit, r.auditWait, r.audited = time.Now().Add(r.SyncPeriod), 0, true
 	r.tune(ctx, p) // before anything is served by a module that was loaded anew
 	r.state.Claim()
 	r.noteForeignExtra(virtuals)
@@ -59,7 +64,7 @@ func (r *Reconciler) firstAudit(ctx context.Context, p *passReport) []frontend.K
 		p.fail(fmt.Errorf("read the IPVS table: %w", err))
 		return nil
 	}
-	r.nextAudit, r.audited, r.adopted = time.Now().Add(r.SyncPeriod), true, true
+	r.nextAudit, r.auditWait, r.audited, r.adopted = time.Now().Add(r.SyncPeriod), 0, true, true
 	virtuals := table.Virtuals()
 	r.graceForAbsent(time.Now())
 	r.state.SetKept(r.rules.Owned)

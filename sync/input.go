@@ -23,10 +23,7 @@ func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 		}
 		if u.Node != nil {
 			r.board.setIneligible(u.Node.Ineligible)
-			// A Node that has lost its addresses says nothing about those of the host: the last ones stand.
-			if primary := u.Node.Primary(); len(primary) > 0 {
-				r.primary, r.addressesChanged = primary, true
-			}
+			r.takePrimary(u.Node.Primary())
 			r.takePods(*u.Node)
 		}
 		r.partial = u.Incomplete
@@ -45,6 +42,19 @@ func (r *Reconciler) takeIn(now time.Time, p *passReport) []frontend.Key {
 		return r.orphans.sorted()
 	}
 	return nil
+}
+
+// takePrimary takes over what the Node object says is primary now. A Node that has lost its addresses of a family says nothing about
+// those of the host: the last one stands.
+func (r *Reconciler) takePrimary(primary []netip.Addr) {
+	for _, before := range r.primary {
+		if !slices.ContainsFunc(primary, func(a netip.Addr) bool { return a.Is4() == before.Is4() }) {
+			primary = append(primary, before)
+		}
+	}
+	if len(primary) > 0 {
+		r.primary, r.addressesChanged = primary, true
+	}
 }
 
 // placeless counts the addresses that are served and of which nobody knows where they stood.

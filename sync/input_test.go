@@ -52,6 +52,24 @@ func TestPrimaryAddressFollowsTheNode(t *testing.T) {
 	})
 }
 
+// A Node of two families may lose the address of one in its status for a moment, while the host has it all the time.
+func TestPrimaryAddressOfAFamilyThatTheNodeLacksStands(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft, primaryOnly(t))
+		g.addresses.set("10.1.0.10", "10.2.0.10", "fd01::10", "fd02::10")
+		g.node("10.1.0.10", "fd01::10")
+		g.deliver(web("10.244.1.2:8080", "[fd44:1::2]:8080"))
+		const onFirst6, onSecond6 = "tcp://[fd01::10]:30080 rr [fd44:1::2]:8080*1", "tcp://[fd02::10]:30080 rr [fd44:1::2]:8080*1"
+		g.expect(onFirst, onFirst6)
+		g.node("10.2.0.10")
+		g.after(time.Hour)
+		g.expect(onSecond, onFirst6)
+		g.node("fd02::10")
+		g.after(time.Hour)
+		g.expect(onSecond, onSecond6)
+	})
+}
+
 // It may be one of them that the Node, which cannot be found, would have chosen.
 func TestWithoutAnyPrimaryAddressNothingIsDeleted(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {

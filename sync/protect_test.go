@@ -165,11 +165,43 @@ func (k unreadableKernel) List(ctx context.Context) (ipvs.Table, error) {
 	return k.Handle.List(ctx)
 }
 
+func (k unreadableKernel) Virtuals(ctx context.Context) (map[frontend.Key]ipvs.VirtualServer, error) {
+	if k.n.Add(-1) >= 0 {
+		return nil, errUnreadable
+	}
+	return k.Handle.Virtuals(ctx)
+}
+
 func (f unreadableFilter) Read(ctx context.Context) (filter.State, error) {
 	if f.n.Add(-1) >= 0 {
 		return filter.State{}, errUnreadable
 	}
 	return f.Filter.Read(ctx)
+}
+
+// Each try is an error in the log, and it may be days until somebody loads the module again.
+func TestAKernelThatCannotBeReadIsAskedLessAndLessOften(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var n atomic.Int32
+		g := start(t, kernel, nft, func(c *Config) { c.Kernel = unreadableKernel{c.Kernel, &n} })
+		g.serve(web("10.244.1.2:8080"))
+		g.after(time.Minute)
+		for range 2 {
+			n.Store(1 << 20)
+			g.after(g.SyncPeriod + 2*lastAuditRetry)
+			before := n.Load()
+			g.after(10 * time.Minute)
+			tries, want := int(before-n.Load()), int(10*time.Minute/lastAuditRetry)
+			if tries < want-1 || tries > want+1 {
+				t.Errorf("%d tries in ten minutes, want %d", tries, want)
+			}
+			n.Store(0)
+			g.after(lastAuditRetry)
+			if err := g.Status().Err; err != nil {
+				t.Errorf("still failing: %v", err)
+			}
+		}
+	})
 }
 
 func TestNothingIsTouchedBeforeTheKernelWasRead(t *testing.T) {
@@ -180,10 +212,10 @@ func TestNothingIsTouchedBeforeTheKernelWasRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 				var n atomic.Int32
-				n.Store(10)
+				n.Store(3) // at once, after one second, and after two more
 				g := start(t, kernel, nft, func(c *Config) { configure(c, &n) })
 				g.serve(web("10.244.1.2:8080"))
-				g.after(9*time.Second + auditRetry/2)
+				g.after(3*auditRetry + 4*auditRetry - auditRetry/2)
 				if n := kernel.Writes(); n != 0 {
 					t.Errorf("%d operations on a kernel of which nothing is known", n)
 				}

@@ -37,8 +37,9 @@ type Reconciler struct {
 	tookOver  bool                     // what others left was made ours, if that is asked for
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
-	untuned   error     // why the settings of IPVS are not as they should be
-	nextSync  time.Time // when changes are taken in again at the earliest
+	auditWait time.Duration // the pause after the last audit if it failed, or 0
+	untuned   error         // why the settings of IPVS are not as they should be
+	nextSync  time.Time     // when changes are taken in again at the earliest
 	round     auditRound
 	poll      poll
 	// generation of the ruleset when our table was last read; 0 if it is not known.

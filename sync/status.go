@@ -143,9 +143,16 @@ func (r *Reconciler) report(start time.Time, p *passReport) {
 	}
 }
 
-// nothingWorks reports that every frontend fails: then it is not the fault of a Service.
+// nothingWorks reports that every frontend fails that is wanted: then it is not the fault of a Service. Those that are to go may fail as
+// well, in any number.
 func (r *Reconciler) nothingWorks() bool {
-	return len(r.retry) > 0 && len(r.retry) >= len(r.state.want)
+	failing := 0
+	for key := range r.retry {
+		if _, wanted := r.state.Want(key); wanted {
+			failing++
+		}
+	}
+	return len(r.retry) > 0 && failing == len(r.state.want)
 }
 
 // stuck are the problems of the frontends that fail, sorted.

@@ -92,6 +92,25 @@ func TestOneFailingServiceIsAProblemAndDoesNotMakeTheNodeUnhealthy(t *testing.T)
 	})
 }
 
+// There may be more of those that cannot go than of those that serve.
+func TestServicesThatCannotBeRemovedDoNotMakeTheNodeUnhealthy(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(web("10.244.1.2:8080"), service("one", 30081), service("two", 30082))
+		g.after(time.Second)
+		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30081), tcp("10.1.0.10", 30082)))
+		g.deliver(gone("one"), gone("two"))
+		g.after(time.Hour)
+		s := g.Status()
+		if len(s.Problems) != 2 || s.Problems[0].Reason != KernelRefused {
+			t.Fatalf("have the problems %v, want one for each of two virtual servers that cannot go", s.Problems)
+		}
+		if h := g.Health(time.Now()); !h.Ready || !s.FailingSince.IsZero() {
+			t.Errorf("what is wanted is served, but the agent says %+v, failing since %s", h, s.FailingSince)
+		}
+	})
+}
+
 func TestAFailureOfEverythingIsReportedFromTheFirstToTheLast(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
