@@ -19,6 +19,9 @@ type nftError struct {
 func newNftError(ctx context.Context, err error) error { return nftError{err: err, ended: ctx.Err()} }
 
 func (e nftError) Error() string {
+	if errors.Is(e.ended, context.DeadlineExceeded) {
+		return "nft had not ended in time, and was killed"
+	}
 	if e.ended != nil {
 		return e.ended.Error()
 	}

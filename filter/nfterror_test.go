@@ -10,6 +10,8 @@ func TestErrorsOfNftAreOneLine(t *testing.T) {
 	alive := context.Background()
 	ended, cancel := context.WithCancel(alive)
 	cancel()
+	late, cancel := context.WithTimeout(alive, 0)
+	defer cancel()
 	tests := []struct {
 		name string
 		ctx  context.Context
@@ -25,7 +27,8 @@ func TestErrorsOfNftAreOneLine(t *testing.T) {
 			"two commands", alive, "/dev/stdin:1:1-9: Error: No such file\nadd element x\n^^^^^^^^^\nError: again\nadd element y\n^^^\n",
 			"/dev/stdin:1:1-9: Error: No such file in: add element x (and more)",
 		},
-		{"killed", ended, "signal: killed", "context canceled"},
+		{"killed at the end", ended, "signal: killed", "context canceled"},
+		{"killed for its time", late, "signal: killed", "nft had not ended in time, and was killed"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -34,7 +37,8 @@ func TestErrorsOfNftAreOneLine(t *testing.T) {
 			if err.Error() != test.want {
 				t.Errorf("error %q, want %q", err, test.want)
 			}
-			if !errors.Is(err, cause) || errors.Is(err, context.Canceled) != (test.ctx == ended) {
+			if why := test.ctx.Err(); !errors.Is(err, cause) || errors.Is(err, context.Canceled) != (errors.Is(why, context.Canceled)) ||
+				errors.Is(err, context.DeadlineExceeded) != (errors.Is(why, context.DeadlineExceeded)) {
 				t.Errorf("%v does not wrap what it stands for", err)
 			}
 		})

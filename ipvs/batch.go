@@ -3,7 +3,6 @@ package ipvs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 	"time"
 )
@@ -20,13 +19,10 @@ type link interface {
 	// send hands one or more messages to the kernel, which has carried them out when it returns nil, and none of them
 	// when it fails.
 	send(b []byte) error
-	// receive returns the next bytes of answer, valid until the next call. It fails with errSilent when none came
+	// receive returns the next bytes of answer, valid until the next call. It fails with ErrSilent when none came
 	// within wait, with ENOBUFS once when the kernel had to drop answers, and with the error of ctx.
 	receive(ctx context.Context, wait time.Duration) ([]byte, error)
 }
-
-// errSilent is the end of the wait for an answer.
-var errSilent = fmt.Errorf("%w within %s", ErrUnknown, answerLimit)
 
 // writer sends operations in batches: many messages in one system call, of which the last alone asks for an
 // acknowledgement. The kernel goes through them in order, goes on after a failure and answers every failure; so what

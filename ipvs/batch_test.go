@@ -99,7 +99,7 @@ func (k *answering) receive(ctx context.Context, _ time.Duration) ([]byte, error
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		return nil, errSilent
+		return nil, ErrSilent
 	}
 	b := k.queue[0]
 	k.queue = k.queue[1:]

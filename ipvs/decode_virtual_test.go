@@ -82,8 +82,8 @@ func TestAVirtualServerAndItsRealServersAreAskedForTogether(t *testing.T) {
 		"the dump alone is refused":         {[][]byte{failed(5, syscall.EPERM), self}, 0, syscall.EPERM},
 		"the dump is broken off, first":     {[][]byte{real(5), brokenOff, self}, 1, syscall.EINTR},
 		"the dump is broken off, last":      {[][]byte{real(5), self, brokenOff}, 1, syscall.EINTR},
-		"the end of the dump does not come": {[][]byte{real(5), self}, 1, errSilent},
-		"the virtual server does not come":  {[][]byte{real(5), done(5)}, 1, errSilent},
+		"the end of the dump does not come": {[][]byte{real(5), self}, 1, ErrSilent},
+		"the virtual server does not come":  {[][]byte{real(5), done(5)}, 1, ErrSilent},
 	} {
 		reals := map[netip.AddrPort]RealServer{}
 		v, err := (&recorded{answers: c.answers}).writer().get(t.Context(), key, func(d dest) { reals[d.key] = d.real })

@@ -25,7 +25,7 @@ func (c *cutUp) send([]byte) error {
 
 func (c *cutUp) receive(context.Context, time.Duration) ([]byte, error) {
 	if len(c.left) == 0 {
-		return nil, errSilent
+		return nil, ErrSilent
 	}
 	piece := c.left[:min(len(c.left), c.size)]
 	c.left = c.left[len(piece):]
@@ -158,7 +158,7 @@ func (c *cutUp) checkDumped(t *testing.T, name string, told []string, err error)
 		t.Errorf("%s: %x gives %d entries of %d messages", name, c.stream, len(told), before)
 	case err == nil && !ok:
 		t.Errorf("%s: %x has no end, and is taken for a whole listing: %q", name, c.stream, told)
-	case errors.Is(err, errSilent) && ok:
+	case errors.Is(err, ErrSilent) && ok:
 		t.Errorf("%s: %x has an end, and more is waited for", name, c.stream)
 	}
 }

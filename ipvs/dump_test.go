@@ -28,7 +28,7 @@ func (r *recorded) send([]byte) error {
 
 func (r *recorded) receive(context.Context, time.Duration) ([]byte, error) {
 	if r.next == len(r.answers) {
-		return nil, errSilent
+		return nil, ErrSilent
 	}
 	b := r.answers[r.next]
 	r.next++
@@ -79,8 +79,8 @@ func TestADumpThatIsNotReadToItsEndIsAnError(t *testing.T) {
 		answers [][]byte
 		want    error
 	}{
-		"nothing comes":               {nil, errSilent},
-		"the end does not come":       {[][]byte{virtual}, errSilent},
+		"nothing comes":               {nil, ErrSilent},
+		"the end does not come":       {[][]byte{virtual}, ErrSilent},
 		"the kernel breaks it off":    {[][]byte{virtual, answer(msgDone, 5, wire(^uint32(syscall.EINTR)+1))}, syscall.EINTR},
 		"the kernel refuses it":       {[][]byte{answer(msgError, 5, wire(^uint32(syscall.EPERM)+1))}, syscall.EPERM},
 		"a message is cut off":        {[][]byte{virtual[:30], done(5)}, errMalformed},

@@ -61,7 +61,7 @@ func TestVirtualServersThatAreNotAllReadAreAnError(t *testing.T) {
 		want    error
 	}{
 		"one has no scheduler":     {[][]byte{whole, part, done(5)}, 1, errMalformed},
-		"the end does not come":    {[][]byte{whole}, 1, errSilent},
+		"the end does not come":    {[][]byte{whole}, 1, ErrSilent},
 		"the kernel breaks it off": {[][]byte{whole, answer(msgDone, 5, wire(^uint32(syscall.EINTR)+1))}, 1, syscall.EINTR},
 	} {
 		_, came, err := dumped(t, c.answers...)

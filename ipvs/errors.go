@@ -10,6 +10,9 @@ import (
 // virtual server has to be read again before anything is concluded.
 var ErrUnknown = errors.New("no answer from the kernel")
 
+// ErrSilent is the ErrUnknown of a call that waited for an answer as long as calls do, ten seconds. What is asked next may take as long.
+var ErrSilent = fmt.Errorf("%w within %s", ErrUnknown, answerLimit)
+
 // OpError is an operation that failed, with the reason as an errno (or ErrUnknown) beneath.
 type OpError struct {
 	Op  Op

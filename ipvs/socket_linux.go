@@ -109,7 +109,7 @@ func (s *socket) poll(ctx context.Context, deadline time.Time) error {
 	}
 	left := time.Until(deadline)
 	if left <= 0 {
-		return errSilent
+		return ErrSilent
 	}
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	_, err := unix.Poll(fds, int(min(left, pollSlice).Milliseconds())+1)

@@ -245,7 +245,7 @@ func (r *Reconciler) unclaimed(ctx context.Context, keys []frontend.Key, p *pass
 		if !wanted || !f.Extra || r.rules.Owned.Has(key) {
 			return false
 		}
-		_, _, err := r.Kernel.Get(ctx, key)
+		_, err := r.ask(ctx, key, p)
 		switch {
 		case ipvs.IsGone(err):
 			return false

@@ -18,7 +18,8 @@ type passReport struct {
 	refused                          map[ipvs.Verb]int
 	transactions, failedTransactions int
 	drift                            int
-	flows                            int // stale ones, deleted
+	flows                            int  // stale ones, deleted
+	silent                           bool // IPVS did not answer a question about one virtual server
 }
 
 func (p *passReport) fail(err error) { p.errs = append(p.errs, err) }

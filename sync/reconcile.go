@@ -112,6 +112,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 	start := time.Now()
 	r.board.begin(start)
 	p := &passReport{}
+	r.written.silent = nil
 	r.heed(start)
 	due := newKeySet(r.takeIn(start, p)...)
 	switch {
@@ -288,7 +289,7 @@ func (r *Reconciler) refusedOps(result ipvs.Result, p *passReport) keySet {
 // may be wrong, and nothing is concluded from it.
 func (r *Reconciler) reread(ctx context.Context, keys keySet, p *passReport) {
 	for _, key := range keys.sorted() {
-		entry, _, err := r.Kernel.Get(ctx, key)
+		entry, err := r.ask(ctx, key, p)
 		delete(r.unread, key)
 		switch {
 		case err == nil:
@@ -300,4 +301,15 @@ func (r *Reconciler) reread(ctx context.Context, keys keySet, p *passReport) {
 			p.failFrontends(fmt.Errorf("read %s again: %w", key, err))
 		}
 	}
+}
+
+// ask reads one virtual server, unless IPVS has left another such question of this pass without an answer: that took ten seconds, and
+// there may be thousands of them while other changes wait.
+func (r *Reconciler) ask(ctx context.Context, key frontend.Key, p *passReport) (ipvs.Entry, error) {
+	if p.silent {
+		return ipvs.Entry{}, ipvs.ErrSilent
+	}
+	entry, _, err := r.Kernel.Get(ctx, key)
+	p.silent = errors.Is(err, ipvs.ErrSilent)
+	return entry, err
 }

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/filter"
@@ -13,20 +14,32 @@ const mostSpoilt = 3
 // mendShare is how much longer the loop does other things than it tries in vain to put our table right, up to lastRetry.
 const mendShare = 10
 
-// writtenFilter counts what we write, so that it is known of a read whether it is one moment.
+// writtenFilter counts what we write, so that it is known of a read whether it is one moment. Where a write took all the time that it
+// may, a minute, the others of the pass fail as it did: what else changes would wait for each of them.
 type writtenFilter struct {
 	Filter
 	writes int
+	silent error // of the pass under way
 }
 
 func (f *writtenFilter) Apply(ctx context.Context, c filter.Change) error {
-	f.writes++
-	return f.Filter.Apply(ctx, c)
+	return f.write(func() error { return f.Filter.Apply(ctx, c) })
 }
 
 func (f *writtenFilter) Replace(ctx context.Context, rules filter.Rules) error {
+	return f.write(func() error { return f.Filter.Replace(ctx, rules) })
+}
+
+func (f *writtenFilter) write(do func() error) error {
+	if f.silent != nil {
+		return f.silent
+	}
 	f.writes++
-	return f.Filter.Replace(ctx, rules)
+	err := do()
+	if errors.Is(err, context.DeadlineExceeded) {
+		f.silent = err
+	}
+	return err
 }
 
 // tableRead is a read of our nftables table beside the loop: that of thousands of frontends takes some ten milliseconds on a node

@@ -97,8 +97,10 @@ func (r *reader[L]) list(ctx context.Context, o metav1.ListOptions) (runtime.Obj
 	ctx, cancel := context.WithTimeout(ctx, listPatience)
 	defer cancel()
 	r.selected(&o)
-	list, err := r.from.List(ctx, r.notBefore(o))
+	o, anew := r.notBefore(o)
+	list, err := r.from.List(ctx, o)
 	if err != nil {
+		r.again(anew)
 		return nil, err
 	}
 	if version, err := versionOf(list); err == nil {
@@ -129,12 +131,23 @@ func (r *reader[L]) watch(ctx context.Context, o metav1.ListOptions) (watch.Inte
 	return open, nil
 }
 
-// begin begins a watch once the API server has time.
+// begin begins a watch: one that resumes, or one that is a list too.
 func (r *reader[L]) begin(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	begin := r.resume
-	if o.SendInitialEvents != nil || o.ResourceVersion == "" || o.ResourceVersion == "0" {
-		o, begin = r.notBefore(o), r.from.Watch
+	if o.SendInitialEvents == nil && o.ResourceVersion != "" && o.ResourceVersion != "0" {
+		return r.patiently(ctx, o, r.resume)
 	}
+	o, anew := r.notBefore(o)
+	w, err := r.patiently(ctx, o, r.from.Watch)
+	if err != nil {
+		r.again(anew)
+	}
+	return w, err
+}
+
+// patiently begins a watch once the API server has time.
+func (r *reader[L]) patiently(
+	ctx context.Context, o metav1.ListOptions, begin func(context.Context, metav1.ListOptions) (watch.Interface, error),
+) (watch.Interface, error) {
 	for {
 		w, err := begin(ctx, o)
 		if err == nil || !apierrors.IsTooManyRequests(err) {
@@ -159,12 +172,19 @@ func (r *reader[L]) resume(ctx context.Context, o metav1.ListOptions) (watch.Int
 	return r.from.Watch(ctx, o)
 }
 
-// notBefore has no version in it if the API server went back before the one that was seen.
-func (r *reader[L]) notBefore(o metav1.ListOptions) metav1.ListOptions {
-	if o.Continue == "" && r.forget.Swap(false) {
+// notBefore has no version in it if the API server went back before the one that was seen, and says so.
+func (r *reader[L]) notBefore(o metav1.ListOptions) (_ metav1.ListOptions, anew bool) {
+	if anew = o.Continue == "" && r.forget.Swap(false); anew {
 		o.ResourceVersion = ""
 	}
-	return o
+	return o, anew
+}
+
+// again has the next list be like one that failed.
+func (r *reader[L]) again(anew bool) {
+	if anew {
+		r.forget.Store(true)
+	}
 }
 
 // wasListed reports whether a version is that of the last list. A list counts for one watch.

@@ -362,3 +362,35 @@ func TestAfterARestoreEveryKindListsOnceWithoutAVersion(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatFailsAfterARestoreIsAskedForWithoutAVersionAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, list := range map[string]func(*reading, metav1.ListOptions) error{
+			"list": func(r *reading, o metav1.ListOptions) error { _, err := r.list(r.Context(), o); return err },
+			"watch": func(r *reading, o metav1.ListOptions) error {
+				o.SendInitialEvents = ptr(true)
+				w, err := r.watch(r.Context(), o)
+				if err == nil {
+					r.Cleanup(w.Stop)
+				}
+				return err
+			},
+		} {
+			r := newReading(t)
+			r.relist()
+			onList, onWatch, ill := r.onList, r.onWatch, errors.New("just restored, and ill")
+			r.onList = func(context.Context, metav1.ListOptions) (*corev1.ServiceList, error) { return nil, ill }
+			r.onWatch = func(context.Context, metav1.ListOptions) (watch.Interface, error) { return nil, ill }
+			for range 2 {
+				if err := list(r, since("9")); !errors.Is(err, ill) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			r.onList, r.onWatch = onList, onWatch
+			for range 2 {
+				must(t, list(r, since("9")))
+			}
+			r.expectAsked(name+" ", name+" ", name+" ", name+" 9")
+		}
+	})
+}
