@@ -40,32 +40,13 @@ func TestOneCapabilityIsEnoughFromTheFirstStartToTheCleanup(t *testing.T) {
 	t.Run("it has that and nothing else", r.testConfinement)
 	t.Run("there is no program but itself and nft", testPrograms)
 	t.Run("it serves", r.served)
-	t.Run("it follows a change", func(t *testing.T) {
-		must(t, r.Endpoints(s, r.both()[:1]))
-		eventually(t, "one real server", func() error { return r.hasReals(t, 1) })
-		must(t, r.Endpoints(s, r.both()))
-		eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
-	})
+	t.Run("it follows a change", func(t *testing.T) { r.testChange(t, s) })
 	t.Run("the kernel loads the scheduler of a Service for it, of those that are allowed", r.testSchedulerModules)
 	t.Run("it drains", func(t *testing.T) { r.testOpenConnection(t, s) })
 	must(t, r.Endpoints(s, r.both()))
 	eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
-	t.Run("it mends what others flush", func(t *testing.T) {
-		isBack := r.remember(t)
-		r.run(t, "", "ipvsadm", "-C")
-		r.run(t, "", "nft", "flush", "ruleset")
-		eventually(t, "all is as it was", isBack)
-	})
-	t.Run("it restarts and writes nothing", func(t *testing.T) {
-		isBack := r.remember(t)
-		r.stop(t)
-		r.served(t)
-		r.confined(t)
-		if n := r.operations(t); n != 0 {
-			t.Errorf("%d writes", n)
-		}
-		must(t, isBack())
-	})
+	t.Run("it mends what others flush", r.testFlush)
+	t.Run("it restarts and writes nothing", func(t *testing.T) { r.testQuietRestart(t, r.confined) })
 	t.Run("cleanup, which is privileged, leaves nothing", r.testPrivilegedCleanup)
 }
 
@@ -74,6 +55,33 @@ func (r *rig) confined(t *testing.T) {
 	t.Helper()
 	r.agent = r.launchConfined(t, netAdmin, oftenAudited, "--allowed-schedulers=rr,ovf")
 	eventually(t, "the agent is ready", func() error { return r.agent.Ready(t.Context()) })
+}
+
+// testChange takes an endpoint away and gives it back.
+func (r *rig) testChange(t *testing.T, s agent.Service) {
+	must(t, r.Endpoints(s, r.both()[:1]))
+	eventually(t, "one real server", func() error { return r.hasReals(t, 1) })
+	must(t, r.Endpoints(s, r.both()))
+	eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
+}
+
+func (r *rig) testFlush(t *testing.T) {
+	isBack := r.remember(t)
+	r.run(t, "", "ipvsadm", "-C")
+	r.run(t, "", "nft", "flush", "ruleset")
+	eventually(t, "all is as it was", isBack)
+}
+
+// testQuietRestart ends the agent, which leaves all as it is, and so does its successor.
+func (r *rig) testQuietRestart(t *testing.T, start func(*testing.T)) {
+	isBack := r.remember(t)
+	r.stop(t)
+	r.served(t)
+	start(t)
+	if n := r.operations(t); n != 0 {
+		t.Errorf("%d writes", n)
+	}
+	must(t, isBack())
 }
 
 func (r *rig) testNoCapability(t *testing.T) { r.endsBecause(t, r.launchConfined(t, nil), "NET_ADMIN") }

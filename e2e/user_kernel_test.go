@@ -34,30 +34,12 @@ func TestAnotherUserThanRootServesWithTheCapabilityThatItIsGiven(t *testing.T) {
 	})
 	r.confinedAsUser(t)
 	r.isUser(t)
-	t.Run("it serves and follows a change", func(t *testing.T) {
-		r.served(t)
-		must(t, r.Endpoints(s, r.both()[:1]))
-		eventually(t, "one real server", func() error { return r.hasReals(t, 1) })
-		must(t, r.Endpoints(s, r.both()))
-		eventually(t, "two real servers", func() error { return r.hasReals(t, 2) })
-	})
+	t.Run("it serves", r.served)
+	t.Run("it follows a change", func(t *testing.T) { r.testChange(t, s) })
 	t.Run("its own user's commands ask it, and root's, who would believe anybody then, do not", r.testUsersSocket)
 	t.Run("it connects to nobody, whatever Services say", r.testNoConnection)
-	t.Run("it mends what others flush", func(t *testing.T) {
-		isBack := r.remember(t)
-		r.run(t, "", "ipvsadm", "-C")
-		r.run(t, "", "nft", "flush", "ruleset")
-		eventually(t, "all is as it was", isBack)
-	})
-	t.Run("it restarts and writes nothing", func(t *testing.T) {
-		isBack := r.remember(t)
-		r.stop(t)
-		r.confinedAsUser(t)
-		if n := r.operations(t); n != 0 {
-			t.Errorf("%d writes", n)
-		}
-		must(t, isBack())
-	})
+	t.Run("it mends what others flush", r.testFlush)
+	t.Run("it restarts and writes nothing", func(t *testing.T) { r.testQuietRestart(t, r.confinedAsUser) })
 	t.Run("cleanup, which is root's, leaves nothing", r.testPrivilegedCleanup)
 }
 

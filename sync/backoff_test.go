@@ -257,19 +257,26 @@ func (f applyFilter) Apply(ctx context.Context, c filter.Change) error {
 	return f.Filter.Apply(ctx, c)
 }
 
+// refusedWhileOneLeaves is a frontend with a real server that drains, whose new source ranges nft refuses.
+func refusedWhileOneLeaves(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) (*rig, *atomic.Int32) {
+	t.Helper()
+	var tries atomic.Int32
+	g := start(t, kernel, nft, func(c *Config) { c.Filter, c.SyncPeriod = applyFilter{c.Filter, &tries}, time.Hour })
+	g.serve(web(stays, leaves))
+	busy(kernel, 1)
+	g.deliver(web(stays))
+	nft.SetFault(func(string) error { return errors.New("nft refuses") })
+	closed := web(stays)
+	closed.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, nil)
+	g.deliver(closed)
+	return g, &tries
+}
+
 // Its real server could go, which each look finds anew.
 func TestAFrontendThatNftRefusesIsTriedNoMoreOftenWhileARealServerLeaves(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		var tries atomic.Int32
-		g := start(t, kernel, nft, func(c *Config) { c.Filter, c.SyncPeriod = applyFilter{c.Filter, &tries}, time.Hour })
-		g.serve(web(stays, leaves))
-		busy(kernel, 1)
-		g.deliver(web(stays))
-		nft.SetFault(func(string) error { return errors.New("nft hangs") })
-		closed := web(stays)
-		closed.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, nil)
-		before := tries.Load()
-		g.deliver(closed)
+		g, tries := refusedWhileOneLeaves(t, kernel, nft)
+		before := tries.Load() - 1 // the one that was refused
 		busy(kernel, 0)
 		g.after(2 * time.Minute)
 		if n := tries.Load() - before; n < 6 || n > 12 {
@@ -284,16 +291,8 @@ func TestAFrontendThatNftRefusesIsTriedNoMoreOftenWhileARealServerLeaves(t *test
 // Nothing leaves it any more, and what made it due is told once.
 func TestAFrontendThatNftRefusesIsTriedNoMoreOftenOnceAnotherHasDeletedIt(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
-		var tries atomic.Int32
-		g := start(t, kernel, nft, func(c *Config) { c.Filter, c.SyncPeriod = applyFilter{c.Filter, &tries}, time.Hour })
-		g.serve(web(stays, leaves))
-		busy(kernel, 1)
-		g.deliver(web(stays))
-		nft.SetFault(func(string) error { return errors.New("nft hangs") })
-		closed := web(stays)
-		closed.Sources = filter.NewSources([]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, nil)
-		before := tries.Load()
-		g.deliver(closed)
+		g, tries := refusedWhileOneLeaves(t, kernel, nft)
+		before := tries.Load() - 1 // the one that was refused
 		if errs := kernel.Do(t.Context(), []ipvs.Op{{Verb: ipvs.DelVirtual, Key: tcp("10.1.0.10", 30080)}}); errs[0] != nil {
 			t.Fatal(errs)
 		}
