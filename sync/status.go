@@ -223,7 +223,14 @@ func (b *statusBoard) note(state *State) (fresh []freshProblem, solved []Problem
 
 // missing are those of all that some does not have.
 func missing(some, all []Problem) []Problem {
-	return slices.DeleteFunc(slices.Clone(all), func(p Problem) bool { return slices.Contains(some, p) })
+	has := make(map[Problem]struct{}, len(some)) // a Service may have a problem with each of thousands of ports
+	for _, p := range some {
+		has[p] = struct{}{}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(p Problem) bool {
+		_, had := has[p]
+		return had
+	})
 }
 
 func (r *Reconciler) count() (frontends, reals, leaving int) {

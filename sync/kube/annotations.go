@@ -2,7 +2,6 @@ package kube
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -206,19 +205,39 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 		w.inForce(annotationWeights, shortList(w.weights.String()), []string{"no label of any Node is known here, so no entry by label fits"})
 	}
 	w.checkTogether(svc, r)
-	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
-		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(knownAnnotations(), name) {
-			restricts, why := unknown(name, r)
-			w.closed = w.closed || restricts
-			w.settings = append(w.settings, sync.Setting{Name: sync.Printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: sync.Printable(why)})
+	w.readUnknown(svc, r)
+	return w
+}
+
+// readUnknown reports annotations of ours that do not exist. Where they are too many to be looked at, one of the rest may be a
+// restriction that is misspelt.
+func (w *wanted) readUnknown(svc *corev1.Service, r *report) {
+	known := knownAnnotations()
+	var keys []string
+	for key := range svc.Annotations {
+		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(known, name) {
+			keys = append(keys, key)
 		}
 	}
-	return w
+	slices.Sort(keys)
+	if more := len(keys) - maxUnknown; more > 0 {
+		keys, w.closed = keys[:maxUnknown], true
+		r.skipped("%d more unknown annotations %s* are not looked at, and may be meant to restrict who reaches the Service; "+
+			"no node port of it is served until they are removed", more, annotationPrefix)
+	}
+	for _, key := range keys {
+		restricts, why := unknown(strings.TrimPrefix(key, annotationPrefix), r)
+		w.closed = w.closed || restricts
+		w.settings = append(w.settings, sync.Setting{Name: sync.Printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: sync.Printable(why)})
+	}
 }
 
 // maxValue is the most bytes of a value that is not long. The API server takes 256 KiB, every change of an endpoint reads
 // them again, and each may be an entry with a problem of its own.
 const maxValue = 4096
+
+// maxUnknown is how many unknown annotations of a Service are looked at: each has a problem of its own, and there may be thousands.
+const maxUnknown = 32
 
 // maxWhy is how much of what is wrong with a value is told, in bytes: it quotes the value.
 const maxWhy = 512

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // bad is the case of one annotation that counts as absent.
@@ -267,6 +269,27 @@ func TestNoValueIsShownAsItWouldHurtATerminal(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The API server takes thousands of them. Each of those that are not looked at may be a restriction that is misspelt.
+func TestOfVeryManyUnknownAnnotationsFewAreToldAndTheServiceIsClosed(t *testing.T) {
+	unknown := func(n int) sync.Service {
+		var texts []string
+		for i := range n {
+			texts = append(texts, fmt.Sprintf("%05x=", i))
+		}
+		return Translate(annotated(texts...), nil, Options{})
+	}
+	if few := unknown(maxUnknown); len(few.Ports) == 0 || len(few.Problems) != maxUnknown {
+		t.Errorf("%d unknown annotations: %d ports, %d problems", maxUnknown, len(few.Ports), len(few.Problems))
+	}
+	many := unknown(14_000)
+	if len(many.Ports) > 0 {
+		t.Error("it is open, whatever the others were meant to be")
+	}
+	if len(many.Problems) != maxUnknown+1 || len(many.Settings) != maxUnknown {
+		t.Errorf("of very many unknown annotations %d problems and %d settings are told", len(many.Problems), len(many.Settings))
 	}
 }
 

@@ -141,7 +141,7 @@ func annotationsPage() string {
 
 What the author of a Service may choose. ` + "`kube-ipvs plan`" + ` prints for each Service what is written and what of it is in force on a
 node. A value that cannot be read counts as absent, with an Event; but one that restricts who reaches the Service closes it, since
-it must not be open wider than its author asked for. Of more than 4096 bytes only lists of clients are read. No value touches another Service, and none is remembered: without its
+it must not be open wider than its author asked for. Of more than 4096 bytes only lists of clients are read, and more than 32 annotations that do not exist close it too. No value touches another Service, and none is remembered: without its
 annotations a Service is served as if it never had any.
 
 `)
