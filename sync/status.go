@@ -152,7 +152,7 @@ func (r *Reconciler) nothingWorks() bool {
 			failing++
 		}
 	}
-	return len(r.retry) > 0 && failing == len(r.state.want)
+	return failing > 0 && failing == len(r.state.want)
 }
 
 // stuck are the problems of the frontends that fail, sorted.

@@ -111,6 +111,24 @@ func TestServicesThatCannotBeRemovedDoNotMakeTheNodeUnhealthy(t *testing.T) {
 	})
 }
 
+func TestTheLastServiceThatCannotBeRemovedDoesNotMakeTheNodeUnhealthy(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		g := start(t, kernel, nft)
+		g.serve(service("one", 30081))
+		g.after(time.Second)
+		nft.SetFault(filtertest.Refuse(tcp("10.1.0.10", 30081)))
+		g.deliver(gone("one"))
+		g.after(time.Hour)
+		s := g.Status()
+		if len(s.Problems) != 1 || s.Problems[0].Reason != KernelRefused {
+			t.Fatalf("have the problems %v, want one for the virtual server that cannot go", s.Problems)
+		}
+		if h := g.Health(time.Now()); !h.Ready || !s.FailingSince.IsZero() {
+			t.Errorf("nothing is wanted that is not served, but the agent says %+v, failing since %s", h, s.FailingSince)
+		}
+	})
+}
+
 func TestAFailureOfEverythingIsReportedFromTheFirstToTheLast(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft)
