@@ -19,6 +19,7 @@ const protectBudget = 3 * time.Second
 // transaction for all fails, it is halved until the Services at fault stand alone, so that one bad frontend holds its own
 // Service and nobody else's. What is protected already is never held.
 func (r *Reconciler) protect(ctx context.Context, keys []frontend.Key, p *passReport) []frontend.Key {
+	defer clear(r.common)
 	var ready []frontend.Key
 	byService := map[ServiceID][]frontend.Key{}
 	for _, key := range keys {
@@ -92,10 +93,24 @@ func (r *Reconciler) sourcesBefore(key frontend.Key, f Frontend) *filter.Sources
 	}
 	for addr, real := range r.have.table[key].Reals {
 		if _, stays := f.Entry.Reals[addr]; !stays && real.Weight > 0 {
-			return f.Sources.Both(r.rules.Sources[key])
+			return r.common.of(f.Sources, r.rules.Sources[key])
 		}
 	}
 	return f.Sources
+}
+
+// commonSources are lists of clients that two others have in common, by the IDs of these. One of thousands of networks takes some ten
+// milliseconds to make, and all frontends of a Service want the same.
+type commonSources map[[2]string]*filter.Sources
+
+func (c commonSources) of(a, b *filter.Sources) *filter.Sources {
+	pair := [2]string{a.ID(), b.ID()}
+	both, made := c[pair]
+	if !made {
+		both = a.Both(b)
+		c[pair] = both
+	}
+	return both
 }
 
 // release takes out of the table what nothing needs any more: masquerade for clients that have none from now on, the

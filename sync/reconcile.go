@@ -55,10 +55,11 @@ type Reconciler struct {
 	// first is what the source delivered while the reconciler waited for it.
 	first *Update
 
-	have    memory       // our part of the kernel's table
-	rules   filter.Rules // our nftables table, as acknowledged
-	unmade  bool         // there is no such table yet
-	making  backoff      // the next try to make it where nothing else does
+	have    memory        // our part of the kernel's table
+	rules   filter.Rules  // our nftables table, as acknowledged
+	common  commonSources // as long as protect needs them
+	unmade  bool          // there is no such table yet
+	making  backoff       // the next try to make it where nothing else does
 	leaving map[frontend.Key]departures
 	rising  map[frontend.Key]rising
 	// patience of Services that chose it themselves.
@@ -93,6 +94,7 @@ func New(log logr.Logger, c Config) *Reconciler {
 		orphans:  keySet{},
 		refused:  map[string]time.Time{},
 		have:     newMemory(),
+		common:   commonSources{},
 		leaving:  map[frontend.Key]departures{},
 		rising:   map[frontend.Key]rising{},
 		patience: patience{},

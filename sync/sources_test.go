@@ -273,3 +273,51 @@ func TestListOfTheNextServiceWaitsForTheEndpointsOfTheOneBefore(t *testing.T) {
 		g.clients("tcp://10.1.0.10:30080 allow 10.1.0.0/16 192.0.2.0/24")
 	})
 }
+
+// changesOf keeps what is to be written.
+type changesOf struct {
+	Filter
+	all *[]filter.Change
+}
+
+func (f changesOf) Apply(ctx context.Context, c filter.Change) error {
+	*f.all = append(*f.all, c)
+	return f.Filter.Apply(ctx, c)
+}
+
+// One of thousands of networks takes some ten milliseconds to make, and a Service may have a thousand frontends.
+func TestWhatTwoListsHaveInCommonIsMadeOnceForAllFrontendsOfAService(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		var changes []filter.Change
+		g := start(t, kernel, nft, func(c *Config) { c.Filter = changesOf{c.Filter, &changes} })
+		before := withPorts(restricted(service("web", 30080, "10.244.1.1:8080"), "10.0.0.0/8"), 30080, 30081, 30082)
+		g.serve(before)
+		g.after(time.Second)
+		changes = nil
+		g.deliver(withPorts(restricted(service("web", 30080, "10.244.1.2:8080"), "10.1.0.0/16", "192.0.2.0/24"), 30080, 30081, 30082))
+		g.after(time.Second)
+		if len(changes) == 0 || len(changes[0].Sources) != 3 {
+			t.Fatalf("the first change is %+v, want other clients of three frontends", changes)
+		}
+		first := changes[0].Sources[0].Is
+		if !first.Equal(sources("10.1.0.0/16")) {
+			t.Errorf("while its endpoints change %q may connect, want those of both lists", first)
+		}
+		for _, s := range changes[0].Sources {
+			if s.Is != first {
+				t.Errorf("the list of %s was made anew", s.Key)
+			}
+		}
+	})
+}
+
+// withPorts is a Service with its port under several numbers.
+func withPorts(svc Service, numbers ...uint16) Service {
+	port := svc.Ports[0]
+	svc.Ports = nil
+	for _, n := range numbers {
+		port.NodePort = n
+		svc.Ports = append(svc.Ports, port)
+	}
+	return svc
+}
