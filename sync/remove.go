@@ -57,6 +57,7 @@ func Remove(ctx context.Context, kernel ipvs.Handle, keys []frontend.Key, o Remo
 			}
 			continue
 		}
+		tries = 0
 		if left == 0 {
 			return removed, nil
 		}

@@ -90,3 +90,28 @@ func TestRemoveGivesUpWaitingAtTheTimeout(t *testing.T) {
 		}
 	})
 }
+
+// A drain takes minutes, and what was read again is known.
+func TestRemoveGivesUpOnTriesInARowAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := ipvs.Table{}
+		var ours []frontend.Key
+		var lost []ipvsfake.Fault
+		real := netip.MustParseAddrPort("10.244.1.2:8080")
+		for port := range uint16(maxRounds + 2) {
+			key := tcp("10.1.0.10", 30080+port)
+			ours = append(ours, key)
+			table[key] = ipvs.Entry{VirtualServer: ipvs.VirtualServer{Scheduler: "rr"}, Reals: map[netip.AddrPort]ipvs.RealServer{real: {Weight: 1}}}
+			lost = append(lost, ipvsfake.Fault{Verb: ipvs.DelVirtual, Key: key, Err: ipvs.ErrUnknown})
+		}
+		kernel := ipvsfake.New(ipvsfake.WithTable(table))
+		for i, key := range ours { // they end one after the other
+			kernel.SetConnections(key, real, ipvs.Connections{Active: 1})
+			time.AfterFunc(time.Duration(i+1)*time.Minute, func() { kernel.SetConnections(key, real, ipvs.Connections{}) })
+		}
+		n, err := Remove(t.Context(), ipvsfake.Faulty(kernel, ipvsfake.Faults{Once: lost}), ours, RemoveOptions{Drain: true, Timeout: time.Hour})
+		if n != len(ours) || err != nil || len(kernel.Table()) > 0 {
+			t.Errorf("removed %d of %d, %v; left are %v", n, len(ours), err, brief(kernel.Table()))
+		}
+	})
+}
