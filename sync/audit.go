@@ -183,26 +183,27 @@ func (r *Reconciler) rulesetGeneration() uint32 {
 }
 
 // inheritFilter takes what our table has for the record of what is ours, and makes it anew if it is damaged or of another
-// layout. What it says of frontends that are not ours somebody else wrote. It reports whether the table is as it should be.
+// layout. What it says of frontends that are not ours somebody else wrote. It reports whether the table could be read. One that cannot be
+// made anew is tried again later: what is protected by it is followed meanwhile.
 func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 	generation := r.rulesetGeneration()
 	found, err := r.Filter.Read(ctx)
-	if err == nil {
-		switch ours := found.Rules.OfOwned(); {
-		case !found.Present:
-			r.unmade = true // the first change makes it, with all that it brings
-		case !found.Intact, !ours.Equal(found.Rules):
-			found.Rules = ours
-			err = r.Filter.Replace(ctx, ours)
-			p.transaction(err)
-		}
-	}
 	if err != nil {
 		p.fail(err)
 		return false
 	}
 	// Our own writes since then are read once more at the next audit; somebody else's are not missed.
-	r.rules, r.generation = found.Rules, generation
+	r.rules, r.generation = found.Rules.OfOwned(), generation
+	switch {
+	case !found.Present:
+		r.unmade = true // the first change makes it, with all that it brings
+	case found.Intact && r.rules.Equal(found.Rules), time.Now().Before(r.reading.mending.at):
+	default:
+		if r.reading.err = r.replaceTable(ctx, p); r.reading.err != nil {
+			p.fail(r.reading.err)
+			r.nextLook = r.reading.mending.at
+		}
+	}
 	r.inheritPods()
 	return true
 }

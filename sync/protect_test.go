@@ -103,6 +103,30 @@ func TestTableThatIsMissingIsMadeAnewWithAllThatItHad(t *testing.T) {
 	})
 }
 
+// What it has for a frontend is in force, whatever the layout.
+func TestAnAgentThatCannotMakeTheTableOfAnotherAnewFollowsWhatIsProtected(t *testing.T) {
+	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+		former := start(t, kernel, nft)
+		former.serve(web("10.244.1.2:8080"))
+		former.stop()
+		nft.SetFault(func(string) error { return errors.New("nft does not work") })
+		g := start(t, kernel, nft, func(c *Config) { c.Filter = filter.New(nft, filter.Options{PodInterface: "cali*"}) })
+		g.serve(web("10.244.1.3:8080"), service("dns", 30053, "10.244.1.3:53"))
+		g.after(10 * time.Second)
+		g.expect("tcp://10.1.0.10:30080 rr 10.244.1.3:8080*1")
+		g.after(2 * g.SyncPeriod)
+		if h := g.Health(time.Now()); h.Ready {
+			t.Error("the table is not as it should be, and nobody is told")
+		}
+		nft.SetFault(nil)
+		g.after(2 * lastRetry)
+		g.expect("tcp://10.1.0.10:30053 rr 10.244.1.3:53*1", "tcp://10.1.0.10:30080 rr 10.244.1.3:8080*1")
+		if found, err := g.Filter.Read(t.Context()); err != nil || !found.Intact || g.Status().Err != nil || g.Counters().Drift > 0 {
+			t.Errorf("the table is %+v, %v; the agent says %v, and that others changed %d times what is ours", found, err, g.Status().Err, g.Counters().Drift)
+		}
+	})
+}
+
 func TestNothingNewIsServedWhileTheTableCannotBeMadeAnew(t *testing.T) {
 	bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
 		g := start(t, kernel, nft, func(c *Config) { c.SyncPeriod = time.Hour })

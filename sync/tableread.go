@@ -105,14 +105,22 @@ func (r *Reconciler) asWritten(found filter.State) bool {
 }
 
 // mendTable puts our table right in one write: until then clients are not masqueraded. After a failure changes have the loop for a
-// while, the longer the longer it took: a run of nft that hangs takes a minute.
+// while.
 func (r *Reconciler) mendTable(ctx context.Context, p *passReport) error {
-	l, begin := &r.reading, time.Now()
-	if begin.Before(l.mending.at) {
+	if l := &r.reading; time.Now().Before(l.mending.at) {
 		return l.mending.err
 	}
-	p.drift++
-	r.logForeignWriter()
+	if r.reading.mending.err == nil { // else it is told already why it is not right
+		p.drift++
+		r.logForeignWriter()
+	}
+	return r.replaceTable(ctx, p)
+}
+
+// replaceTable writes all of our table. If that fails the next try has to wait, the longer the longer this one took: a run of nft that
+// hangs takes a minute.
+func (r *Reconciler) replaceTable(ctx context.Context, p *passReport) error {
+	l, begin := &r.reading, time.Now()
 	err := r.Filter.Replace(ctx, r.rules)
 	p.transaction(err)
 	if l.mending = (backoff{}); err != nil {
