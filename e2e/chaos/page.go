@@ -55,9 +55,8 @@ func (r *Record) about(b *strings.Builder) {
 	row("Services", "%d with TCP and UDP on 6 addresses, and up to 6 that come and go", r.Job.Deployments*r.Job.Each)
 	if r.Job.Soak {
 		row("churn", "%d changes of %d more Services", r.Changes, r.Job.Churn)
-	} else {
-		row("propagation time", "%v: how long the agent has for a change while it runs and its source is there", r.Job.Propagation)
 	}
+	row("propagation time", "%v: how long the agent has for a change while it runs and its source is there", r.Job.Propagation)
 	if n := len(r.Ready); n > 1 {
 		row("agent", "killed %d times, ended by SIGTERM %d times; ready again after %s (median), %s at most",
 			r.Kills, r.Stops, short(median(r.Ready[1:])), short(slices.Max(r.Ready[1:])))

@@ -87,15 +87,15 @@ func (r *runner) churn(ctx context.Context, random *rand.Rand) error {
 func (r *runner) churnOne(ctx context.Context, s *service, random *rand.Rand) error {
 	client := r.world.client.CoreV1().Services(namespace)
 	var err error
-	switch n := random.IntN(100); {
+	switch n := random.IntN(1000); {
 	case s.slices[discoveryv1.AddressTypeIPv4] == nil:
 		err = r.churnSlice(ctx, s, random)
 	case s.object == nil:
 		s.object, err = client.Create(ctx, s.draft(), metav1.CreateOptions{})
-	case n < 2:
+	case n < 5:
 		err = client.Delete(ctx, s.name, metav1.DeleteOptions{})
 		s.object = nil
-	case n < 10:
+	case n < 25:
 		s.scheduler = schedulers[random.IntN(len(schedulers))]
 		draft := s.object.DeepCopy()
 		draft.Annotations = s.draft().Annotations

@@ -61,10 +61,12 @@ func Chaos() Job {
 	}
 }
 
-// Soak is the default of a soak.
+// Soak is the default of a soak. An emulated guest writes for more than half of it: a run of nft takes more than half a second there, and a
+// change may wait for two passes. What pods have before they stop is longer than that.
 func Soak() Job {
 	j := Chaos()
 	j.Soak, j.Duration, j.Rate, j.Churn, j.Interval = true, time.Hour, 1000, 100, 10*time.Second
+	j.Propagation = 10 * time.Second
 	j.Deployments, j.Workers, j.Flows, j.Connections, j.Pause = 6, 1, 4, 8, 100*time.Millisecond
 	return j
 }
