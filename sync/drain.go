@@ -20,7 +20,9 @@ type departure struct {
 	since time.Time
 	// dead is when it was found to live no more, which begins its deadline; zero as long as it is merely not chosen.
 	dead time.Time
-	// busy is when it was last known to have an active connection; of UDP, which has no end, any connection.
+	// busy is when it was last known to have a connection that keeps it: an active one; of UDP, which has no end, any; and any while it
+	// lives. The kernel counts a connection of which one side has ended as inactive, also while the other sends on, and with it those
+	// that ended in the last two minutes. Of one that is dead nothing else tells them apart.
 	busy time.Time
 	// looked is when its connections were last looked at: nothing is known of it since then.
 	looked time.Time
@@ -44,7 +46,7 @@ func (d departure) idle() bool { return d.unused || d.looked.Sub(d.busy) >= sett
 //
 //	stands under a scheduler without fallback deleted: at weight 0 its clients would be refused
 //	is quiet (terminates, still serves)       weight 0, no deadline
-//	lives, but is not chosen any more         weight 0 until it has no active connection (of UDP, any), no deadline
+//	lives, but is not chosen any more         weight 0 until it has no connection, no deadline
 //	is gone and served UDP                    deleted: the kernel drops its flows, the clients' next packets go elsewhere
 //	else                                      weight 0 until it has no active connection, or for timeout at most
 func drain(now time.Time, timeout time.Duration, key frontend.Key, have ipvs.Entry, want *Frontend, leaving departures) (*ipvs.Entry, departures) {
@@ -148,7 +150,7 @@ func (d departures) seen(now time.Time, p frontend.Protocol, present map[netip.A
 		}
 		dep.looked, dep.unused = now, there && real.Weight == 0 && c == ipvs.Connections{}
 		// Who still has his weight, because nobody could take his place, goes on getting connections.
-		if c.Active > 0 || p == frontend.UDP && c.Inactive > 0 || real.Weight > 0 {
+		if c.Active > 0 || c.Inactive > 0 && (p == frontend.UDP || dep.dead.IsZero()) || real.Weight > 0 {
 			dep.busy = now
 		}
 		next[addr] = dep

@@ -141,19 +141,24 @@ func TestWhatLivesButIsNotChosenKeepsWhatItHas(t *testing.T) {
 	}
 }
 
-// A connection in TIME_WAIT counts as inactive for two minutes: nobody waits for those.
-func TestOnlyActiveConnectionsKeepADepartingServer(t *testing.T) {
+// A connection in TIME_WAIT counts as inactive for two minutes, and so does one whose client has ended its side and still reads: of a
+// server that lives all are waited for, of one that is dead those that are active.
+func TestOfADeadServerOnlyActiveConnectionsKeepIt(t *testing.T) {
 	addr, idle := netip.MustParseAddrPort(leaves), netip.MustParseAddrPort(stays)
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	now := start.Add(time.Minute)
-	before := departures{addr: {since: start, busy: start}, idle: {since: start, busy: start}}
+	before := departures{addr: {since: start, dead: start, busy: start}, idle: {since: start, dead: start, busy: start}}
 	connections := map[netip.AddrPort]ipvs.Connections{addr: {Active: 1}, idle: {Inactive: 9}}
 	if got := before.seen(now, frontend.UDP, nil, connections); got[idle].busy != now {
 		t.Error("the flows of UDP, which are all inactive, count for nothing")
 	}
 	got := before.seen(now, frontend.TCP, nil, connections)
-	if got[addr] != (departure{since: start, busy: now, looked: now}) || got[idle] != (departure{since: start, busy: start, looked: now}) {
+	if got[addr] != (departure{since: start, dead: start, busy: now, looked: now}) || got[idle] != (departure{since: start, dead: start, busy: start, looked: now}) {
 		t.Errorf("have %v", got)
+	}
+	alive := departures{idle: {since: start, busy: start}}.seen(now, frontend.TCP, nil, connections)
+	if alive[idle] != (departure{since: start, busy: now, looked: now}) {
+		t.Errorf("of one that lives: %v", alive)
 	}
 	if before[addr].busy != start {
 		t.Error("seen changed what it was called on")
