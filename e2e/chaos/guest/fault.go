@@ -55,8 +55,13 @@ func (r *runner) deleteByHand(ctx context.Context, random *rand.Rand) error {
 		if err != nil {
 			return err
 		}
+		plan := ipvs.Diff(table.Only([]frontend.Key{key}), nil)
+		if len(plan) == 0 {
+			continue // its Service was created a moment ago
+		}
 		r.did("fault", "%s is deleted by hand", key)
-		if err := r.apply(done(ctx), ipvs.Diff(table.Only([]frontend.Key{key}), nil)); err != nil {
+		r.book.Deleted(to.at)
+		if err := r.apply(done(ctx), plan); err != nil {
 			return err
 		}
 	}
