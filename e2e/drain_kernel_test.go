@@ -131,7 +131,7 @@ func (r *rig) awaitNothing(t *testing.T) {
 	})
 	eventually(t, "our nftables table is empty", func() error {
 		state, err := r.rules(t.Context())
-		if n := len(state.Rules.Owned) + len(state.Rules.Masquerade); n > 0 {
+		if n := len(state.Rules.Owned) + len(state.Rules.Masquerade) + len(state.Rules.Internal) + len(state.Rules.Sources); n > 0 {
 			err = fmt.Errorf("it has %d elements", n)
 		}
 		return err

@@ -55,8 +55,14 @@ func TestANeighbourRoutesAroundNetworksAndForgesSources(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), silence)
 		defer cancel()
+		before := r.seen(t, inside)
 		if c, err := r.forge(ctx, topo.TCP, inside.v4, at(r.Node1.A4)); err == nil {
 			t.Errorf("%s is connected to %s", c.LocalAddr(), c.RemoteAddr())
+		} else if !silent(err) {
+			t.Errorf("%v, want silence", err)
+		}
+		if r.seen(t, inside) == before {
+			t.Error("the pod received nothing of the forged connection, so nothing is shown")
 		}
 	})
 }

@@ -292,13 +292,18 @@ func eventually(t *testing.T, what string, f func() error) {
 	must(t, agent.Eventually(ctx, what, f))
 }
 
-// holds fails the test if f returns an error within d.
+// holds fails the test if f returns an error within d, and if there is no time to see one.
 func holds(t *testing.T, d time.Duration, what string, f func() error) {
 	t.Helper()
+	if d < time.Second {
+		t.Fatalf("%s: only %s are left to look, in which nothing would be seen", what, d)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	var broken error
+	looks := 0
 	over := agent.Eventually(ctx, what, func() error {
+		looks++
 		if broken = f(); broken != nil {
 			return nil // ends the watch
 		}
@@ -306,6 +311,9 @@ func holds(t *testing.T, d time.Duration, what string, f func() error) {
 	})
 	if over == nil {
 		t.Fatalf("%s: %v", what, broken)
+	}
+	if looks < 2 {
+		t.Fatalf("%s: one look took all of %s", what, d)
 	}
 }
 

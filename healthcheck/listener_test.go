@@ -111,6 +111,24 @@ func TestHeaderThatIsTooLongIsRefused(t *testing.T) {
 	}
 }
 
+// Nothing is without a limit as long as nobody asks for that: net/http takes 0 for none. The numbers are those of docs/security.md.
+func TestAServerHasLimitsFromTheStart(t *testing.T) {
+	s := New(func() bool { return true })
+	defer s.Close()
+	l := s.limits
+	if l.connections != 64 || l.all != 1024 || cap(s.room) != l.all {
+		t.Errorf("%d connections an address, %d on all, for %d of which there is room", l.connections, l.all, cap(s.room))
+	}
+	if l.header <= 0 || l.header > 8<<10 {
+		t.Errorf("%d bytes of header", l.header)
+	}
+	for name, d := range map[string]time.Duration{"request": l.request, "idle": l.idle} {
+		if d <= 0 || d > 10*time.Second {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
 // One client must not take the descriptors of the whole agent, on however many addresses it comes.
 func TestThereIsRoomForSoManyConnectionsOnAllAddressesTogether(t *testing.T) {
 	l := defaultLimits()

@@ -113,14 +113,17 @@ func TestALoweredBoundDrainsTheNewestAndTouchesNobodyElse(t *testing.T) {
 
 // The histories of TestAnyHistoryEndsInTheStateOfItsLastInputs, with less room than their Services ask for.
 func TestAnyHistoryWithinBoundsEndsInTheStateOfItsLastInputs(t *testing.T) {
-	for seed := range seeds(t, 30) {
+	const usual = 30
+	seen := newTally()
+	for seed := range seeds(t, usual) {
 		bubble(t, func(t *testing.T, _ *ipvsfake.Kernel, _ *filtertest.Fake) {
-			c := newChaos(seed)
+			c := newChaos(seed, seen)
 			c.bounds = Bounds{Services: 1 + int(seed)%3, VirtualServers: 2 + int(seed)%4, RealServers: 1 + int(seed)%2}
 			schedulers := slices.DeleteFunc(ipvsfake.New().Schedulers(), func(name string) bool { return name == "twos" })
 			runHistory(t, c, ipvsfake.New(ipvsfake.WithSchedulers(schedulers...)), 0.1*float64(seed%2), nil)
 		})
 	}
+	seen.enough(t, usual)
 }
 
 // As long as there is room a change costs the same whatever else the node serves, and no more than without bounds.

@@ -70,21 +70,42 @@ func (m *moments) forget() {
 	clear(m.of)
 }
 
+// failureCount counts the operations that fail.
+type failureCount struct {
+	ipvs.Handle
+	seen *tally
+}
+
+func (f failureCount) Do(ctx context.Context, ops []ipvs.Op) []error {
+	results := f.Handle.Do(ctx, ops)
+	for _, err := range results {
+		f.seen.failed(err)
+	}
+	return results
+}
+
 // Of IPVS and of nft answers are lost too. No frontend, nor our table as a whole, is written in more than three passes after the last fault,
 // and all is as wanted, and known to be so, once what failed last was tried again and the kernel was read back.
 func TestThreePassesAfterTheLastFaultAllIsAsWanted(t *testing.T) {
+	seen := newTally()
 	for seed := range seeds(t, 40) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) { faultsEnd(t, kernel, nft, seed) })
+			bubble(t, func(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake) {
+				faultsEnd(t, kernel, nft, seed, seen)
+			})
 		})
+	}
+	if seen.n["IPVS fails"] == 0 || seen.n["nft fails"] == 0 {
+		t.Errorf("there was no fault whose end is looked at: %v", seen.n)
 	}
 }
 
-func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed uint64) {
+func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed uint64, seen *tally) {
 	random, faults := rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
 	healed := false
 	fault := func() error {
 		if !healed && faults.IntN(10) < 4 {
+			seen.fails("nft")
 			return context.DeadlineExceeded
 		}
 		return nil
@@ -94,12 +115,12 @@ func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed
 	written := &moments{of: map[string]map[time.Time]struct{}{}}
 	g := start(t, kernel, nft, func(c *Config) {
 		faulty = ipvsfake.Faulty(c.Kernel, ipvsfake.Faults{Rate: 0.1, Lossy: 0.1, Seed: seed})
-		c.Kernel = &witness{faulty, func(op ipvs.Op) { written.note(op.Key) }}
+		c.Kernel = &witness{failureCount{faulty, seen}, func(op ipvs.Op) { written.note(op.Key) }}
 		c.SyncPeriod = 5 * time.Second
 		c.Filter = watchedFilter{c.Filter, written, fault}
 	})
 	g.addresses.set("10.1.0.10", "10.2.0.10")
-	names := map[string]Service{}
+	names, choices := map[string]Service{}, &chaos{Rand: random}
 	for range 60 {
 		n := random.IntN(5)
 		var endpoints []string
@@ -109,7 +130,8 @@ func faultsEnd(t *testing.T, kernel *ipvsfake.Kernel, nft *filtertest.Fake, seed
 			}
 		}
 		svc := service(fmt.Sprintf("s%d", n), uint16(30080+n), endpoints...)
-		svc.Ports[0].Scheduler = pick(&chaos{Rand: random}, "rr", "wrr", "sh", "dh")
+		svc.Ports[0].Scheduler = pick(choices, "rr", "wrr", "sh", "dh")
+		svc = choices.flags(svc)
 		if random.IntN(3) == 0 { // our table is written when it goes, and when it comes
 			svc = gone(svc.ID.Name)
 		}

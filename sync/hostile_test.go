@@ -11,7 +11,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 )
 
-// poison sets every text of a value: those of fields, lists and maps, whatever fields will be added.
+// poison sets every text of a value: those of fields, lists and pointers, whatever fields will be added. Of other kinds there is none yet.
 func poison(v reflect.Value, text string) (set int) {
 	switch v.Kind() {
 	case reflect.String:
@@ -31,6 +31,8 @@ func poison(v reflect.Value, text string) (set int) {
 		if !v.IsNil() {
 			set += poison(v.Elem(), text)
 		}
+	case reflect.Map, reflect.Array, reflect.Interface:
+		panic("poison does not reach the texts of a " + v.Type().String())
 	}
 	return set
 }

@@ -27,10 +27,11 @@ type chaos struct {
 	addrs    []string
 	live     *Reconciler // the one that runs now
 	bounds   Bounds
+	seen     *tally
 }
 
-func newChaos(seed uint64) *chaos {
-	return &chaos{Rand: rand.New(rand.NewPCG(seed, 1)), services: map[string]Service{}, addrs: []string{"10.1.0.10"}}
+func newChaos(seed uint64, seen *tally) *chaos {
+	return &chaos{Rand: rand.New(rand.NewPCG(seed, 1)), services: map[string]Service{}, addrs: []string{"10.1.0.10"}, seen: seen}
 }
 
 func pick[T any](c *chaos, from ...T) T { return from[c.IntN(len(from))] }
@@ -52,7 +53,7 @@ func (c *chaos) service() Service {
 	svc.Created = svc.Created.Add(time.Duration(c.IntN(3)) * time.Hour)
 	svc.Ports[0].Policy = pick(c, Cluster, Local)
 	svc.Ports[0].Protocol = pick(c, frontend.TCP, frontend.UDP)
-	svc.Ports[0].Scheduler = pick(c, "", "rr", "sh", "twos", "wrr")
+	svc.Ports[0].Scheduler = pick(c, "", "rr", "sh", "mh", "twos", "wrr")
 	svc = c.choices(svc)
 	c.services[name] = svc
 	return svc
@@ -66,11 +67,22 @@ func (c *chaos) choices(svc Service) Service {
 	svc.Sources = pick(c, nil, nil, sources("10.0.0.0/8"), sources("192.0.2.0/24", "fd00::/8"))
 	svc.Ports[0].SlowStart = pick(c, 0, 30*time.Second)
 	svc.Ports[0].Limits = pick(c, Limits{}, Limits{Upper: 10, Lower: 5})
+	svc = c.flags(svc)
 	for i := range svc.Ports[0].Endpoints {
 		e := &svc.Ports[0].Endpoints[i]
 		e.Weight = pick[uint16](c, 0, 1, 3)
 		e.Maintenance = c.IntN(6) == 0
 	}
+	return svc
+}
+
+// flags are choices that the kernel has as flags of a virtual server, where its scheduler and protocol allow them.
+func (c *chaos) flags(svc Service) Service {
+	p := &svc.Ports[0]
+	hour := Affinity{Timeout: time.Hour}
+	p.Affinity = pick(c, Affinity{}, Affinity{}, Affinity{Timeout: time.Minute}, hour, Affinity{Timeout: hour.Timeout, Prefix4: 24})
+	p.SchedulerFlags = pick(c, 0, SHPort|MHPort, SHNoFallback|MHNoFallback)
+	p.OnePacket = c.IntN(4) > 0
 	return svc
 }
 
@@ -114,8 +126,10 @@ func (c *chaos) wanted() *State {
 // nftables knows who may connect.
 type guard struct {
 	ipvs.Handle
-	t    *testing.T
-	live func() *Reconciler
+	t      *testing.T
+	live   func() *Reconciler
+	kernel *ipvsfake.Kernel
+	seen   *tally
 }
 
 func (h *guard) Do(ctx context.Context, ops []ipvs.Op) []error {
@@ -133,7 +147,16 @@ func (h *guard) Do(ctx context.Context, ops []ipvs.Op) []error {
 			h.t.Errorf("%s although it is wanted with %s", op, real)
 		}
 	}
-	return h.Handle.Do(ctx, ops)
+	before := h.kernel.Table()
+	results := h.Handle.Do(ctx, ops)
+	for i, op := range ops {
+		if results[i] == nil {
+			h.seen.note(op, before[op.Key].VirtualServer)
+		} else {
+			h.seen.failed(results[i])
+		}
+	}
+	return results
 }
 
 func TestAnyHistoryEndsInTheStateOfItsLastInputs(t *testing.T) {
@@ -142,23 +165,29 @@ func TestAnyHistoryEndsInTheStateOfItsLastInputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	schedulers := slices.DeleteFunc(ipvsfake.New().Schedulers(), func(name string) bool { return name == "twos" })
-	for seed := range seeds(t, 60) {
+	seen := newTally()
+	for seed := range seeds(t, usualHistories) {
 		for _, rate := range []float64{0, 0.1} {
 			t.Run(fmt.Sprintf("seed %d, %.0f%% faults", seed, 100*rate), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					kernel := ipvsfake.New(ipvsfake.WithTable(foreign), ipvsfake.WithSchedulers(schedulers...))
-					runHistory(t, newChaos(seed), kernel, rate, foreign)
+					runHistory(t, newChaos(seed, seen), kernel, rate, foreign)
 				})
 			})
 		}
 	}
+	seen.enough(t, usualHistories)
 }
+
+// usualHistories is how many seeds are tried, each without faults and with.
+const usualHistories = 60
 
 func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, foreign ipvs.Table) {
 	nft := filtertest.New()
 	dice := rand.New(rand.NewPCG(c.Uint64(), 2)) // the reconciler's goroutine rolls them
 	nft.SetFault(func(string) error {
 		if dice.Float64() < rate {
+			c.seen.fails("nft")
 			return context.DeadlineExceeded
 		}
 		return nil
@@ -168,7 +197,7 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 		g := start(t, kernel, nft, func(cfg *Config) {
 			faulty = ipvsfake.Faulty(cfg.Kernel, ipvsfake.Faults{Rate: rate, Seed: c.Uint64(), Lossy: rate})
 			cfg.Bounds = c.bounds
-			cfg.Kernel = &guard{Handle: faulty, t: t, live: func() *Reconciler { return c.live }}
+			cfg.Kernel = &guard{Handle: faulty, t: t, live: func() *Reconciler { return c.live }, kernel: kernel, seen: c.seen}
 		})
 		c.live = g.Reconciler
 		g.addresses.set(c.addrs...)
@@ -203,7 +232,9 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 	var internal []frontend.Key
 	for _, key := range want.Keys() {
 		f, _ := want.Want(key)
-		masquerades[key] = f.Masquerade
+		if f.Masquerade != filter.MasqueradeNone { // which is to have no element
+			masquerades[key] = f.Masquerade
+		}
 		if f.Internal {
 			internal = append(internal, key)
 		}

@@ -13,9 +13,8 @@ import (
 
 // A browser on the node reads for a page from elsewhere what that page has made its own name lead to.
 func TestLoopbackAnswersToItsOwnNamesOnly(t *testing.T) {
-	l, err := listen(t.Context(), "--metrics-bind-address", "127.0.0.1:0", namedByAddress(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("answered"))
-	})))
+	_, metrics := httpEndpoints(t) // as they are wrapped for their listener
+	l, err := listen(t.Context(), "--metrics-bind-address", "127.0.0.1:0", metrics)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +25,7 @@ func TestLoopbackAnswersToItsOwnNamesOnly(t *testing.T) {
 		"127.0.0.1:" + port: 200, "localhost:" + port: 200, "[::1]:" + port: 200, "127.0.0.1": 200,
 		"rebound.example.org:" + port: 421, "rebound.example.org": 421, "localhost.example.org": 421,
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String(), http.NoBody)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/flagz", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}

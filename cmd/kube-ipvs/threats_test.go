@@ -27,7 +27,8 @@ endpoints: [{addresses: [10.244.1.1]}]
 ---
 `
 
-// What an author writes beside it, and what a node then serves. The node has 10.1.0.10 and 10.9.0.10, and serves on the first.
+// What an author writes beside it, and what a node then serves. The node has 10.1.0.10 and 10.9.0.10, and serves on the first. It lets
+// authors open whatever is no node port.
 func TestAnAuthorReachesNothingOfOthers(t *testing.T) {
 	const honest = "-A -t 10.1.0.10:30080 -s rr\n-a -t 10.1.0.10:30080 -r 10.244.1.1:8080 -m -w 1\n"
 	for _, c := range []struct{ name, manifests, more string }{
@@ -83,7 +84,7 @@ endpoints: [{addresses: [10.244.6.6]}]
 		{"annotations on the API server's own port and SSH", `
 apiVersion: v1
 kind: Service
-metadata: {namespace: evil, name: web, annotations: {kube-ipvs.io/extra-ports: "22,6443,10250,30080", kube-ipvs.io/networks: all, kube-ipvs.io/scheduler: "../../evil"}}
+metadata: {namespace: evil, name: web, annotations: {kube-ipvs.io/extra-ports: "22=80,2222=80,6443=80,10250=80,10349=80,30080=80", kube-ipvs.io/networks: all, kube-ipvs.io/scheduler: "../../evil"}}
 spec: {type: NodePort, ports: [{port: 80, nodePort: 30081}]}
 ---
 apiVersion: discovery.k8s.io/v1
@@ -92,7 +93,8 @@ metadata: {namespace: evil, name: web-1, labels: {kubernetes.io/service-name: we
 addressType: IPv4
 ports: [{name: "", port: 8080}]
 endpoints: [{addresses: [10.244.6.6]}]
-`, "-A -t 10.1.0.10:30081 -s rr\n-a -t 10.1.0.10:30081 -r 10.244.6.6:8080 -m -w 1\n"},
+`, "-A -t 10.1.0.10:2222 -s rr\n-a -t 10.1.0.10:2222 -r 10.244.6.6:8080 -m -w 1\n" +
+			"-A -t 10.1.0.10:30081 -s rr\n-a -t 10.1.0.10:30081 -r 10.244.6.6:8080 -m -w 1\n"},
 		{"a list of clients that is a command", `
 apiVersion: v1
 kind: Service
@@ -136,7 +138,8 @@ func TestASliceLeadsOutOfTheClusterAsWithEveryProxy(t *testing.T) {
 func serves(t *testing.T, manifests, want string) {
 	t.Helper()
 	out, stderr, code := kubeIPVS(t, manifests, "plan", "--manifests", "-", "--node-name", "node1", "-o", "ipvsadm",
-		"--node-addresses", "eth0=10.1.0.10/24,eth0=fd01::10/64,eth1=10.9.0.10/24", "--nodeport-addresses", "10.1.0.0/24,fd01::/64")
+		"--node-addresses", "eth0=10.1.0.10/24,eth0=fd01::10/64,eth1=10.9.0.10/24", "--nodeport-addresses", "10.1.0.0/24,fd01::/64",
+		"--extra-port-range", "1-29999")
 	if code == 1 {
 		t.Fatalf("plan: %s", stderr)
 	}

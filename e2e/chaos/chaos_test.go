@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,19 +95,46 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 	}
 }
 
+// What each fault breaks is found by that alone: something else may be broken as well, or the fault may not be there.
 func TestAFaultThatWasPutInHasToBeFound(t *testing.T) {
 	c := &chaos{Experiment: &experiment.Experiment{Plan: experiment.Plan{Progress: io.Discard}}}
+	failed := func(n int) ledger.Verdict { return ledger.Verdict{TCP: ledger.Requests{Sent: 10_000, Failed: n}} }
+	missing := failed(50)
+	missing.Missing = 1
+	apart := failed(40)
+	apart.TCP.ApartAll = map[string]int{ledger.Changing: 9000}
+	verdicts := map[string]struct {
+		ledger.Verdict
+		finds []string
+	}{
+		"every promise was kept":                       {failed(0), nil},
+		"one in 200 failed":                            {failed(50), []string{job.FaultReset}},
+		"one in 2,000 failed":                          {failed(5), nil},
+		"one in 2 failed":                              {failed(5000), nil},
+		"one in 25 failed of those that count":         {apart, nil},
+		"one failed of few":                            {ledger.Verdict{TCP: ledger.Requests{Sent: 200, Failed: 1}}, []string{job.FaultReset}},
+		"one failed whose virtual server was deleted":  {missing, []string{job.FaultReset, job.FaultDelete}},
+		"a pod was asked that had left":                {ledger.Verdict{Stray: 1}, []string{job.FaultStray}},
+		"a new connection came to one that terminates": {ledger.Verdict{Late: 1}, nil},
+		"a pod of another Service answered":            {ledger.Verdict{Wrong: 1}, nil},
+		"a datagram was not answered":                  {ledger.Verdict{UDP: ledger.Requests{Sent: 200, Failed: 1}}, nil},
+		"a connection that lived long was cut":         {ledger.Verdict{Connections: ledger.Connections{Cut: 1}}, nil},
+	}
 	for _, fault := range job.Faults() {
-		r := Record{Result: job.Result{Job: job.Job{Fault: fault}}}
-		if c.verdict(r) == nil {
-			t.Errorf("%s was not found, and that is no error", fault)
+		ever := false
+		for name, v := range verdicts {
+			r := Record{Result: job.Result{Job: job.Job{Fault: fault}, Verdict: v.Verdict}}
+			found := slices.Contains(v.finds, fault)
+			ever = ever || found
+			if err := c.verdict(r); (err == nil) != found {
+				t.Errorf("%s, and %s: %v", fault, name, err)
+			}
+			if r.Errors = []string{"no guest"}; c.verdict(r) == nil {
+				t.Errorf("%s, and %s: a run that went wrong is no error", fault, name)
+			}
 		}
-		r.Verdict.TCP.Failed, r.Verdict.Stray = 1, 1
-		if err := c.verdict(r); err != nil {
-			t.Error(err)
-		}
-		if r.Errors = []string{"no guest"}; c.verdict(r) == nil {
-			t.Errorf("%s: a run that went wrong is no error", fault)
+		if !ever {
+			t.Errorf("nothing finds %s", fault)
 		}
 	}
 }

@@ -253,6 +253,7 @@ func TestAnnotationsThatDoNotFitTheRest(t *testing.T) {
 func TestNoValueIsShownAsItWouldHurtATerminal(t *testing.T) {
 	const evil = "\x1b[31m\u202e\x00"
 	for _, a := range annotations() {
+		shows := false
 		for _, value := range []string{
 			evil, "iface:" + evil + "*", "iface:" + evil, "fe80::1%" + evil + "/64", "zone:" + evil + "=3", "label:" + evil + "=" + evil + "=3", "node:" + evil, evil + "=1",
 		} {
@@ -267,7 +268,11 @@ func TestNoValueIsShownAsItWouldHurtATerminal(t *testing.T) {
 				if strings.ContainsAny(text, evil[:1]+"\u202e\x00") {
 					t.Errorf("%s=%q is shown as %q", a.key, value, text)
 				}
+				shows = shows || strings.Contains(text, a.key) && strings.Contains(text, `\x1b[31m`)
 			}
+		}
+		if !shows {
+			t.Errorf("%s: no value is shown", a.key)
 		}
 	}
 }

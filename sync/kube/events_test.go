@@ -177,4 +177,12 @@ func TestLongMessageIsClipped(t *testing.T) {
 	if len(text) > maxEventMessage || !strings.HasSuffix(text, "ä...") {
 		t.Errorf("%d bytes that end in %q", len(text), text[len(text)-8:])
 	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, testOptions(), logr.Discard(), node("node-a"))
+		c.start()
+		c.tell(problem(sync.Conflict, strings.Repeat("ä", maxEventMessage)))
+		if all := c.events(); len(all) != 1 || all[0].Message != text {
+			t.Errorf("told were %v, want one that is clipped", all)
+		}
+	})
 }

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/ledger"
 )
 
-// act is something that is done again and again until ctx ends. What it has begun, it ends.
+// act is something that is done again and again until ctx ends. What it has begun, it ends: that ctx has ended is no error.
 type act func(ctx context.Context, random *rand.Rand) error
 
 // acts are all that there are to this run.
@@ -43,37 +44,32 @@ const linger = 7 * time.Second
 
 // rollPods replaces one pod after the other, as a rollout does, several at a time.
 func (r *runner) rollPods(ctx context.Context, random *rand.Rand) error {
-	var all sync.WaitGroup
-	defer all.Wait()
-	failed := make(chan error, 1)
 	every := r.Roll()
 	if r.Soak {
 		every = max(every, 20*time.Second)
 	}
-	for {
-		select {
-		case err := <-failed:
-			return err
-		default:
-		}
-		if pause(ctx, between(random, every*3/4, every*5/4)) != nil {
-			return nil
-		}
+	rest := func() time.Duration { return between(random, every*3/4, every*5/4) }
+	return overlapping(ctx, rest, func() func() error {
 		d := r.world.deployments[random.IntN(len(r.world.deployments))]
 		index, abrupt := random.IntN(2), random.IntN(3) == 0
-		all.Go(func() {
+		return func() error {
 			if !d.roll.TryLock() {
-				return // it is being rolled
+				return nil // it is being rolled
 			}
 			defer d.roll.Unlock()
-			if err := r.roll(done(ctx), d, index, abrupt); err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
-			}
-		})
+			return r.roll(done(ctx), d, index, abrupt)
+		}
+	})
+}
+
+// overlapping begins something after each rest until ctx ends or something fails. It returns when all of it has ended, with the first
+// error, be that later than the end of ctx.
+func overlapping(ctx context.Context, rest func() time.Duration, begin func() func() error) error {
+	all, ctx := errgroup.WithContext(ctx)
+	for pause(ctx, rest()) == nil {
+		all.Go(begin())
 	}
+	return all.Wait()
 }
 
 // roll replaces a pod by one on the same node. An abrupt one leaves its slices without having terminated, and answers for a while.

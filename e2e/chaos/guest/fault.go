@@ -51,12 +51,17 @@ func (r *runner) deleteByHand(ctx context.Context, random *rand.Rand) error {
 	for pause(ctx, 10*time.Second) == nil {
 		to := r.world.choose(random)
 		key := frontend.NewKey(to.at.Addr(), frontend.TCP, to.at.Port())
-		table, err := agent.Table(ctx, r.world.net.Node1)
+		table, err := agent.Table(done(ctx), r.world.net.Node1)
 		if err != nil {
 			return err
 		}
+		plan := ipvs.Diff(table.Only([]frontend.Key{key}), nil)
+		if len(plan) == 0 {
+			continue // its Service was created a moment ago
+		}
 		r.did("fault", "%s is deleted by hand", key)
-		if err := r.apply(ctx, ipvs.Diff(table.Only([]frontend.Key{key}), nil)); err != nil {
+		r.book.Deleted(to.at)
+		if err := r.apply(done(ctx), plan); err != nil {
 			return err
 		}
 	}
@@ -65,12 +70,12 @@ func (r *runner) deleteByHand(ctx context.Context, random *rand.Rand) error {
 
 // bringBack puts real servers back that have gone, as an agent does that has not heard of it.
 func (r *runner) bringBack(ctx context.Context, _ *rand.Rand) error {
-	before, err := agent.Table(ctx, r.world.net.Node1)
+	before, err := agent.Table(done(ctx), r.world.net.Node1)
 	if err != nil {
 		return err
 	}
 	for pause(ctx, time.Second) == nil {
-		now, err := agent.Table(ctx, r.world.net.Node1)
+		now, err := agent.Table(done(ctx), r.world.net.Node1)
 		if err != nil {
 			return err
 		}
@@ -87,7 +92,7 @@ func (r *runner) bringBack(ctx context.Context, _ *rand.Rand) error {
 			continue
 		}
 		r.did("fault", "%d real servers are brought back by hand", len(plan))
-		if err := r.apply(ctx, plan); err != nil {
+		if err := r.apply(done(ctx), plan); err != nil {
 			r.say("not all were brought back: %v", err) // the agent writes too
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -123,32 +125,20 @@ func (r *runner) play(ctx context.Context) error {
 
 // act does everything that there is to do until the time is over, and comes to an end with the agent running and the source there.
 func (r *runner) act(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Duration, errOver)
+	ctx, cancel := context.WithTimeout(ctx, r.Duration)
 	defer cancel()
-	failed := make(chan error, 1)
-	var all sync.WaitGroup
-	for salt, a := range r.acts() {
-		all.Go(func() {
-			err := a(ctx, r.random(salt))
-			if err != nil && !errors.Is(context.Cause(ctx), errOver) {
-				select {
-				case failed <- err:
-					cancel() // what goes on now is not the run any more
-				default:
-				}
-			}
-		})
-	}
-	all.Wait()
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
-	}
+	return together(ctx, r.random, r.acts())
 }
 
-var errOver = errors.New("the time is over")
+// together does all acts until ctx ends or one of them fails: what goes on then is not the run any more. Its error is the first, be that
+// later than the end of ctx.
+func together(ctx context.Context, random func(salt int) *rand.Rand, acts []act) error {
+	all, ctx := errgroup.WithContext(ctx)
+	for salt, a := range acts {
+		all.Go(func() error { return a(ctx, random(salt)) })
+	}
+	return all.Wait()
+}
 
 func (r *runner) close() error {
 	var errs []error

@@ -169,17 +169,28 @@ func (r *Result) tooFew() (reasons []string) {
 	return reasons
 }
 
-// Found says what a fault that was put in has led to, "" if nothing that it must lead to.
+// Found says by which broken promise a fault was found that was put in, "" if that was kept. What else is broken finds nothing.
 func (r *Result) Found() string {
 	v := &r.Verdict
-	if n := v.Stray + v.Late; r.Job.Fault == FaultStray && n > 0 {
-		return fmt.Sprintf("%d requests and connections came to pods that had left or terminated", n)
-	}
-	if n := v.TCP.Failed; r.Job.Fault != FaultStray && n > 0 {
-		return fmt.Sprintf("%d requests of TCP failed", n)
+	switch r.Job.Fault {
+	case FaultReset:
+		if n, all := v.TCP.Failed, v.TCP.Counted(); n > 0 && n >= all/fewestReset && n <= all/mostReset {
+			return fmt.Sprintf("%d of %d requests of TCP failed", n, all)
+		}
+	case FaultDelete:
+		if n := v.Missing; n > 0 {
+			return fmt.Sprintf("%d requests of TCP failed after their virtual servers were deleted", n)
+		}
+	case FaultStray:
+		if n := v.Stray; n > 0 {
+			return fmt.Sprintf("%d requests came to pods that had left", n)
+		}
 	}
 	return ""
 }
+
+// One connection in 200 is refused. Of the few hundred requests of a short run that may be one in 1,000, or in 50.
+const fewestReset, mostReset = 1000, 50
 
 // Read reads a job.
 func Read(path string) (Job, error) {

@@ -16,6 +16,8 @@ const (
 	farewell = time.Second
 	// acknowledged is how long after an answer TCP may acknowledge it (TCP_DELACK_MAX of Linux).
 	acknowledged = 200 * time.Millisecond
+	// mended is when an agent that runs on has put back at the latest what somebody deleted: it looks each 30 s.
+	mended = 40 * time.Second
 	// before is what is shown of what was done before a promise was broken.
 	before = 3 * time.Second
 	// kept is how many broken promises are kept for a report.
@@ -85,6 +87,7 @@ type Verdict struct {
 	Stray       int      // requests to pods that had left
 	Late        int      // new connections of TCP to pods that terminated
 	Wrong       int      // answers of others than the Service's pods
+	Missing     int      // requests of TCP that count, and failed after their virtual server was deleted by hand
 	Broken      []Broken // the first of them
 	// Total is how many promises were broken.
 	Total int
@@ -256,6 +259,10 @@ func (j *judge) request(r *Request) {
 		n.Apart[excuse]++
 	default:
 		n.Failed++
+		missing := func(at time.Duration) bool { return at <= r.End && r.Start <= at+mended }
+		if r.Protocol == TCP && slices.ContainsFunc(j.deleted[r.To], missing) {
+			j.v.Missing++
+		}
 		j.broken(r.Start, Failed, "%s %s (Service %s), tried %d times until %s: %s", r.Protocol, r.To, r.Service, r.Tries, clock(r.End), r.Err)
 	}
 }

@@ -117,6 +117,7 @@ type Book struct {
 	absent      map[netip.Addr][]Span
 	away        map[string][]Span // agent, source
 	starts      []Span            // of the agent, until it is ready
+	deleted     map[netip.AddrPort][]time.Duration
 }
 
 // New is a book that begins now.
@@ -124,6 +125,7 @@ func New(propagation, drain time.Duration) *Book {
 	return &Book{
 		Propagation: propagation, Drain: drain, began: time.Now(),
 		services: map[string]*service{}, pods: map[string]*Pod{}, absent: map[netip.Addr][]Span{}, away: map[string][]Span{},
+		deleted: map[netip.AddrPort][]time.Duration{},
 	}
 }
 
@@ -201,6 +203,13 @@ func (b *Book) Absent(addr netip.Addr) (back func()) {
 		defer b.mu.Unlock()
 		b.absent[addr][i].To = b.Now()
 	}
+}
+
+// Deleted notes that a virtual server of TCP is about to be deleted by hand.
+func (b *Book) Deleted(at netip.AddrPort) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deleted[at] = append(b.deleted[at], b.Now())
 }
 
 // Who can be away.

@@ -37,8 +37,9 @@ func tcp(start time.Duration, pod string) Request {
 	return r
 }
 
+func udp(r Request) Request { r.Protocol = UDP; return r }
+
 func TestARequestThatFailsIsABrokenPromiseUnlessARuleExcusesIt(t *testing.T) {
-	udp := func(r Request) Request { r.Protocol = UDP; return r }
 	to := func(r Request, a netip.AddrPort) Request { r.To = a; return r }
 	for name, c := range map[string]struct {
 		change func(*Book)
@@ -177,6 +178,42 @@ func TestAnAnswerOfAPodThatIsNotTheServicesIsABrokenPromise(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestARequestThatFailsAfterItsVirtualServerWasDeletedIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(*Book)
+		r       Request
+		missing int
+	}{
+		"just before":               {func(b *Book) { b.deleted[at] = []time.Duration{9 * s} }, tcp(10*s, ""), 1},
+		"meanwhile":                 {func(b *Book) { b.deleted[at] = []time.Duration{10*s + s/20} }, tcp(10*s, ""), 1},
+		"the second time":           {func(b *Book) { b.deleted[at] = []time.Duration{2 * s, 60 * s} }, tcp(61*s, ""), 1},
+		"afterwards":                {func(b *Book) { b.deleted[at] = []time.Duration{11 * s} }, tcp(10*s, ""), 0},
+		"long since, and is mended": {func(b *Book) { b.deleted[at] = []time.Duration{2 * s} }, tcp(60*s, ""), 0},
+		"that of another port":      {func(b *Book) { b.deleted[moved] = []time.Duration{9 * s} }, tcp(10*s, ""), 0},
+		"that of TCP":               {func(b *Book) { b.deleted[at] = []time.Duration{9 * s} }, udp(tcp(10*s, "")), 0},
+		"it was answered":           {func(b *Book) { b.deleted[at] = []time.Duration{9 * s} }, tcp(10*s, "a"), 0},
+		"it need not be answered": {func(b *Book) {
+			b.deleted[at], b.absent[at.Addr()] = []time.Duration{9 * s}, []Span{{9 * s, Never}}
+		}, tcp(10*s, ""), 0},
+	} {
+		b := book()
+		c.change(b)
+		b.Request(c.r)
+		if v := b.Judge(); v.Missing != c.missing {
+			t.Errorf("%s: %d, want %d:\n%s", name, v.Missing, c.missing, v.String())
+		}
+	}
+	b := book()
+	b.Deleted(at)
+	now := tcp(b.Now(), "")
+	b.withdrawAt(0, "web")
+	b.promiseAt(-10*s, "web", "d", at.Port())
+	b.Request(now)
+	if v := b.Judge(); v.Missing != 1 {
+		t.Errorf("noted now: %d:\n%s", v.Missing, v.String())
 	}
 }
 
