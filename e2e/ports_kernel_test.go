@@ -14,6 +14,7 @@ import (
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
+	"github.com/kube-ipvs/kube-ipvs/frontend"
 )
 
 // What somebody else has reserved before the agent comes: one port in the range of node ports, some beside it.
@@ -223,6 +224,20 @@ func TestExtraPorts(t *testing.T) {
 		r.stop(t)
 		r.start(t, bothNetworks, oftenAudited, "--extra-port-range=20-500,8443")
 		r.answers(t, netip.AddrPortFrom(r.Node1.A4, 443), "web-1", "web-2")
+	})
+	t.Run("a restart after our table was deleted keeps and follows them", func(t *testing.T) {
+		r.stop(t)
+		r.run(t, "", "nft", "flush", "ruleset")
+		must(t, r.Endpoints(web, r.both()[:1]))
+		r.start(t, bothNetworks, oftenAudited, "--extra-port-range=20-500,8443")
+		eventually(t, "one pod is left", func() error {
+			if n := len(r.table(t)[frontend.NewKey(r.Node1.A4, frontend.TCP, 443)].Reals); n != 1 {
+				return fmt.Errorf("there are %d", n)
+			}
+			return nil
+		})
+		r.answers(t, netip.AddrPortFrom(r.Node1.B6, 443), "web-1")
+		must(t, r.Endpoints(web, r.both()))
 	})
 	t.Run("they close when nobody asks for them any more", func(t *testing.T) {
 		web.Annotations = nil

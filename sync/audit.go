@@ -45,6 +45,7 @@ func (r *Reconciler) audit(ctx context.Context, p *passReport) []frontend.Key {
 	r.nextAudit, r.auditWait, r.audited = time.Now().Add(r.SyncPeriod), 0, true
 	r.tune(ctx, p) // before anything is served by a module that was loaded anew
 	r.state.Claim()
+	r.recognize(ctx, virtuals, p)
 	r.noteForeignExtra(virtuals)
 	r.lookForListeners()
 	due := r.state.Resolve() // first: what others have is neither read nor repaired
@@ -67,8 +68,9 @@ func (r *Reconciler) firstAudit(ctx context.Context, p *passReport) []frontend.K
 	r.nextAudit, r.auditWait, r.audited, r.adopted = time.Now().Add(r.SyncPeriod), 0, true, true
 	virtuals := table.Virtuals()
 	r.graceForAbsent(time.Now())
-	r.state.SetKept(r.rules.Owned)
 	r.state.Claim()
+	r.recognize(ctx, virtuals, p)
+	r.state.SetKept(r.rules.Owned)
 	r.lookForListeners()
 	r.noteForeignExtra(virtuals)
 	r.state.Resolve()
@@ -101,14 +103,14 @@ func (r *Reconciler) firstAudit(ctx context.Context, p *passReport) []frontend.K
 	return keys
 }
 
-// takeOver makes ours what a proxy before us left on node ports, if that is asked for: once, with the first audit that
-// can. Nobody wants it any more, so it drains and goes. It is marked as ours first: whoever starts after a crash goes on
-// with it.
+// takeOver makes ours what a proxy before us left on node ports, and on extra ports that Services ask for, if that is asked for: once,
+// with the first audit that can. What nobody wants any more drains and goes. It is marked as ours first: whoever starts after a crash
+// goes on with it.
 func (r *Reconciler) takeOver(ctx context.Context, virtuals map[frontend.Key]ipvs.VirtualServer, p *passReport) []frontend.Key {
 	if !r.Adopt || r.tookOver {
 		return nil
 	}
-	left := Foreign(virtuals, r.own, r.NodePortRange, r.isOurs)
+	left := newKeySet(append(r.state.foreignExtra(), Foreign(virtuals, r.own, r.NodePortRange, r.isOurs)...)...).sorted()
 	if err := r.transact(ctx, filter.Change{AddOwned: left}, p); err != nil {
 		p.fail(fmt.Errorf("take over %d virtual servers that are not ours: %w", len(left), err))
 		return nil
@@ -119,8 +121,9 @@ func (r *Reconciler) takeOver(ctx context.Context, virtuals map[frontend.Key]ipv
 		r.flows.adopt(key)
 	}
 	r.reread(ctx, newKeySet(left...), p)
+	r.noteForeignExtra(virtuals)
 	if len(left) > 0 {
-		r.log.Info("Took over virtual servers on node ports that no Service claims: they drain and go", "frontends", left)
+		r.log.Info("Took over virtual servers: those that no Service asks for drain and go", "frontends", left)
 	}
 	return left
 }
@@ -196,7 +199,7 @@ func (r *Reconciler) inheritFilter(ctx context.Context, p *passReport) bool {
 	r.rules, r.generation = found.Rules.OfOwned(), generation
 	switch {
 	case !found.Present:
-		r.unmade = true // the first change makes it, with all that it brings
+		r.unmade, r.forgotten = true, true // the first change makes it, with all that it brings
 	case found.Intact && r.rules.Equal(found.Rules), time.Now().Before(r.reading.mending.at):
 	default:
 		if r.reading.err = r.replaceTable(ctx, p); r.reading.err != nil {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/allocator"
+	"github.com/kube-ipvs/kube-ipvs/filter"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
 	"github.com/kube-ipvs/kube-ipvs/host"
 	"github.com/kube-ipvs/kube-ipvs/ipvs"
@@ -119,6 +121,25 @@ func (s *State) SetForeign(keys []frontend.Key) {
 	}
 }
 
+// foreignExtra are the virtual servers that are not ours where an extra port is asked for, sorted.
+func (s *State) foreignExtra() []frontend.Key {
+	return slices.SortedFunc(maps.Keys(s.obstacles.foreign), frontend.Key.Compare)
+}
+
+// leadsToClaimant reports whether a virtual server sends clients to an endpoint of the Service that has it as an extra port.
+func (s *State) leadsToClaimant(key frontend.Key, reals map[netip.AddrPort]ipvs.RealServer) bool {
+	c := s.ledger.Claimants(key)
+	if len(c) == 0 || c[0].Kind != allocator.ExtraPort {
+		return false
+	}
+	return slices.ContainsFunc(s.services[c[0].ID].Ports, func(p ServicePort) bool {
+		return p.Extra && p.NodePort == key.Port && p.Protocol == key.Protocol && slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool {
+			_, there := reals[e.Addr]
+			return there
+		})
+	})
+}
+
 // AddForeign says of one more virtual server that it is not ours.
 func (s *State) AddForeign(key frontend.Key) {
 	s.SetForeign(append(slices.Collect(maps.Keys(s.obstacles.foreign)), key))
@@ -152,7 +173,7 @@ func (s *State) obstacleTo(port ServicePort, key frontend.Key) obstacle {
 		serving = true
 	}
 	if _, foreign := s.obstacles.foreign[key]; foreign && port.Extra {
-		return obstacle{"a virtual server that is not ours is there already", true}
+		return obstacle{"a virtual server that is not ours is there already, which --adopt takes over", true}
 	}
 	listeners := s.obstacles.listeners[socket{key.Protocol, key.Port}]
 	i := slices.IndexFunc(listeners, func(l Listener) bool { return l.Takes(key.Addr) })
@@ -233,6 +254,36 @@ func (r *Reconciler) noteForeignExtra(virtuals map[frontend.Key]ipvs.VirtualServ
 		}
 	}
 	r.state.SetForeign(foreign)
+}
+
+// recognize takes virtual servers on extra ports for ours whose record is lost, since somebody deleted our table while no agent ran:
+// those that send clients to an endpoint of the Service that asks for the port. Nobody else says of an extra port whose it is, so
+// they would be kept from being followed, masqueraded and restricted for good.
+func (r *Reconciler) recognize(ctx context.Context, virtuals map[frontend.Key]ipvs.VirtualServer, p *passReport) {
+	if !r.forgotten {
+		return
+	}
+	r.noteForeignExtra(virtuals)
+	var ours []frontend.Key
+	for _, key := range r.state.foreignExtra() {
+		entry, err := r.ask(ctx, key, p)
+		switch {
+		case ipvs.IsGone(err):
+		case err != nil:
+			p.fail(fmt.Errorf("find out whether %s is ours: %w", key, err))
+			return
+		case r.state.leadsToClaimant(key, entry.Reals):
+			ours = append(ours, key)
+		}
+	}
+	if err := r.transact(ctx, filter.Change{AddOwned: ours}, p); err != nil {
+		p.fail(fmt.Errorf("mark what is ours: %w", err))
+		return
+	}
+	r.forgotten = false
+	if len(ours) > 0 {
+		r.log.Info("Our nftables table was missing: virtual servers on extra ports are ours by where they lead", "frontends", ours)
+	}
 }
 
 // unclaimed leaves out the extra ports that are about to be served and on which somebody else's virtual server stands:

@@ -259,7 +259,7 @@ func TestForeignVirtualServersKeepExtraPortsAndNoNodePorts(t *testing.T) {
 	s.SetForeign([]frontend.Key{tcp(at1, 443), tcp(at1, 30443), tcp("10.9.9.9", 443)})
 	same(t, "served", []string{"web tcp://10.1.0.10:30443"}, s.servedPorts())
 	same(t, "problems", []string{
-		"Service default/web: extra port 443/tcp is not opened on 10.1.0.10: a virtual server that is not ours is there already; it is once that ends [port-in-use!]",
+		"Service default/web: extra port 443/tcp is not opened on 10.1.0.10: a virtual server that is not ours is there already, which --adopt takes over; it is once that ends [port-in-use!]",
 	}, s.texts())
 	s.SetForeign(nil)
 	same(t, "served once it is gone", []string{"web tcp://10.1.0.10:443", "web tcp://10.1.0.10:30443"}, s.servedPorts())

@@ -35,6 +35,7 @@ type Reconciler struct {
 	foreign   []frontend.Key           // virtual servers on our node ports that are not ours
 	adopted   bool                     // the kernel's state was read for the first time
 	tookOver  bool                     // what others left was made ours, if that is asked for
+	forgotten bool                     // our table does not say whose the virtual servers are: see recognize
 	audited   bool                     // the last look at the kernel's state went well
 	nextAudit time.Time
 	auditWait time.Duration // the pause after the last audit if it failed, or 0

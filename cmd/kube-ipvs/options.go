@@ -117,7 +117,7 @@ func (o *options) ipvsFlags() group {
 	g.flags.DurationVar(&o.syncPeriod, "ipvs-sync-period", 30*time.Second, "time between two audits, which read the kernel back and repair what somebody else changed")
 	g.flags.DurationVar(&o.minSync, "ipvs-min-sync-period", 20*time.Millisecond, "time between the beginnings of two passes that take in changes in a row; a change after a rest is taken in at once, and 0 takes in each; less than --ipvs-sync-period, and 10s at most")
 	g.flags.DurationVar(&o.drainTimeout, "drain-timeout", 5*time.Minute, "how long a real server that is gone keeps its TCP and SCTP connections at most")
-	g.flags.BoolVar(&o.adopt, "adopt", false, "take over what another proxy left at the start: virtual servers on node ports (--service-node-port-range) of this node's addresses that no Service claims drain and go")
+	g.flags.BoolVar(&o.adopt, "adopt", false, "take over what another proxy left at the start: virtual servers on node ports (--service-node-port-range) of this node's addresses that no Service claims drain and go, and those on extra ports (--extra-port-range) that a Service asks for serve that")
 	g.flags.DurationVar(&o.timeouts.TCP, "ipvs-tcp-timeout", 0, "idle timeout of TCP connections, in whole seconds; 0 keeps the kernel's")
 	g.flags.DurationVar(&o.timeouts.TCPFin, "ipvs-tcpfin-timeout", 0, "idle timeout of TCP connections after a FIN, in whole seconds; 0 keeps the kernel's")
 	g.flags.DurationVar(&o.timeouts.UDP, "ipvs-udp-timeout", 0, "idle timeout of UDP flows, in whole seconds; 0 keeps the kernel's")
