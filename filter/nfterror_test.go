@@ -37,8 +37,8 @@ func TestErrorsOfNftAreOneLine(t *testing.T) {
 			if err.Error() != test.want {
 				t.Errorf("error %q, want %q", err, test.want)
 			}
-			if why := test.ctx.Err(); !errors.Is(err, cause) || errors.Is(err, context.Canceled) != (errors.Is(why, context.Canceled)) ||
-				errors.Is(err, context.DeadlineExceeded) != (errors.Is(why, context.DeadlineExceeded)) {
+			is := func(target error) bool { return errors.Is(err, target) == errors.Is(test.ctx.Err(), target) }
+			if !errors.Is(err, cause) || !is(context.Canceled) || !is(context.DeadlineExceeded) {
 				t.Errorf("%v does not wrap what it stands for", err)
 			}
 		})

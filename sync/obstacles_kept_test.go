@@ -40,7 +40,7 @@ func TestAnExtraPortIsOursAgainAfterOurTableWasDeletedWhileNoAgentRan(t *testing
 			nft.SetFault(filtertest.Refuse(tcp(at1, 443)))
 			return func() { nft.SetFault(nil) }
 		},
-		"and IPVS does not answer at first": func(t *testing.T, _ *filtertest.Fake, c *Config) func() {
+		"and IPVS does not answer at first": func(_ *testing.T, _ *filtertest.Fake, c *Config) func() {
 			m := &muteKernel{Handle: c.Kernel, asked: map[time.Time]int{}, pass: time.Now}
 			m.mute.Store(true)
 			c.Kernel = m
