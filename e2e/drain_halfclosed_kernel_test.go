@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +28,7 @@ func TestAClientThatHasEndedItsSideIsAnsweredByAPodThatIsNotChosenAnyMore(t *tes
 	listener, err := r.web2.Listen(t.Context(), at4)
 	must(t, err)
 	defer listener.Close()
-	go answerAtTheEnd(listener)
+	go answerAtTheEnd(t.Context(), listener)
 	s := agent.Service{Name: "long", Ports: []agent.Port{{NodePort: nodePort, Target: target}}}
 	r.serve(t, s, agent.Ready(r.web2, r.Node2))
 	r.start(t, bothNetworks)
@@ -62,8 +63,8 @@ func TestAClientThatHasEndedItsSideIsAnsweredByAPodThatIsNotChosenAnyMore(t *tes
 	}
 }
 
-// answerAtTheEnd answers a client once it has ended its side, and goes on until the client has gone.
-func answerAtTheEnd(l net.Listener) {
+// answerAtTheEnd answers a client once it has ended its side, and goes on until the client has gone or ctx ends.
+func answerAtTheEnd(ctx context.Context, l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -74,7 +75,7 @@ func answerAtTheEnd(l net.Listener) {
 			if _, err := io.Copy(io.Discard, c); err != nil {
 				return
 			}
-			for {
+			for ctx.Err() == nil {
 				if _, err := io.WriteString(c, "and more\n"); err != nil {
 					return
 				}
