@@ -85,7 +85,8 @@ func (r *rig) dropped(t *testing.T, from *topo.Host) {
 	all.Wait()
 }
 
-// awaitInternal returns when our table says of all frontends whether they are for the node and its pods alone.
+// awaitInternal returns when all frontends are in our table, and it says whether they are for the node and its pods alone. One that has
+// nothing does not say that they are for everybody.
 func (r *rig) awaitInternal(t *testing.T, want bool) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("frontends are internal: %v", want), func() error {
@@ -95,8 +96,12 @@ func (r *rig) awaitInternal(t *testing.T, want bool) {
 		}
 		for addr := range r.own() {
 			for _, p := range frontend.Protocols() {
-				if state.Rules.Internal.Has(key(addr, p)) != want {
-					return fmt.Errorf("%s is not so", key(addr, p))
+				k := key(addr, p)
+				if !state.Rules.Owned.Has(k) {
+					return fmt.Errorf("%s is not in it", k)
+				}
+				if state.Rules.Internal.Has(k) != want {
+					return fmt.Errorf("%s is not so", k)
 				}
 			}
 		}

@@ -49,7 +49,10 @@ func (h Holder) String() string {
 }
 
 // Trusted reports whether it is root's, or of the user of this process. A process in a user namespace is not root here.
-func (h Holder) Trusted() bool { return h.UID == 0 || h.UID >= 0 && h.UID == os.Geteuid() }
+func (h Holder) Trusted() bool { return h.trustedBy(os.Geteuid()) }
+
+// trustedBy is Trusted for a process of this user.
+func (h Holder) trustedBy(self int) bool { return h.UID == 0 || h.UID >= 0 && h.UID == self }
 
 // Peer asks the kernel who is at the other end of a unix socket: of a connection that was made, who listens.
 func Peer(c syscall.Conn) (Holder, error) {

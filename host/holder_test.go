@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,10 +42,17 @@ func TestWhoListensOnANameIsKnownByTheKernelsWord(t *testing.T) {
 }
 
 func TestRootAndOneselfAreTrustedAndNobodyElse(t *testing.T) {
-	self := os.Geteuid()
-	for uid, want := range map[int]bool{0: true, self: true, self + 1: false, 65534: self == 65534, -1: false} {
+	for self, trusted := range map[int][]int{0: {0}, 1000: {0, 1000}, 65534: {0, 65534}, -1: {0}} { // who cannot be seen is nobody
+		for _, uid := range []int{-1, 0, 1, 999, 1000, 1001, 65534} {
+			if got, want := (Holder{UID: uid}).trustedBy(self), slices.Contains(trusted, uid); got != want {
+				t.Errorf("user %d is trusted by user %d: %v, want %v", uid, self, got, want)
+			}
+		}
+	}
+	// Where this runs as root, the two are one: they are told apart above.
+	for uid, want := range map[int]bool{0: true, os.Geteuid(): true, os.Geteuid() + 1: false, -1: false} {
 		if got := (Holder{UID: uid}).Trusted(); got != want {
-			t.Errorf("user %d is trusted: %v, want %v", uid, got, want)
+			t.Errorf("user %d is trusted by this process: %v, want %v", uid, got, want)
 		}
 	}
 }

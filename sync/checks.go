@@ -74,7 +74,7 @@ func (s *State) checkKeys(svc Service) []frontend.Key {
 	if svc.HealthCheckNodePort == 0 {
 		return nil
 	}
-	return s.keysOf(svc, ServicePort{Protocol: frontend.TCP, NodePort: svc.HealthCheckNodePort})
+	return ServicePort{Protocol: frontend.TCP, NodePort: svc.HealthCheckNodePort}.keysAt(s.placesOf(svc))
 }
 
 func (s *State) checkClaims(svc Service) []allocator.Claim {

@@ -1,8 +1,11 @@
 package sync
 
 import (
+	"slices"
+
 	"github.com/kube-ipvs/kube-ipvs/allocator"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/nodeaddr"
 )
 
 // Claim settles who holds what, before anything is computed by it, and reports whether a frontend is about to be served
@@ -11,8 +14,9 @@ func (s *State) Claim() (more bool) {
 	s.settleClaims()
 	for id := range s.dirty {
 		svc := s.services[id]
+		places := s.placesOf(svc)
 		for _, port := range svc.Ports {
-			for _, key := range s.keysOf(svc, port) {
+			for _, key := range port.keysAt(places) {
 				if s.want[key].Service != id && s.mayServe(id, port, key) {
 					return true
 				}
@@ -47,25 +51,40 @@ func (s *State) owner(id ServiceID) allocator.Owner {
 
 func (s *State) claimsOf(id ServiceID) []allocator.Claim {
 	svc := s.services[id]
-	claims := make([]allocator.Claim, 0, len(svc.Ports)*len(s.places))
+	places := s.placesOf(svc)
+	claims := make([]allocator.Claim, 0, len(svc.Ports)*len(places))
 	for _, port := range svc.Ports {
-		for _, key := range s.keysOf(svc, port) {
+		for _, key := range port.keysAt(places) {
 			claims = append(claims, allocator.Claim{Key: key, Kind: port.kind()})
 		}
 	}
 	return append(claims, s.checkClaims(svc)...)
 }
 
-// keysOf are the frontends that a port asks for on this node.
-func (s *State) keysOf(svc Service, port ServicePort) []frontend.Key {
-	if len(s.places) == 0 {
+// placesOf are those that serve a Service, to be read only. A Service's author may write hundreds of networks and a thousand ports: the
+// places are chosen once, not for each port.
+func (s *State) placesOf(svc Service) []nodeaddr.Place {
+	i := slices.IndexFunc(s.places, func(p nodeaddr.Place) bool { return !svc.servedAt(p) })
+	if i < 0 {
+		return s.places
+	}
+	chosen := slices.Clone(s.places[:i])
+	for _, place := range s.places[i+1:] {
+		if svc.servedAt(place) {
+			chosen = append(chosen, place)
+		}
+	}
+	return chosen
+}
+
+// keysAt are the frontends that a port asks for on this node, if its Service is served at these places.
+func (p ServicePort) keysAt(places []nodeaddr.Place) []frontend.Key {
+	if len(places) == 0 {
 		return nil
 	}
-	keys := make([]frontend.Key, 0, len(s.places))
-	for _, place := range s.places {
-		if svc.servedAt(place) {
-			keys = append(keys, frontend.NewKey(place.Addr, port.Protocol, port.NodePort))
-		}
+	keys := make([]frontend.Key, len(places))
+	for i, place := range places {
+		keys[i] = frontend.NewKey(place.Addr, p.Protocol, p.NodePort)
 	}
 	return keys
 }

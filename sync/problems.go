@@ -53,8 +53,9 @@ func (s *State) assess(id ServiceID) {
 	if why := s.leftOutBecause(id); why != "" {
 		found = append(found, s.boundProblem(id, why)) // what else there is to say of its ports has to wait
 	} else {
+		places := s.placesOf(svc)
 		for _, port := range svc.Ports {
-			found = append(found, s.portProblems(id, svc, port)...)
+			found = append(found, s.portProblems(svc, port, port.keysAt(places))...)
 		}
 		found = append(found, s.checkProblems(id, svc)...)
 	}
@@ -71,10 +72,10 @@ func (s *State) assess(id ServiceID) {
 	s.problems[id] = found
 }
 
-func (s *State) portProblems(id ServiceID, svc Service, port ServicePort) []Problem {
+// portProblems are those that a port has with the frontends that it asks for.
+func (s *State) portProblems(svc Service, port ServicePort, keys []frontend.Key) []Problem {
 	var found []Problem
-	object := "Service " + id.String()
-	keys := s.keysOf(svc, port)
+	object := "Service " + svc.ID.String()
 	if len(keys) == 0 && len(s.places) > 0 && svc.Networks == nil { // networks that this node has not are a choice; without any address there is one problem, not one for each port
 		found = append(found, Problem{
 			Object: object, Reason: NoAddress,

@@ -197,7 +197,8 @@ func runHistory(t *testing.T, c *chaos, kernel *ipvsfake.Kernel, rate float64, f
 		g := start(t, kernel, nft, func(cfg *Config) {
 			faulty = ipvsfake.Faulty(cfg.Kernel, ipvsfake.Faults{Rate: rate, Seed: c.Uint64(), Lossy: rate})
 			cfg.Bounds = c.bounds
-			cfg.Kernel = &guard{Handle: faulty, t: t, live: func() *Reconciler { return c.live }, kernel: kernel, seen: c.seen}
+			guarded := &guard{Handle: faulty, t: t, live: func() *Reconciler { return c.live }, kernel: kernel, seen: c.seen}
+			cfg.Kernel = &witness{Handle: guarded, saw: handsOff(t, foreign)}
 		})
 		c.live = g.Reconciler
 		g.addresses.set(c.addrs...)

@@ -143,14 +143,15 @@ func TestForeignVirtualServersAreNeverTouched(t *testing.T) {
 				t.Errorf("%s: foreign virtual servers changed to\n%s", when, got)
 			}
 		}
-		g := start(t, kernel, nft)
+		witnessed := func(c *Config) { c.Kernel = &witness{Handle: c.Kernel, saw: handsOff(t, foreign)} }
+		g := start(t, kernel, nft, witnessed)
 		g.serve(web("10.244.1.2:8080"))
 		check("after the start")
 		g.deliver(gone("web"))
 		g.after(10 * time.Minute)
 		check("after a Service went, and audits")
 		g.stop()
-		g = start(t, kernel, nft)
+		g = start(t, kernel, nft, witnessed)
 		g.serve()
 		g.after(10 * time.Minute)
 		check("after a restart")

@@ -206,12 +206,13 @@ func (s *State) Keys() []frontend.Key {
 // keys.
 func (s *State) frontends(id ServiceID, all map[frontend.Key]Frontend) []frontend.Key {
 	svc := s.services[id]
-	keys := make([]frontend.Key, 0, len(svc.Ports)*len(s.places))
+	places := s.placesOf(svc)
+	keys := make([]frontend.Key, 0, len(svc.Ports)*len(places))
 	for i := range svc.Ports {
 		port := svc.Ports[i]
 		var byFamily [2]Frontend // addresses of one family differ in nothing
 		var known [2]bool
-		for _, key := range s.keysOf(svc, port) {
+		for _, key := range port.keysAt(places) {
 			if !s.mayServe(id, port, key) {
 				continue
 			}

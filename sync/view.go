@@ -105,8 +105,9 @@ func (s *State) View() []PortView {
 
 func (s *State) viewPorts(svc Service) []PortView {
 	var views []PortView
+	places := s.placesOf(svc)
 	for _, port := range svc.Ports {
-		views = append(views, s.viewPort(svc, port))
+		views = append(views, s.viewPort(svc, port, port.keysAt(places)))
 	}
 	for _, p := range svc.Problems {
 		if p.Skipped {
@@ -125,7 +126,8 @@ func (s *State) Table() ipvs.Table {
 	return t
 }
 
-func (s *State) viewPort(svc Service, port ServicePort) PortView {
+// viewPort is what becomes of a port and of the frontends that it asks for.
+func (s *State) viewPort(svc Service, port ServicePort, keys []frontend.Key) PortView {
 	v := PortView{
 		Service: svc.ID, Name: port.Name, Port: port.Port, NodePort: port.NodePort, Extra: port.Extra, Protocol: port.Protocol,
 		Policy: port.Policy, Scheduler: s.schedulerOf(port), Endpoints: verdicts(port),
@@ -133,7 +135,6 @@ func (s *State) viewPort(svc Service, port ServicePort) PortView {
 	if v.NotServed = s.leftOutBecause(svc.ID); v.NotServed != "" {
 		return v
 	}
-	keys := s.keysOf(svc, port)
 	if len(keys) == 0 {
 		v.NotServed = s.unservedBecause(svc)
 	}

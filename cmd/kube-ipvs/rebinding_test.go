@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/kube-ipvs/kube-ipvs/sync"
 )
 
 // A browser on the node reads for a page from elsewhere what that page has made its own name lead to.
@@ -44,8 +41,8 @@ func TestLoopbackAnswersToItsOwnNamesOnly(t *testing.T) {
 // Where /healthz is bound to loopback, a page that has made its own name lead there is answered as everybody is: with no more than
 // two times of day and a reason.
 func TestHealthzOnLoopbackSaysNoMoreToAPageThanToAnybody(t *testing.T) {
-	h := sync.Health{Alive: true, Reason: "nft does not work"}
-	dial := besieged(t, healthHandler(func(time.Time) sync.Health { return h }, newProbeCounters()), func(*serveLimits) {})
+	health, _ := httpEndpoints(t) // as they are wrapped for their listener
+	dial := besieged(t, health, func(*serveLimits) {})
 	for path, want := range map[string]int{"/healthz": 503, "/readyz": 503, "/livez": 200} {
 		status, body := says(t, dial(), "GET "+path+" HTTP/1.1\r\nHost: rebound.example.org\r\nConnection: close\r\n\r\n")
 		var said map[string]any
@@ -56,6 +53,9 @@ func TestHealthzOnLoopbackSaysNoMoreToAPageThanToAnybody(t *testing.T) {
 			if !slices.Contains([]string{"lastUpdated", "currentTime", "nodeEligible", "reason"}, field) {
 				t.Errorf("%s tells %s: %s", path, field, body)
 			}
+		}
+		if status == 503 && said["reason"] == nil {
+			t.Errorf("%s gives no reason: %s", path, body)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (l *listener) serve(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(&crowded{Listener: l.Listener, most: l.limits.connections}); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(&crowded{Listener: lasting{l.Listener}, most: l.limits.connections}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving HTTP on %s: %w", l.Addr(), err)
 	}
 	return nil

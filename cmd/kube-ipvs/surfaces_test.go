@@ -257,16 +257,23 @@ func TestNoPathLeadsToAFileOrToAnotherHost(t *testing.T) {
 // Another page's script is not shown what these endpoints answer: none of them allows an origin.
 func TestNoOriginIsAllowedToRead(t *testing.T) {
 	health, metrics := httpEndpoints(t, "--profiling")
-	for path, handler := range map[string]http.Handler{
-		"/healthz": health, "/livez": health, "/readyz": health, "/metrics": metrics, "/statusz": metrics, "/statusz/shop/web": metrics,
-		"/flagz": metrics, "/debug/pprof/cmdline": metrics,
+	for path, of := range map[string]struct {
+		http.Handler
+		get int // what a GET is answered with
+	}{
+		"/healthz": {health, 503}, "/readyz": {health, 503}, "/livez": {health, 200}, // nothing is synced yet
+		"/metrics": {metrics, 200}, "/statusz": {metrics, 200}, "/statusz/shop/web": {metrics, 200}, "/flagz": {metrics, 200},
+		"/debug/pprof/cmdline": {metrics, 200},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodOptions} {
 			request := httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody)
 			request.Header.Set("Origin", "https://elsewhere.example")
 			request.Header.Set("Access-Control-Request-Method", "GET")
 			r := httptest.NewRecorder()
-			handler.ServeHTTP(r, request)
+			of.ServeHTTP(r, request)
+			if method == http.MethodGet && (r.Code != of.get || r.Body.Len() == 0) {
+				t.Errorf("%s is answered %d with %d bytes, want %d: nothing is there to read", path, r.Code, r.Body.Len(), of.get)
+			}
 			for header := range r.Header() {
 				if strings.HasPrefix(header, "Access-Control-") {
 					t.Errorf("%s %s: %s: %s", method, path, header, r.Header().Get(header))

@@ -65,6 +65,8 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 			Checks: []job.Check{{What: "the table", Found: "all of it"}},
 			Trends: []trend.Result{{Measure: trend.Measure{Name: "memory"}, Judged: true, Flat: true}},
 			Ready:  []time.Duration{time.Second, 2 * time.Second},
+
+			Withheld: []int{0, 512},
 			Verdict: ledger.Verdict{
 				TCP: ledger.Requests{Sent: 1000}, UDP: ledger.Requests{Sent: 1000}, AgentAway: ledger.Outages{Times: 20},
 				Connections: ledger.Connections{Opened: 24, Echoes: 1000}, Pods: 20,
@@ -82,6 +84,7 @@ func TestEveryKindOfProblemFailsTheRunAndIsOnThePage(t *testing.T) {
 		"only 9 answers on long-lived": func(r *Record) { r.Verdict.Connections.Echoes = 9 },
 		"no pod has stopped":           func(r *Record) { r.Verdict.Pods = 0 },
 		"3 times":                      func(r *Record) { r.Verdict.AgentAway.Times = 3 },
+		"stalled 2 times":              func(r *Record) { r.Withheld = []int{0, 0} },
 		"the table":                    func(r *Record) { r.Checks[0].Problem = "it lacks one" },
 		"memory":                       func(r *Record) { r.Trends[0].Flat = false },
 		"no guest":                     func(r *Record) { r.Errors = []string{"no guest"} },

@@ -65,6 +65,10 @@ func (r *Record) about(b *strings.Builder) {
 		row("API server", "refused %d times; the agent watched again after %s (median), %s at most",
 			len(r.Rewatch), short(median(r.Rewatch)), short(slices.Max(r.Rewatch)))
 	}
+	if len(r.Withheld) > 0 {
+		effective := slices.DeleteFunc(slices.Clone(r.Withheld), func(n int) bool { return n == 0 })
+		row("stalls", "%d of %d held back what the API server or the agent said", len(effective), len(r.Withheld))
+	}
 	var done []string
 	for _, kind := range slices.Sorted(maps.Keys(r.Actions)) {
 		done = append(done, fmt.Sprintf("%s %d×", kind, r.Actions[kind]))

@@ -147,7 +147,7 @@ func (r *runner) close() error {
 		r.result.Ready, r.result.Kills, r.result.Stops = r.agent.ready, r.agent.kills, r.agent.stops
 	}
 	if r.source != nil {
-		r.result.Rewatch = slices.Clone(r.source.rewatched)
+		r.result.Rewatch, r.result.Withheld = slices.Clone(r.source.rewatched), slices.Clone(r.source.withheld)
 		errs = append(errs, r.source.close())
 	}
 	if r.world != nil {

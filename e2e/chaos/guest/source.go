@@ -21,7 +21,9 @@ type source struct {
 	gauge *gauge.Gauge
 	tap   *tap
 
+	patience  time.Duration   // stallPatience
 	rewatched []time.Duration // how long the agent took to watch again after each cut
+	withheld  []int           // how many bytes each stall held back that came to its end
 }
 
 func newSource(ctx context.Context, config *rest.Config, node *topo.Host) (*source, error) {
@@ -33,7 +35,7 @@ func newSource(ctx context.Context, config *rest.Config, node *topo.Host) (*sour
 	if err != nil {
 		return nil, err
 	}
-	s := &source{gauge: g, tap: &tap{Listener: l, conns: map[net.Conn]bool{}}}
+	s := &source{gauge: g, tap: &tap{Listener: l, conns: map[net.Conn]bool{}}, patience: stallPatience}
 	go func() { _ = g.Serve(s.tap) }()
 	if err := os.WriteFile(job.Kubeconfig, gauge.Kubeconfig(l.Addr()), 0o600); err != nil {
 		return nil, fmt.Errorf("write kubeconfig: %w", err)
@@ -66,11 +68,22 @@ func (s *source) cut(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stall lets nothing pass for a while: connections stay.
+// stallPatience is how much longer a stall may take in which nothing happens: the agent may be away, for two seconds and a start, and
+// something is changed each second or so.
+const stallPatience = 20 * time.Second
+
+// stall lets nothing pass for a while: connections stay. One in which neither side says anything is none, so it goes on until something is
+// held back.
 func (s *source) stall(ctx context.Context, d time.Duration) {
 	s.tap.set(stalling)
-	_ = pause(ctx, d)
-	s.tap.set(passing)
+	defer s.tap.set(passing)
+	err := pause(ctx, d)
+	for begin := time.Now(); err == nil && s.tap.withheld() == 0 && time.Since(begin) < s.patience; {
+		err = pause(ctx, 20*time.Millisecond)
+	}
+	if err == nil { // else it was broken off
+		s.withheld = append(s.withheld, s.tap.withheld())
+	}
 }
 
 func (s *source) watches() [2]int {
@@ -94,6 +107,7 @@ type tap struct {
 	mu     sync.Mutex
 	mode   tapMode
 	opened chan struct{} // closed when stalling ends; nil if it does not stall
+	held   int           // bytes that were to pass since it stalls, or did so last
 	conns  map[net.Conn]bool
 }
 
@@ -111,7 +125,7 @@ func (t *tap) set(m tapMode) {
 			reset(c)
 		}
 	case stalling:
-		t.opened = make(chan struct{})
+		t.opened, t.held = make(chan struct{}), 0
 	case passing:
 	}
 }
@@ -144,14 +158,24 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
-// pass returns when the tap does not stall.
-func (t *tap) pass() {
+// pass returns when so many bytes may pass, which is when the tap does not stall.
+func (t *tap) pass(n int) {
 	t.mu.Lock()
 	opened := t.opened
+	if opened != nil {
+		t.held += n
+	}
 	t.mu.Unlock()
 	if opened != nil {
 		<-opened
 	}
+}
+
+// withheld is how many bytes the stall of now, or the last one, has held back.
+func (t *tap) withheld() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.held
 }
 
 // tapped is a connection through a tap.
@@ -163,13 +187,13 @@ type tapped struct {
 // Read implements net.Conn.
 func (c *tapped) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.tap.pass()
+	c.tap.pass(n)
 	return n, err
 }
 
 // Write implements net.Conn.
 func (c *tapped) Write(b []byte) (int, error) {
-	c.tap.pass()
+	c.tap.pass(len(b))
 	return c.Conn.Write(b)
 }
 

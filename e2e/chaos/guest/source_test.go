@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 )
@@ -91,5 +93,42 @@ func TestATapThatStallsAnswersNobodyAndForgetsNothing(t *testing.T) {
 			t.Errorf("what was said meanwhile is lost: %v", err)
 		}
 		tap.set(stalling)
+	}
+}
+
+func TestAStallGoesOnUntilSomethingIsHeldBack(t *testing.T) {
+	tap := echoServer(t)
+	c := dialTap(t, tap)
+	if err := says(c, long); err != nil {
+		t.Fatal(err)
+	}
+	s := &source{tap: tap, patience: long}
+	spoken := make(chan error, 1)
+	time.AfterFunc(100*time.Millisecond, func() { spoken <- says(c, long) })
+	s.stall(t.Context(), time.Millisecond)
+	if err := <-spoken; err != nil {
+		t.Errorf("what was said meanwhile is lost: %v", err)
+	}
+	if n := len("word"); !slices.Equal(s.withheld, []int{n}) {
+		t.Errorf("%d bytes were held back, want %d", s.withheld, n)
+	}
+}
+
+func TestAStallInWhichNobodySpeaksHoldsNothingBackAndOneThatIsBrokenOffDoesNotCount(t *testing.T) {
+	tap := echoServer(t)
+	c := dialTap(t, tap)
+	s := &source{tap: tap, patience: 50 * time.Millisecond}
+	s.stall(t.Context(), time.Millisecond)
+	if !slices.Equal(s.withheld, []int{0}) {
+		t.Errorf("%d bytes were held back", s.withheld)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.stall(over, long)
+	if len(s.withheld) != 1 {
+		t.Errorf("%d bytes were held back", s.withheld)
+	}
+	if err := says(c, long); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -115,6 +115,7 @@ type Result struct {
 	Kills, Stops int
 	Ready        []time.Duration // from the start of the process on
 	Rewatch      []time.Duration // from the return of the source to the agent's watch
+	Withheld     []int           // bytes between the agent and its source that each stall held back
 	// Actions counts what was done by kind.
 	Actions map[string]int
 	// VirtualServers at the end.
@@ -165,6 +166,9 @@ func (r *Result) tooFew() (reasons []string) {
 	}
 	if !r.Job.Soak && r.Verdict.AgentAway.Times < int(r.Job.Duration/time.Minute) {
 		reasons = append(reasons, fmt.Sprintf("the agent was away only %d times", r.Verdict.AgentAway.Times))
+	}
+	if n := len(r.Withheld); n > 0 && slices.Max(r.Withheld) == 0 {
+		reasons = append(reasons, fmt.Sprintf("the API server stalled %d times and held nothing back: that shows nothing of stalls", n))
 	}
 	return reasons
 }
