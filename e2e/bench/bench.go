@@ -43,7 +43,7 @@ func (b *bench) run(ctx context.Context) error {
 
 func (b *bench) newRun() result.Run {
 	run := result.Run{
-		Date: time.Now().UTC().Truncate(time.Second), Machine: experiment.Machine(),
+		Date: time.Now().UTC().Truncate(time.Second), Machine: b.size().Machine(),
 		Seed: b.job.Plan.Seed, Sizes: b.job.Plan.Sizes, Endpoints: b.job.Plan.Endpoints, Addresses: len(objects.Addresses()),
 		Pairs: b.job.Pairs, Versions: b.Versions, Commands: map[string][]string{},
 	}
@@ -64,7 +64,7 @@ func (b *bench) measure(ctx context.Context, run *result.Run) error {
 	defer stop() // nobody waits for the rest of a run that has failed
 	m := b.startBeside(ctx)
 	var err error
-	run.Kernel, err = b.Run(ctx, b.job, b.memory, out, c)
+	run.Kernel, err = b.Run(ctx, b.job, b.size(), out, c)
 	c.flush()
 	if err != nil {
 		return err

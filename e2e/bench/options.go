@@ -12,6 +12,7 @@ import (
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/job"
 	"github.com/kube-ipvs/kube-ipvs/e2e/bench/objects"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/experiment"
 )
 
 // options are the command line.
@@ -167,3 +168,6 @@ func floorSizes(sizes []int) []int {
 	}
 	return large
 }
+
+// size is that of the guest.
+func (o *options) size() experiment.Size { return experiment.Size{Memory: o.memory, CPUs: 1} }

@@ -39,10 +39,10 @@ func (c *chaos) run(ctx context.Context) error {
 	if err := c.Start(ctx); err != nil {
 		return err
 	}
-	record := Record{Date: time.Now().UTC().Truncate(time.Second), Machine: experiment.Machine(), Versions: c.Versions}
+	record := Record{Date: time.Now().UTC().Truncate(time.Second), Machine: c.size.Machine(), Versions: c.Versions}
 	c.Say("seed %d, %v", c.job.Seed, c.job.Duration)
 	o := &observer{progress: c.progress}
-	if record.Kernel, err = c.Run(ctx, c.job, c.memory, c.out, o); err != nil {
+	if record.Kernel, err = c.Run(ctx, c.job, c.size, c.out, o); err != nil {
 		return err
 	}
 	if record.Result, err = o.result(); err != nil {

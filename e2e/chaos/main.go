@@ -2,7 +2,7 @@
 //
 //	etcd, kube-apiserver ── objects that change all the while
 //	        │
-//	   a guest with Debian's kernel, one processor, emulated
+//	   a guest with Debian's kernel, emulated, one processor, or two for a soak
 //	        └─ chaos-guest (package guest): two nodes, a client that asks without end, an agent that is killed and cut off,
 //	           pods, Services and addresses that come and go, and a ledger of it all (package ledger)
 //

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/job"
+	"github.com/kube-ipvs/kube-ipvs/e2e/lab/experiment"
 )
 
 // options are the command line.
@@ -16,16 +17,16 @@ type options struct {
 	job       job.Job
 	out, docs string
 	writeDocs bool
-	memory    string
+	size      experiment.Size
 }
 
 var errHelp = flag.ErrHelp
 
 // parse reads the command line.
 func parse(usage io.Writer, args []string) (options, error) {
-	o := options{job: job.Chaos()}
+	o := options{job: job.Chaos(), size: experiment.Size{CPUs: 1}}
 	if slices.Contains(args, "-soak") || slices.Contains(args, "--soak") {
-		o.job = job.Soak()
+		o.job, o.size.CPUs = job.Soak(), 2 // who makes the changes takes more of a processor than the agent
 	}
 	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	f.SetOutput(usage)
@@ -47,12 +48,16 @@ func parse(usage io.Writer, args []string) (options, error) {
 	f.StringVar(&o.out, "out", "", "folder for the results (default out/chaos or out/soak)")
 	f.StringVar(&o.docs, "docs", "docs/reliability.md", "the page that -write-docs writes its part of")
 	f.BoolVar(&o.writeDocs, "write-docs", false, "write this run's part of the page")
-	f.StringVar(&o.memory, "mem", "2G", "of the guest")
+	f.StringVar(&o.size.Memory, "mem", "2G", "of the guest")
+	f.IntVar(&o.size.CPUs, "cpus", o.size.CPUs, "of the guest")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	if o.size.CPUs < 1 {
+		return o, fmt.Errorf("-cpus %d: a guest has one at least", o.size.CPUs)
 	}
 	if o.writeDocs && o.job.Fault != "" {
 		return o, errors.New("-write-docs: the page is not of runs with a fault put in")

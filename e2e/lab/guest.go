@@ -17,6 +17,7 @@ type Guest struct {
 	Kernel  Kernel
 	Init    string        // the static init program
 	Memory  string        // as QEMU takes it: 512M, 1G
+	CPUs    int           // emulated each by a thread of its own; 0 is one
 	Files   []File        // what the guest has beside the base
 	Out     string        // directory for the files that the guest leaves in $LAB_OUT; "" drops them
 	Console io.Writer     // gets the serial console as it comes; may be nil

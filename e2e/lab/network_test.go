@@ -56,6 +56,14 @@ func TestAGuestHasNoNetworkUnlessAskedFor(t *testing.T) {
 	}
 }
 
+func TestAGuestHasOneProcessorUnlessMoreAreAskedFor(t *testing.T) {
+	for cpus, want := range map[int]string{0: "-smp 1 ", 1: "-smp 1 ", 2: "-smp 2 "} {
+		if args := strings.Join((&Guest{Memory: "1G", CPUs: cpus}).qemuArgs(), " "); !strings.Contains(args, want) {
+			t.Errorf("%d: %s", cpus, args)
+		}
+	}
+}
+
 func TestAStepForTheNetworkNeverRunsWhereThereIsNone(t *testing.T) {
 	job := Job{Steps: []Step{{Name: "here", Args: []string{"true"}, Network: true}}}
 	for where, r := range map[string]runner{"host": &Host{}, "guest": &Guest{}} {

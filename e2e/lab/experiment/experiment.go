@@ -100,14 +100,29 @@ func (e *Experiment) Start(ctx context.Context) (err error) {
 	return err
 }
 
+// Size is that of a guest.
+type Size struct {
+	Memory string // as QEMU takes it
+	CPUs   int
+}
+
+// Machine is what an experiment in a guest of this size runs on, in words.
+func (s Size) Machine() string {
+	text := fmt.Sprintf("%d cores, QEMU TCG, %d processor", runtime.NumCPU(), s.CPUs)
+	if s.CPUs != 1 {
+		text += "s"
+	}
+	return text + " in the guest"
+}
+
 // Run runs the program in a guest to its end and returns the guest's kernel. The job goes in as JSON; what the program prints goes to
-// the observer. Memory is as QEMU takes it; out is a folder for what the guest leaves, "" drops that.
-func (e *Experiment) Run(ctx context.Context, job any, memory, out string, o lab.Observer) (kernel string, err error) {
+// the observer; out is a folder for what the guest leaves, "" drops that.
+func (e *Experiment) Run(ctx context.Context, job any, size Size, out string, o lab.Observer) (kernel string, err error) {
 	files, err := e.inputs(job)
 	if err != nil {
 		return "", err
 	}
-	guest := &lab.Guest{Kernel: e.kernel, Init: e.init(), Memory: memory, Files: append(files, e.Files...), Network: &lab.Network{}, Out: out}
+	guest := &lab.Guest{Kernel: e.kernel, Init: e.init(), Memory: size.Memory, CPUs: size.CPUs, Files: append(files, e.Files...), Network: &lab.Network{}, Out: out}
 	steps := []lab.Step{{Name: e.Program, Args: []string{e.Program}, Network: true}}
 	report, err := guest.Run(ctx, lab.Job{Steps: steps}, o)
 	return report.Boot.Kernel, err
@@ -154,11 +169,6 @@ func (e *Experiment) Say(format string, args ...any) {
 func (e *Experiment) path(name string) string { return filepath.Join(e.dir.Path, name) }
 
 func (e *Experiment) init() string { return e.path("init") }
-
-// Machine is what an experiment runs on, in words.
-func Machine() string {
-	return fmt.Sprintf("%d cores, QEMU TCG, 1 processor in the guest", runtime.NumCPU())
-}
 
 // describe is the version of the tree.
 func describe(ctx context.Context) string {
