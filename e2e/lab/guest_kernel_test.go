@@ -49,6 +49,10 @@ func TestRealServersOfBothFamiliesAreAccepted(t *testing.T) {
 -a -u [fd01::10]:30080 -r [fd44:1::2]:8080 -m
 -A --sctp-service 10.1.0.10:30080 -s rr
 `, "ipvsadm", "-R")
+	defer mustRun(t, `-D -t 10.1.0.10:30080
+-D -u [fd01::10]:30080
+-D --sctp-service 10.1.0.10:30080
+`, "ipvsadm", "-R")
 	if out := mustRun(t, "", "ipvsadm", "-Sn"); strings.Count(out, "\n") != 5 {
 		t.Errorf("table:\n%s", out)
 	}

@@ -306,7 +306,8 @@ func (j *judge) connection(c *Connection) {
 		n.WithAddress++
 	default:
 		n.Cut++
-		j.broken(broke, Cut, "of %s with %s (Service %s), open since %s, after %d answers: %s", c.At, c.Pod, c.Service, clock(c.From), c.Echoes, c.Err)
+		j.broken(broke, Cut, "of %s with %s (Service %s), open since %s, after %d answers, the last at %s, asked at %s, the address away last at %s: %s",
+			c.At, c.Pod, c.Service, clock(c.From), c.Echoes, clock(c.Heard), clock(c.Sent), clock(j.lastAway(c.At.Addr(), broke)), c.Err)
 	}
 }
 
@@ -316,6 +317,17 @@ func (j *judge) askedInVain(c *Connection) bool {
 	return slices.ContainsFunc(j.absent[c.At.Addr()], func(s Span) bool {
 		return s.From <= c.Sent+farewell && c.Sent <= s.To || s.From <= c.Heard+acknowledged && c.Heard <= s.To
 	})
+}
+
+// lastAway is when an address left the node for the last time before a moment; Never if it did not.
+func (j *judge) lastAway(addr netip.Addr, before time.Duration) time.Duration {
+	last := time.Duration(Never)
+	for _, s := range j.absent[addr] {
+		if s.From <= before {
+			last = s.From
+		}
+	}
+	return last
 }
 
 // drained says whether the frontend of a connection had gone for longer than the drain timeout.
