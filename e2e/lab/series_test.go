@@ -25,17 +25,17 @@ linux-image-6.1.0-9-amd64 - Linux 6.1 for 64-bit PCs (signed)
 }
 
 func TestBackportsComeFromWhereTheMachineHasItsDebian(t *testing.T) {
-	const targets = `Debian bookworm https://mirror.example/debian/
-Debian bookworm-security https://mirror.example/debian-security/
+	const targets = `Debian bookworm https://apt.example/os/
+Debian bookworm-security https://apt.example/os-security/
 Example bookworm https://other.example/
-Debian bookworm https://mirror.example/debian/
+Debian bookworm https://apt.example/os/
 `
 	got := strings.ReplaceAll(backportSources(targets, "bookworm"), "[signed-by="+debianKeys+"] ", "")
-	const want = "deb https://mirror.example/debian/ bookworm main\ndeb https://mirror.example/debian/ bookworm-backports main\n"
+	const want = "deb https://apt.example/os/ bookworm main\ndeb https://apt.example/os/ bookworm-backports main\n"
 	if got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := backportSources("Debian trixie https://mirror.example/debian/\n", ""); got != "" {
+	if got := backportSources("Debian trixie https://apt.example/os/\n", ""); got != "" {
 		t.Errorf("%q without a codename", got)
 	}
 }

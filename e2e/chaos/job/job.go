@@ -61,8 +61,8 @@ func Chaos() Job {
 	}
 }
 
-// Soak is the default of a soak. An emulated guest writes for more than half of it: a run of nft takes more than half a second there, and a
-// change may wait for two passes. What pods have before they stop is longer than that.
+// Soak is the default of a soak. In an emulated guest a run of nft takes more than half a second, and a change may wait for two passes: hence
+// the propagation time, which is less than what pods have before they stop.
 func Soak() Job {
 	j := Chaos()
 	j.Soak, j.Duration, j.Rate, j.Churn, j.Interval = true, time.Hour, 1000, 100, 10*time.Second
