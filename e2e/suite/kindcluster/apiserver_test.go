@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gorilla/websocket"
@@ -34,7 +35,7 @@ const (
 // execServer is as much of an API server as exec needs: each Pod has an asker in this process.
 type execServer struct {
 	*httptest.Server
-	gone bool // the Pods
+	gone atomic.Bool // the Pods
 
 	mu    sync.Mutex
 	execs []url.URL
@@ -55,7 +56,7 @@ func newExecServer(t *testing.T) (*execServer, execFunc) {
 }
 
 func (s *execServer) exec(life context.Context, w http.ResponseWriter, r *http.Request) {
-	if s.gone {
+	if s.gone.Load() {
 		http.Error(w, "no such Pod", http.StatusNotFound)
 		return
 	}
