@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -65,7 +66,9 @@ func (o Options) apt(ctx context.Context, dir string, args ...string) (string, e
 		options = append(options, "-o", "APT::Sandbox::User=root") // its own user cannot write to our directories
 	}
 	var stdout bytes.Buffer
-	cmd := exec.CommandContext(ctx, "apt-get", append(options, args...)...)
+	// Of two builds at the same time one waits: apt-get update fails if another one is under way. flock becomes apt-get.
+	inTurn := []string{"--no-fork", filepath.Join(dir, "lock"), "apt-get"}
+	cmd := exec.CommandContext(ctx, "flock", slices.Concat(inTurn, options, args)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, o.Progress), o.Progress
 	if err := cmd.Run(); err != nil {
