@@ -38,10 +38,13 @@ type symbol struct {
 	maybe bool
 }
 
-// events are what is counted beside CPU time, with the functions of Linux 6.1. All of them handle requests of the current process.
+// events are what is counted beside CPU time, with the functions of Linux 6.1 and 6.12. All of them handle requests of the current process.
 //
 // A dump of IPVS's is asked once for each buffer that it fills, so only the first counts, in which the callback's args[0] is 0: it
 // is at 80 in struct netlink_callback. Requests that dump something of nftables go through nf_tables_get… too.
+//
+// A table of iptables is replaced by setsockopt with IPT_SO_SET_REPLACE or IP6T_SO_SET_REPLACE, which are 64. What replaces it then is
+// part of that function in some kernels.
 //
 // One message that adds elements to a set of nftables, or entries to an ipset, may bring many. A transaction of nftables that waits for
 // a module to be loaded is replayed, and counts again.
@@ -90,7 +93,8 @@ func events() []event {
 			into: func(u *result.Usage) *uint64 { return &u.NetlinkSends },
 		},
 		{
-			name: "iptables_writes", at: append(in("ip_tables")("__do_replace"), in("ip6_tables")("__do_replace")...),
+			name: "iptables_writes", at: append(in("ip_tables")("do_ipt_set_ctl"), in("ip6_tables")("do_ip6t_set_ctl")...),
+			fetch: "option=$arg2:s32", filter: "option==64",
 			into: func(u *result.Usage) *uint64 { return &u.IptablesWrites },
 		},
 	}
