@@ -48,7 +48,7 @@ func (r *runner) resetSome(ctx context.Context, _ *rand.Rand) error {
 
 // deleteByHand deletes a virtual server that somebody asks.
 func (r *runner) deleteByHand(ctx context.Context, random *rand.Rand) error {
-	for pause(ctx, 10*time.Second) == nil {
+	for pause(ctx, 3*time.Second) == nil {
 		to := r.world.choose(random)
 		key := frontend.NewKey(to.at.Addr(), frontend.TCP, to.at.Port())
 		table, err := agent.Table(done(ctx), r.world.net.Node1)

@@ -24,7 +24,7 @@ const (
 // Faults that can be put in, to see the judge find them.
 const (
 	FaultReset  = "reset"  // one new connection in 200 is refused by a rule of nftables
-	FaultDelete = "delete" // each 10 s a virtual server is deleted by hand
+	FaultDelete = "delete" // each 3 s a virtual server is deleted by hand
 	FaultStray  = "stray"  // pods that have left are put back by hand
 )
 
