@@ -40,7 +40,7 @@ e2e: ## the suite on a real cluster, whose nodes are in a guest: builds Kubernet
 	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build -with kube-proxy
 	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -v -timeout 20m $(if $(RUN),-run '$(RUN)') .
 e2e-controlplane: ## a real Kubernetes control plane, and a guest that reaches it: builds Kubernetes the first time
-	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab/cluster ./e2e/lab/topo
+	$(OWN_TMP) $(LAB) prepare && $(GO) run ./e2e/lab/cluster/run -build && $(GO) test -tags cluster -count 1 -p 1 -timeout 15m ./e2e/lab ./e2e/lab/cluster ./e2e/lab/topo
 	$(OWN_TMP) cd e2e/suite && $(GO) test -tags cluster -count 1 -timeout 5m ./kindcluster
 demo: ## the main job, shown in a guest
 	$(OWN_TMP) $(LAB) exec -timeout 5m -bin ./cmd/kube-ipvs -bin ./e2e/demo -- demo

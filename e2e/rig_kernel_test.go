@@ -70,6 +70,9 @@ func newRig(t *testing.T, options ...topo.PodOption) *rig {
 				t.Logf("the agent's log:\n%s", r.agent.Log())
 			}
 		}
+		for _, node := range []*topo.Host{r.Node1, r.Node2} {
+			empty(t, node)
+		}
 		if err := network.Close(); err != nil {
 			t.Error(err)
 		}
@@ -78,6 +81,17 @@ func newRig(t *testing.T, options ...topo.PodOption) *rig {
 	r.web1, r.web2 = r.pod(t, r.Node1, "web-1", options...), r.pod(t, r.Node2, "web-2", options...)
 	t.Logf("the network took %s", since(begin))
 	return r
+}
+
+// empty takes from a node what would hold modules for as long as its namespace lives. That is minutes where a connection in it was
+// closed whose other end is not heard any more.
+func empty(t *testing.T, node *topo.Host) {
+	t.Helper()
+	for _, args := range [][]string{{"ipvsadm", "-C"}, {"nft", "flush", "ruleset"}} {
+		if out, err := node.Command(context.WithoutCancel(t.Context()), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%v on %s: %v\n%s", args, node.Name, err, out)
+		}
+	}
 }
 
 func (r *rig) pod(t *testing.T, node *topo.Host, name string, options ...topo.PodOption) *topo.Pod {

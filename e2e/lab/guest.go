@@ -97,8 +97,9 @@ func (g *Guest) boot(ctx context.Context, image *os.File, job Job, o Observer) (
 		r.onBoot = func() error { return g.Network.forwarded(cmd.Process.Pid) }
 	}
 	err = r.receive(newFrameReader(ours))
-	if err == nil || ctx.Err() != nil {
-		_ = cmd.Process.Kill() // done, which is quicker than a power-off; or no longer wanted
+	died := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	if !died {
+		_ = cmd.Process.Kill() // the guest leaves its end to us: see cmd init
 	}
 	qemu := awaitEnd(cmd.Process, wait)
 	switch {
@@ -106,7 +107,7 @@ func (g *Guest) boot(ctx context.Context, image *os.File, job Job, o Observer) (
 		return r.report, nil
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET):
+	case died:
 		err = fmt.Errorf("the guest died (%s)", qemu)
 	}
 	return r.report, fmt.Errorf("%w %s\nlast lines of the console:\n%s", err, r.where(), console.last(40))
