@@ -190,7 +190,7 @@ func TestExtraPorts(t *testing.T) {
 		for _, port := range []uint16{22, 9443} {
 			r.refused(t, topo.TCP, netip.AddrPortFrom(r.Node1.A4, port))
 		}
-		for _, want := range []string{"22 is protected", "9443 is not opened"} {
+		for _, want := range []string{"22 is not opened: the ports of SSH", "9443 is not opened"} {
 			if !strings.Contains(r.agent.Log(), want) {
 				t.Errorf("the log does not say %q", want)
 			}

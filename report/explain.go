@@ -161,14 +161,15 @@ func KeysOf(o *sync.Overview, id sync.ServiceID) []frontend.Key {
 // Explain explains a Service; false if it opens no port on nodes and nothing is wrong with it, as far as is known here.
 func Explain(node string, o *sync.Overview, id sync.ServiceID, k Kernel) (Explanation, bool) {
 	views, check, known := o.ViewService(id)
-	if !known {
+	problems := newProblems(o.ProblemsOf(id))
+	if !known && len(problems) == 0 {
 		return Explanation{}, false
 	}
 	status := newServiceStatus(o, id)
 	e := Explanation{
 		Node: node, Time: o.Time, Namespace: id.Namespace, Name: id.Name, State: status.State,
 		Families: familiesText(o.FamiliesOf(id)), Addresses: addressesFor(o, id), Ports: []ExplainedPort{},
-		Settings: []ExplainedSetting{}, Problems: newProblems(o.ProblemsOf(id)),
+		Settings: []ExplainedSetting{}, Problems: problems,
 	}
 	if networks := o.Networks(id); networks != nil {
 		e.Networks = networks.String()

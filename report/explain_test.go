@@ -70,7 +70,7 @@ func TestExplainTellsOfEveryKindOfProblem(t *testing.T) {
 		},
 		sync.Conflict: func() *sync.State {
 			s := node(func(svc *sync.Service) { svc.Created = noon })
-			older := sync.Service{ID: sync.ServiceID{Namespace: "shop", Name: "old"}, Families: sync.IPv4, Ports: []sync.ServicePort{{NodePort: 30080, Protocol: frontend.TCP}}}
+			older := sync.Service{ID: sync.ServiceID{Namespace: "shop", Name: "old"}, Created: noon.Add(-time.Hour), Families: sync.IPv4, Ports: []sync.ServicePort{{NodePort: 30080, Protocol: frontend.TCP}}}
 			s.Update(sync.Update{Services: []sync.Service{older}})
 			return s
 		},
@@ -137,6 +137,27 @@ func TestExplainTellsOfEveryKindOfProblem(t *testing.T) {
 			}
 			compareGolden(t, "testdata/problems/"+string(reason)+".golden", b.String())
 		})
+	}
+}
+
+// Of a Service that cannot be read there is nothing else to explain, and it is not said to be none.
+func TestExplainTellsOfAServiceThatCannotBeRead(t *testing.T) {
+	s := node()
+	broken := sync.ServiceID{Namespace: "shop", Name: "broken"}
+	s.Update(sync.Update{Problems: []sync.Problem{
+		{Object: "Service shop/broken", Reason: sync.Invalid, Message: "spec is a list", Skipped: true},
+		{Object: "Service shop/other", Reason: sync.Invalid, Message: "another one", Skipped: true},
+	}})
+	s.Resolve()
+	e, known := Explain("node1", overview(s), broken, Kernel{})
+	if !known || e.State != NotServed || len(e.Problems) != 1 || e.Problems[0].Message != "spec is a list" {
+		t.Errorf("known %v: %+v", known, e)
+	}
+	if len(e.Addresses) == 0 || e.Addresses[0].Reason != "the Service cannot be read" {
+		t.Errorf("addresses %+v", e.Addresses)
+	}
+	if _, known := Explain("node1", overview(s), sync.ServiceID{Namespace: "shop", Name: "none"}, Kernel{}); known {
+		t.Error("a Service of which nothing is known is explained")
 	}
 }
 

@@ -121,13 +121,18 @@ func (o *Overview) Problems() []Problem {
 	return append(o.State.Problems(), stuck(o.State, o.retry)...)
 }
 
-// ProblemsOf are those of one Service.
+// ProblemsOf are those of one Service, also of one that cannot be read.
 func (o *Overview) ProblemsOf(id ServiceID) []Problem {
-	problems := slices.Clone(o.problems[id])
+	problems, object := slices.Clone(o.problems[id]), "Service "+id.String()
+	for _, p := range o.source {
+		if p.Object == object {
+			problems = append(problems, p)
+		}
+	}
 	var failing []Problem
 	for _, key := range o.keys[id] {
 		if b, fails := o.retry[key]; fails {
-			failing = append(failing, b.problem("Service "+id.String(), key))
+			failing = append(failing, b.problem(object, key))
 		}
 	}
 	slices.SortFunc(failing, compareProblems)
@@ -217,10 +222,12 @@ func (s *State) Claimants(key frontend.Key) []allocator.Claimant { return s.ledg
 
 // NotServedAt says why a Service asks for no frontend on an address that serves; empty if it does.
 func (s *State) NotServedAt(id ServiceID, addr netip.Addr) string {
-	svc := s.services[id]
+	svc, known := s.services[id]
 	for _, place := range s.places {
 		switch {
 		case place.Addr != addr:
+		case !known:
+			return "the Service cannot be read"
 		case svc.Families == 0:
 			return "the Service is closed as long as a restriction of it cannot be read"
 		case !svc.Families.Has(addr):

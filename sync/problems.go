@@ -167,6 +167,8 @@ func (s *State) rivals(svc Service, keys []frontend.Key, kind allocator.Kind) []
 		switch {
 		case !s.ledger.Holds(holder.ID, allocator.Claim{Key: key, Kind: kind}):
 			all[i].why = "which has it as a " + s.ledger.Claimants(key)[0].Kind.String()
+		case holder.Created.IsZero() && !svc.Created.IsZero():
+			all[i].why = "which counts as the oldest without a creationTimestamp"
 		case holder.Created.Before(svc.Created):
 			all[i].why = "which is older"
 		default:

@@ -32,6 +32,8 @@ func TestProblemsOfAState(t *testing.T) {
 	older, other, only4 := service("z-older", 30080), service("other", 30081), service("only4", 30082)
 	younger, same, taken := service("younger", 30080), service("zz-same-age", 30080), service("taken", 30081)
 	younger.Created = older.Created.Add(time.Hour)
+	ageless := service("ageless", 30080)
+	ageless.Created = time.Time{}
 	only4.Families, taken.Families = IPv4, IPv4
 	bad := Service{ID: ServiceID{Namespace: "default", Name: "bad"}, Problems: []Problem{{Object: "Service default/bad", Reason: Invalid, Message: "no port"}}}
 	for _, c := range []struct {
@@ -47,6 +49,12 @@ func TestProblemsOfAState(t *testing.T) {
 			[]Service{younger, older},
 			[]string{"10.1.0.10", "10.2.0.10"},
 			[]string{"Service default/younger: node port 30080/tcp on 10.1.0.10, 10.2.0.10 belongs to Service default/z-older, which is older: give one of the two another nodePort [conflict]"},
+		},
+		{
+			"one whose age nobody knows",
+			[]Service{younger, ageless},
+			[]string{"10.1.0.10"},
+			[]string{"Service default/younger: node port 30080/tcp on 10.1.0.10 belongs to Service default/ageless, which counts as the oldest without a creationTimestamp: give one of the two another nodePort [conflict]"},
 		},
 		{
 			"one of the same age",

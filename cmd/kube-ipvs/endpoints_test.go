@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 	"github.com/kube-ipvs/kube-ipvs/ipvs/ipvsfake"
 	"github.com/kube-ipvs/kube-ipvs/sync"
 	"github.com/kube-ipvs/kube-ipvs/traffic"
@@ -126,5 +127,36 @@ func TestAScrapeHasTheMetricsThatAreDocumented(t *testing.T) {
 	_, local := httpEndpoints(t, "--traffic-metrics=endpoints", "--traffic-metrics-limit=1")
 	if body := get(t, local, "/metrics").Body.String(); !strings.Contains(body, `kube_ipvs_traffic_left_out{kind="endpoints"} 1`) {
 		t.Errorf("--traffic-metrics-limit=1 leaves out no endpoint:\n%s", body)
+	}
+}
+
+// Whoever may write annotations makes no series and no label: those name what there is of a Service beside them.
+func TestNoMetricHasTextOfAnAnnotation(t *testing.T) {
+	named := []string{"namespace", "service", "port", "protocol", "endpoint"}
+	closed := map[string][]string{
+		"reason": {}, "verb": {}, "result": {"ok", "failed", "done", "refused"}, "direction": {"in", "out"},
+		"kind": {"services", "endpoints", "virtuals", "reals", "use"}, "version": {version},
+	}
+	for _, r := range sync.Reasons() {
+		closed["reason"] = append(closed["reason"], string(r))
+	}
+	for _, v := range ipvs.Verbs() {
+		closed["verb"] = append(closed["verb"], v.String())
+	}
+	_, local := httpEndpoints(t, "--traffic-metrics=endpoints")
+	labels := 0
+	for line := range strings.Lines(get(t, local, "/metrics").Body.String()) {
+		if !strings.HasPrefix(line, "kube_ipvs_") {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`[{,]([a-z_]+)="([^"]*)"`).FindAllStringSubmatch(line, -1) {
+			labels++
+			if !slices.Contains(named, m[1]) && m[1] != "le" && !slices.Contains(closed[m[1]], m[2]) {
+				t.Errorf("label %s=%q of %s", m[1], m[2], line)
+			}
+		}
+	}
+	if labels < 20 {
+		t.Errorf("%d labels are looked at", labels)
 	}
 }

@@ -64,8 +64,36 @@ spec: {type: NodePort, ipFamilies: [IPv4], ports: [{port: 80, nodePort: 30080}]}
 			t.Errorf("%s opens other ports than 443:\n%s", command, stdout)
 		}
 	}
-	if stdout, _, _ := kubeIPVS(t, manifest, append([]string{"plan"}, flags...)...); !strings.Contains(stdout, "443=80; 10356, 10349, 22 is protected (SSH") {
+	if stdout, _, _ := kubeIPVS(t, manifest, append([]string{"plan"}, flags...)...); !strings.Contains(stdout, "443=80; 10356, 10349, 22 is not opened: the ports of SSH") {
 		t.Errorf("not told:\n%s", stdout)
+	}
+}
+
+// docs/security.md says whose ports they are.
+func TestPortsOfTheNodeAreNeverOpenedForAService(t *testing.T) {
+	const manifest = `
+apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {kube-ipvs.io/extra-ports: "%[1]d=80"}}
+spec: {type: NodePort, ipFamilies: [IPv4], ports: [{port: 80, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: other}
+spec: {type: NodePort, ipFamilies: [IPv4], ports: [{port: 80, nodePort: %[1]d}]}
+`
+	for port, whose := range map[int]string{
+		22: "SSH", 2379: "etcd", 2380: "etcd", 6443: "the API server", 10257: "the controller manager", 10259: "the scheduler",
+		10248: "the kubelet", 10250: "the kubelet", 10255: "the kubelet", 10249: "kube-proxy", 10256: "kube-proxy", 10349: "the agent", 10356: "the agent",
+		23: "", 443: "", 6444: "", 10251: "",
+	} {
+		stdout, stderr, _ := kubeIPVS(t, fmt.Sprintf(manifest, port), "plan", "--manifests", "-", "--node-name", "node1", "--node-addresses", "eth0=10.1.0.10/24",
+			"--nodeport-addresses", "all", "--extra-port-range", "1-65535", "--service-node-port-range", "1-65535")
+		opened := strings.Contains(stdout, fmt.Sprintf(" %d/tcp", port))
+		told := strings.Contains(stderr, fmt.Sprintf("node port %d is not served: the ports of SSH", port)) && strings.Contains(stderr, fmt.Sprintf("%d is not opened: the ports of SSH", port))
+		if protected := whose != ""; opened == protected || told != protected {
+			t.Errorf("port %d, of %q: opened %v, told %v\n%s%s", port, whose, opened, told, stdout, stderr)
+		}
 	}
 }
 

@@ -226,6 +226,8 @@ func TestARequestThatIsTooLongIsRefused(t *testing.T) {
 		"two lengths":   {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", http.StatusBadRequest},
 		"no host":       {"GET / HTTP/1.1\r\n\r\n", http.StatusBadRequest},
 		"what browsers": {"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + long[:16<<10] + "\r\n\r\n", http.StatusNoContent},
+		"less":          {"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + long[:35<<10] + "\r\n\r\n", http.StatusNoContent},
+		"more":          {"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + long[:36<<10] + "\r\n\r\n", http.StatusRequestHeaderFieldsTooLarge},
 	} {
 		if status, _ := says(t, dial(), c.request); status != c.want {
 			t.Errorf("%s: status %d, want %d", name, status, c.want)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -141,11 +140,8 @@ func (o *options) validateTraffic() []error {
 	o.podNetworks = nil
 	for _, text := range o.clusterCIDRs {
 		p, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err == nil && p.Addr().Is4In6() {
-			err = errors.New("an IPv4-mapped IPv6 network")
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--cluster-cidr: %q is not an IPv4 or IPv6 network such as 10.244.0.0/16: %w", text, err))
+		if err != nil || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("--cluster-cidr: %q is not an IPv4 or IPv6 network: write one such as 10.244.0.0/16 or fd44::/16", text))
 			continue
 		}
 		o.podNetworks = append(o.podNetworks, p.Masked())

@@ -108,6 +108,8 @@ func ranges(texts []string) ([]netip.Prefix, error) {
 			p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		switch {
+		case text == "":
+			return nil, errors.New("no range is written: write a network such as 10.0.0.0/8 or fd00::/8, or remove it")
 		case err != nil:
 			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/8 or fd00::/8, nor an address", text)
 		case p.Addr().Is4In6():

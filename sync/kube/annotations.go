@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -209,25 +210,37 @@ func readAnnotations(svc *corev1.Service, o Options, r *report) wanted {
 	return w
 }
 
-// readUnknown reports annotations of ours that do not exist. Where they are too many to be looked at, one of the rest may be a
-// restriction that is misspelt.
+// readUnknown reports annotations of ours that do not exist, and those that were probably meant to be ours. Where they are too many to
+// be looked at, one of the rest may be a restriction that is misspelt.
 func (w *wanted) readUnknown(svc *corev1.Service, r *report) {
 	known := knownAnnotations()
-	var keys []string
+	names := map[string]string{} // what stands behind the prefix, by key; "" is for one that has none
 	for key := range svc.Annotations {
-		if name, ours := strings.CutPrefix(key, annotationPrefix); ours && !slices.Contains(known, name) {
-			keys = append(keys, key)
+		name, ours := strings.CutPrefix(key, annotationPrefix)
+		switch meant, near := nearPrefix(key); {
+		case ours && !slices.Contains(known, name):
+			names[key] = name
+		case near && probablyMeant(meant) != "":
+			names[key] = meant
+		case bare(key):
+			names[key] = ""
 		}
 	}
-	slices.Sort(keys)
+	keys := slices.Sorted(maps.Keys(names))
 	if more := len(keys) - maxUnknown; more > 0 {
 		keys, w.closed = keys[:maxUnknown], true
 		r.skipped("%d more unknown annotations %s* are not looked at, and may be meant to restrict who reaches the Service; "+
 			"no node port of it is served until they are removed", more, annotationPrefix)
 	}
 	for _, key := range keys {
-		restricts, why := unknown(strings.TrimPrefix(key, annotationPrefix), r)
-		w.closed = w.closed || restricts
+		why := "not read; did you mean " + annotationPrefix + strings.ToLower(key) + "?"
+		if bare(key) { // names of others are no reason to close a Service
+			r.invalid("annotation %s is %s", key, why)
+		} else {
+			var restricts bool
+			restricts, why = unknown(key, names[key], r)
+			w.closed = w.closed || restricts
+		}
 		w.settings = append(w.settings, sync.Setting{Name: sync.Printable(clip(key, maxWhy)), Written: svc.Annotations[key], Why: sync.Printable(why)})
 	}
 }
@@ -309,7 +322,11 @@ func (w *wanted) inForce(key, text string, reasons []string) {
 
 // isRead reports whether an annotation is looked at, known or not.
 func isRead(key string) bool {
-	return strings.HasPrefix(key, annotationPrefix) || strings.HasPrefix(key, kubeRouterPrefix)
+	if strings.HasPrefix(key, annotationPrefix) || strings.HasPrefix(key, kubeRouterPrefix) {
+		return true
+	}
+	_, near := nearPrefix(key)
+	return near || bare(key)
 }
 
 // restrictions narrow who reaches a Service.

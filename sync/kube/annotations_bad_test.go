@@ -57,7 +57,7 @@ func TestBadValuesOfAnnotations(t *testing.T) {
 		closing("networks=", `"": empty entry: take out the comma too many; to serve no address write "127.0.0.0/8,::1/128"`),
 		closing("networks=internal,10.0.0.1", `"10.0.0.1": a single address needs its length: write 10.0.0.1/32`),
 		closing("networks=Internal", `"Internal": names of networks are in lower case; for an interface write "iface:Internal"`),
-		closing("source-ranges=", `"" `+network),
+		closing("source-ranges=", "no range is written: write a network such as 10.0.0.0/8 or fd00::/8, or remove it"),
 		closing("source-ranges=10.0.0.0/8,", comma),
 		closing("deny-source-ranges=10.0.0.0/8,,::1", comma),
 		bad("scheduler-flags=,mh-port", comma, ofFlags),

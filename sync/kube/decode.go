@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type object struct {
 
 // fault is something wrong with a document. A fatal one means that an object of it cannot be used.
 type fault struct {
+	// object is the one that it is about, zero where that cannot be told; where is its place.
+	object         objectKey
 	where, message string
 	fatal          bool
 }
@@ -80,7 +83,7 @@ func decode(name string, data []byte) decoded {
 			d.fatal(where, err)
 		case ours:
 			if duplicate != nil {
-				d.warn(where, duplicate)
+				d.warn(objectKey{}, where, duplicate)
 			}
 			d.decodeDocument(where, raw, kind)
 		}
@@ -89,11 +92,16 @@ func decode(name string, data []byte) decoded {
 }
 
 func (d *decoded) fatal(where string, err error) {
-	d.faults = append(d.faults, fault{where, err.Error(), true})
+	d.refuse(objectKey{}, where, err)
 }
 
-func (d *decoded) warn(where string, err error) {
-	d.faults = append(d.faults, fault{where, err.Error() + "; the rest of the object is used", false})
+// refuse reports an object that cannot be used.
+func (d *decoded) refuse(key objectKey, where string, err error) {
+	d.faults = append(d.faults, fault{key, where, err.Error(), true})
+}
+
+func (d *decoded) warn(key objectKey, where string, err error) {
+	d.faults = append(d.faults, fault{key, where, err.Error() + "; the rest of the object is used", false})
 }
 
 // decodeDocument reads one object or a list of them.
@@ -140,37 +148,46 @@ func (d *decoded) decodeObject(where string, raw []byte, kind string) {
 	case kindNode:
 		value = &corev1.Node{}
 	}
+	key := keyOf(kind, raw)
 	strict, err := kjson.UnmarshalStrict(raw, value)
 	if err != nil {
-		d.fatal(where, fmt.Errorf("%s %q: %w", kind, value.GetName(), mistyped(err)))
+		d.refuse(key, where, mistyped(raw, err))
 		return
 	}
-	namespace := ""
-	if kind != kindNode {
-		namespace = value.GetNamespace()
-		if namespace == "" {
-			namespace = metav1.NamespaceDefault
-		}
-	}
-	value.SetNamespace(namespace)
-	key := objectKey{kind, namespace, value.GetName()}
 	if key.name == "" {
 		d.fatal(where, fmt.Errorf("%s without metadata.name", kind))
 		return
 	}
+	value.SetNamespace(key.namespace)
 	for _, err := range strict {
-		d.warn(where, fmt.Errorf("%s: %w", key, err))
+		switch meant := misspelt(err.Error(), value); {
+		case kind == kindService && (meant == "metadata.annotations" || meant == "spec.loadBalancerSourceRanges"):
+			d.refuse(key, where, fmt.Errorf("%w is taken for %s, which may restrict who reaches the Service", err, meant))
+			return
+		case meant != "":
+			err = fmt.Errorf("%w (did you mean %s?)", err, meant)
+		}
+		d.warn(key, where, err)
 	}
 	d.objects = append(d.objects, object{key, where, value})
 }
 
-// mistyped says in the words of the manifest what the JSON decoder says in those of Go.
-func mistyped(err error) error {
-	var typeError *json.UnmarshalTypeError
-	if errors.As(err, &typeError) && typeError.Field != "" {
-		return fmt.Errorf("%s is a %s where %s is wanted", typeError.Field, typeError.Value, typeError.Type)
+// keyOf names an object whatever else is wrong with it. The name is "" where that cannot be read.
+func keyOf(kind string, raw []byte) objectKey {
+	var named struct {
+		Metadata struct {
+			Name      any `json:"name"`
+			Namespace any `json:"namespace"`
+		} `json:"metadata"`
 	}
-	return err
+	_ = kjson.UnmarshalCaseSensitivePreserveInts(raw, &named) // what is wrong is said by whoever reads all of it
+	key := objectKey{kind: kind}
+	key.name, _ = named.Metadata.Name.(string)
+	if kind != kindNode {
+		key.namespace, _ = named.Metadata.Namespace.(string)
+		key.namespace = cmp.Or(key.namespace, metav1.NamespaceDefault)
+	}
+	return key
 }
 
 // kindOf is the kind of raw, and whether we read it. implied holds for what raw leaves out.
@@ -185,7 +202,7 @@ func kindOf(raw []byte, implied metav1.TypeMeta) (kind string, ours bool, err er
 	item, _ := strings.CutSuffix(meta.Kind, "List")
 	want := apiVersion(item)
 	if want == "" {
-		return meta.Kind, false, nil
+		return meta.Kind, false, nearKind(meta)
 	}
 	// A Service of another group (Knative has one) is no business of ours; one that nearly says the right thing is a slip.
 	group, _, _ := strings.Cut(meta.APIVersion, "/")
@@ -197,6 +214,16 @@ func kindOf(raw []byte, implied metav1.TypeMeta) (kind string, ours bool, err er
 		return "", false, fmt.Errorf("%s of apiVersion %q is not read; write apiVersion: %s", meta.Kind, meta.APIVersion, want)
 	}
 	return meta.Kind, false, nil
+}
+
+// nearKind says what a kind that there is not was probably meant to be: one letter of it is wrong, or its capitals are.
+func nearKind(meta metav1.TypeMeta) error {
+	for _, kind := range []string{kindService, kindEndpointSlice, kindNode} {
+		if meta.APIVersion == apiVersion(kind) && edits(strings.ToLower(meta.Kind), strings.ToLower(kind)) <= 1 {
+			return fmt.Errorf("kind %q is not read; write kind: %s", meta.Kind, kind)
+		}
+	}
+	return nil
 }
 
 // apiVersion is the one in which a kind is read; "" is for the kinds that are not.

@@ -53,7 +53,7 @@ func readExtraPorts(value string, o Options, w *wanted) (string, error) {
 		case why == notAllowed:
 			notes = append(notes, fmt.Sprintf("%s is not opened: this node's --extra-port-range is %s", strings.Join(ports, ", "), o.extraPortsText()))
 		default:
-			notes = append(notes, strings.Join(ports, ", ")+" is "+why)
+			notes = append(notes, fmt.Sprintf("%s is not opened: %s", strings.Join(ports, ", "), why))
 		}
 	}
 	if len(notes) > 0 {
@@ -62,10 +62,10 @@ func readExtraPorts(value string, o Options, w *wanted) (string, error) {
 	return extraPortsText(w.extraPorts), nil
 }
 
-// Why a node opens no extra port.
+// Why a node does not open a port.
 const (
 	notAllowed    = "not allowed"
-	protectedPort = "protected (SSH, the kubelet, the control plane or the agent itself)"
+	protectedPort = "the ports of SSH, etcd, the control plane, the kubelet, kube-proxy and this agent are protected, choose another one"
 )
 
 // refusesExtra says why a port is never an extra port on this node; "" if it may be one.
@@ -73,11 +73,14 @@ func (o Options) refusesExtra(port uint16) string {
 	switch {
 	case o.ExtraPorts == nil || !o.ExtraPorts.Has(port):
 		return notAllowed
-	case o.Protected != nil && o.Protected.Has(port):
+	case o.protects(port):
 		return protectedPort
 	}
 	return ""
 }
+
+// protects reports whether a port is never opened for a Service on this node.
+func (o Options) protects(port uint16) bool { return o.Protected != nil && o.Protected.Has(port) }
 
 func (o Options) extraPortsText() string {
 	if o.ExtraPorts == nil {

@@ -162,7 +162,7 @@ func TestProtectedPortsAreNoExtraPorts(t *testing.T) {
 	o.Protected = new(allocator.Ports)
 	o.Protected.Add(22, 6443)
 	got := Translate(asking("22=http,443=https,6443=https"), nil, o)
-	why := "6443 is not opened: this node's --extra-port-range is 1-1023; 22 is protected (SSH, the kubelet, the control plane or the agent itself)"
+	why := "6443 is not opened: this node's --extra-port-range is 1-1023; 22 is not opened: " + protectedPort
 	if diff := cmp.Diff([]string{"annotation kube-ipvs.io/extra-ports: " + why}, problemTexts(got)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}

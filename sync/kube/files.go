@@ -62,15 +62,20 @@ func (f *file) take(content []byte, now time.Time) (again time.Time) {
 }
 
 func (f *file) problem(fault fault, d *decoded) sync.Problem {
-	message := fault.message
+	object, message := fault.where, fault.message
+	if fault.object.name != "" { // whoever asks about the object is told
+		object, message = fault.object.String(), fault.where+": "+message
+	}
 	switch {
 	case !fault.fatal:
 	case f.holds():
 		message += "; what the file said before stays in force"
+	case fault.object.kind == kindService:
+		message += "; no node port of the Service is served"
 	case len(d.objects) > 0:
 		message += "; the rest of the file is used"
 	}
-	return sync.Problem{Object: sync.Printable(fault.where), Reason: sync.Invalid, Message: sync.Printable(message), Skipped: fault.fatal}
+	return sync.Problem{Object: sync.Printable(object), Reason: sync.Invalid, Message: sync.Printable(message), Skipped: fault.fatal}
 }
 
 // wait reports whether an empty or vanished file is still within its grace. One that never said anything is too: it

@@ -35,7 +35,7 @@ type Options struct {
 	Networks nodeaddr.Networks
 	// ExtraPorts are the ports that Services may open beside their node ports; nil is none.
 	ExtraPorts *allocator.Ports
-	// Protected are never among them, whatever ExtraPorts says; nil is none.
+	// Protected are never opened for a Service, as node port or as extra port; nil is none.
 	Protected *allocator.Ports
 	// SpecSourceRanges: spec.loadBalancerSourceRanges counts for node ports too.
 	SpecSourceRanges bool
@@ -60,7 +60,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 	if typeOpensNodePorts(svc, r) && !w.closed {
 		result.Families = families(svc, endpointSlices, r)
 		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
-		result.Ports = nodePorts(svc, r)
+		result.Ports = nodePorts(svc, o, r)
 		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
 			result.LocalReady = localReady(endpointSlices, w.weights, o)
 		}
@@ -126,7 +126,7 @@ func typeOpensNodePorts(svc *corev1.Service, r *report) bool {
 }
 
 // nodePorts are the ports of svc that are open on nodes, still without endpoints.
-func nodePorts(svc *corev1.Service, r *report) []sync.ServicePort {
+func nodePorts(svc *corev1.Service, o Options, r *report) []sync.ServicePort {
 	if svc.Name == "" {
 		r.skipped("the Service has no name; give it one in metadata.name")
 		return nil
@@ -148,7 +148,7 @@ func nodePorts(svc *corev1.Service, r *report) []sync.ServicePort {
 		if needsNodePort(svc) && !hasNodePort(p) {
 			r.skipped("%s has no nodePort: the API server allocates one, a manifest must name it", portLabel(p))
 		}
-		port, ok := nodePort(p, r)
+		port, ok := nodePort(p, o, r)
 		if !ok {
 			continue
 		}
@@ -185,12 +185,16 @@ func (w *wanted) equip(ports []sync.ServicePort, svc *corev1.Service, r *report)
 }
 
 // nodePort reads one port; false if it has no node port, or none that can be served.
-func nodePort(p corev1.ServicePort, r *report) (sync.ServicePort, bool) {
+func nodePort(p corev1.ServicePort, o Options, r *report) (sync.ServicePort, bool) {
 	if !hasNodePort(p) {
 		return sync.ServicePort{}, false
 	}
 	if !validPort(p.NodePort) {
 		r.skipped("%s: node port %d is outside 1-65535; it is not served", portLabel(p), p.NodePort)
+		return sync.ServicePort{}, false
+	}
+	if o.protects(uint16(p.NodePort)) {
+		r.skipped("%s: node port %d is not served: %s", portLabel(p), p.NodePort, protectedPort)
 		return sync.ServicePort{}, false
 	}
 	port, err := readPort(p, uint16(p.NodePort))
