@@ -91,7 +91,7 @@ func (r *rig) testBadObjects(t *testing.T) {
 		{
 			agent.Service{Name: "duplicate", Ports: port(nodePort), Created: time.Now()},
 			r.both()[:1],
-			"Service default/duplicate", "belongs to Service default/web, which is older", 2,
+			"Service default/duplicate", "belongs to Service default/web, which counts as the oldest", 2,
 		},
 	}
 	for _, c := range cases {
