@@ -16,6 +16,7 @@ import (
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/agent"
 	"github.com/kube-ipvs/kube-ipvs/e2e/lab/topo"
 	"github.com/kube-ipvs/kube-ipvs/frontend"
+	"github.com/kube-ipvs/kube-ipvs/ipvs"
 )
 
 const fqdnSlice = `apiVersion: discovery.k8s.io/v1
@@ -101,11 +102,17 @@ func (r *rig) testBadObjects(t *testing.T) {
 	r.complaint(t, "Service default/zero", "port 0 is outside 1-65535")
 	for _, c := range cases {
 		r.complaint(t, c.object, c.message)
-		entry, served := r.table(t)[frontend.NewKey(r.Node1.A6, frontend.TCP, uint16(c.service.Ports[0].NodePort))]
-		if served != (c.served >= 0) || served && len(entry.Reals) != c.served {
-			t.Errorf("the node port of %s has %d real servers (served: %v), want %d", c.service.Name, len(entry.Reals), served, c.served)
-		}
 	}
+	eventually(t, "all is served that can be, and nothing else", func() error { // what is wrong is told before the rest is done
+		table := r.table(t)
+		for _, c := range cases {
+			entry, served := table[frontend.NewKey(r.Node1.A6, frontend.TCP, uint16(c.service.Ports[0].NodePort))]
+			if served != (c.served >= 0) || served && len(entry.Reals) != c.served {
+				return fmt.Errorf("the node port of %s has %d real servers (served: %v), want %d", c.service.Name, len(entry.Reals), served, c.served)
+			}
+		}
+		return nil
+	})
 	r.served(t)
 	for _, c := range cases {
 		must(t, r.Remove(c.service))
@@ -141,6 +148,14 @@ func (r *rig) testMissingScheduler(t *testing.T) {
 	if n := r.metric(t, `kube_ipvs_problems{reason="kernel-refused"}`); n == 0 {
 		t.Error("the refusal is not counted")
 	}
+	eventually(t, "it is served", func() error { // what is wrong is told before it is done otherwise
+		return r.eachOf(t, 30101, 2*len(r.all()), func(e ipvs.Entry) error {
+			if e.Scheduler != "rr" || len(e.Reals) != 2 {
+				return fmt.Errorf("%s with %d real servers", e.Scheduler, len(e.Reals))
+			}
+			return nil
+		})
+	})
 	for _, protocol := range []string{topo.TCP, topo.UDP} {
 		to := netip.AddrPortFrom(r.Node1.B4, 30101)
 		if tally := topo.Count(t.Context(), r.Client, protocol, to, 4); tally.Pods["web-1"] != 2 || tally.Pods["web-2"] != 2 {

@@ -49,9 +49,12 @@ func (r *rig) testOneChange(t *testing.T) {
 		must(t, r.Endpoints(web(), change.endpoints))
 		eventually(t, change.name, func() error { return hasWeights(t, kernel, key(r.Node1.B4, frontend.TCP), want) })
 		t.Logf("%s: %s from the file to the kernel", change.name, since(begin))
-		if n := r.operations(t) - before; n != change.operations {
-			t.Errorf("%s: %d operations, want %d", change.name, n, change.operations)
-		}
+		eventually(t, change.name+" is counted", func() error { // when the pass has ended
+			if n := r.operations(t) - before; n != change.operations {
+				return fmt.Errorf("%d operations, want %d", n, change.operations)
+			}
+			return nil
+		})
 	}
 }
 
