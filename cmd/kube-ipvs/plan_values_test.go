@@ -8,6 +8,11 @@ import (
 	"unicode"
 )
 
+// onOneAddress is a command that reads manifests, for a node with one address that serves.
+func onOneAddress(command string, flags ...string) []string {
+	return append([]string{command, "--manifests", "-", "--node-name", "node1", "--node-addresses", "eth0=10.1.0.10/24", "--nodeport-addresses", "all"}, flags...)
+}
+
 // planned is what plan says of a Service with one annotation; the kinds of output that exist for it.
 func planned(t *testing.T, annotation, value string) (stdout, stderr string) {
 	t.Helper()
@@ -19,8 +24,7 @@ func planned(t *testing.T, annotation, value string) (stdout, stderr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, _ = kubeIPVS(t, string(manifest), "plan", "--manifests", "-", "--node-name", "node1",
-		"--node-addresses", "eth0=10.1.0.10/24", "--nodeport-addresses", "all")
+	stdout, stderr, _ = kubeIPVS(t, string(manifest), onOneAddress("plan")...)
 	if !strings.Contains(stdout, "default/web") {
 		t.Fatalf("not planned:\n%s%s", stdout, stderr)
 	}
@@ -57,14 +61,14 @@ kind: Service
 metadata: {name: web, annotations: {kube-ipvs.io/extra-ports: "10356=80,10349=80,22=80,443=80"}}
 spec: {type: NodePort, ipFamilies: [IPv4], ports: [{port: 80, nodePort: 30080}]}
 `
-	flags := []string{"--manifests", "-", "--node-name", "node1", "--node-addresses", "eth0=10.1.0.10/24", "--nodeport-addresses", "all", "--extra-port-range", "1-65535"}
 	for _, command := range []string{"plan", "ports"} {
-		stdout, _, _ := kubeIPVS(t, manifest, append([]string{command}, flags...)...)
+		stdout, _, _ := kubeIPVS(t, manifest, onOneAddress(command, "--extra-port-range", "1-65535")...)
 		if !strings.Contains(stdout, "443/tcp") || strings.Contains(stdout, "10356/tcp") || strings.Contains(stdout, "10349/tcp") || strings.Contains(stdout, "22/tcp") {
 			t.Errorf("%s opens other ports than 443:\n%s", command, stdout)
 		}
 	}
-	if stdout, _, _ := kubeIPVS(t, manifest, append([]string{"plan"}, flags...)...); !strings.Contains(stdout, "443=80; 10356, 10349, 22 is not opened: the ports of SSH") {
+	const told = "443=80; 10356, 10349, 22 is not opened: the ports of SSH"
+	if stdout, _, _ := kubeIPVS(t, manifest, onOneAddress("plan", "--extra-port-range", "1-65535")...); !strings.Contains(stdout, told) {
 		t.Errorf("not told:\n%s", stdout)
 	}
 }
@@ -81,18 +85,25 @@ apiVersion: v1
 kind: Service
 metadata: {name: other}
 spec: {type: NodePort, ipFamilies: [IPv4], ports: [{port: 80, nodePort: %[1]d}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: balanced}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: %[1]d, ipFamilies: [IPv4], ports: [{port: 80, nodePort: 30081}]}
 `
+	const because = ": the ports of SSH"
 	for port, whose := range map[int]string{
 		22: "SSH", 2379: "etcd", 2380: "etcd", 6443: "the API server", 10257: "the controller manager", 10259: "the scheduler",
 		10248: "the kubelet", 10250: "the kubelet", 10255: "the kubelet", 10249: "kube-proxy", 10256: "kube-proxy", 10349: "the agent", 10356: "the agent",
 		23: "", 443: "", 6444: "", 10251: "",
 	} {
-		stdout, stderr, _ := kubeIPVS(t, fmt.Sprintf(manifest, port), "plan", "--manifests", "-", "--node-name", "node1", "--node-addresses", "eth0=10.1.0.10/24",
-			"--nodeport-addresses", "all", "--extra-port-range", "1-65535", "--service-node-port-range", "1-65535")
-		opened := strings.Contains(stdout, fmt.Sprintf(" %d/tcp", port))
-		told := strings.Contains(stderr, fmt.Sprintf("node port %d is not served: the ports of SSH", port)) && strings.Contains(stderr, fmt.Sprintf("%d is not opened: the ports of SSH", port))
-		if protected := whose != ""; opened == protected || told != protected {
-			t.Errorf("port %d, of %q: opened %v, told %v\n%s%s", port, whose, opened, told, stdout, stderr)
+		stdout, stderr, _ := kubeIPVS(t, fmt.Sprintf(manifest, port), onOneAddress("plan", "--extra-port-range", "1-65535", "--service-node-port-range", "1-65535")...)
+		opened, told := strings.Contains(stdout, fmt.Sprintf(" %d/tcp", port)), 0
+		for _, text := range []string{"node port %d is not served", "annotation kube-ipvs.io/extra-ports: %d is not opened", "healthCheckNodePort %d is not answered"} {
+			told += strings.Count(stderr, fmt.Sprintf(text, port)+because)
+		}
+		if protected := whose != ""; opened == protected || protected && told != 3 || !protected && told != 0 {
+			t.Errorf("port %d, of %q: opened %v, told %d times\n%s%s", port, whose, opened, told, stdout, stderr)
 		}
 	}
 }

@@ -18,9 +18,9 @@ func asksHealth(svc *corev1.Service) bool {
 		svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// healthCheck reads the port on which svc is asked for, given its node ports; 0 if it is not. The API server lets none of
-// what is reported here pass, manifests may have it.
-func healthCheck(svc *corev1.Service, ports []sync.ServicePort, r *report) uint16 {
+// healthCheck reads the port on which svc is asked for, given its node ports; 0 if it is not. The API server lets
+// nothing of what is reported here pass but a protected port within its own range, manifests may have all of it.
+func healthCheck(svc *corev1.Service, ports []sync.ServicePort, o Options, r *report) uint16 {
 	n := svc.Spec.HealthCheckNodePort
 	switch {
 	case n == 0 || svc.Name == "":
@@ -33,7 +33,11 @@ func healthCheck(svc *corev1.Service, ports []sync.ServicePort, r *report) uint1
 		return 0
 	}
 	port := uint16(n)
-	if slices.ContainsFunc(ports, func(p sync.ServicePort) bool { return p.NodePort == port && p.Protocol == frontend.TCP }) {
+	switch {
+	case o.protects(port):
+		r.skipped("healthCheckNodePort %d is not answered: %s", n, protectedPort)
+		return 0
+	case slices.ContainsFunc(ports, func(p sync.ServicePort) bool { return p.NodePort == port && p.Protocol == frontend.TCP }):
 		r.skipped("healthCheckNodePort %d is also a node port of this Service; it is not answered, give it a port of its own", n)
 		return 0
 	}

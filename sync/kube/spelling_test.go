@@ -84,6 +84,12 @@ func TestProtectedPortsAreNoNodePorts(t *testing.T) {
 	if len(got.Problems) != 2 {
 		t.Errorf("problems %v", got.Problems)
 	}
+	for port, answered := range map[int32]bool{22: false, 24: true} {
+		svc.Spec.Type, svc.Spec.ExternalTrafficPolicy, svc.Spec.HealthCheckNodePort = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal, port
+		if got := Translate(svc, nil, o); (got.HealthCheckNodePort != 0) != answered {
+			t.Errorf("health check of port %d: %d, problems %v", port, got.HealthCheckNodePort, got.Problems)
+		}
+	}
 }
 
 // A Service that cannot be read is asked about by its name.

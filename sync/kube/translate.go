@@ -35,7 +35,7 @@ type Options struct {
 	Networks nodeaddr.Networks
 	// ExtraPorts are the ports that Services may open beside their node ports; nil is none.
 	ExtraPorts *allocator.Ports
-	// Protected are never opened for a Service, as node port or as extra port; nil is none.
+	// Protected are never opened for a Service, as node port, health check or extra port; nil is none.
 	Protected *allocator.Ports
 	// SpecSourceRanges: spec.loadBalancerSourceRanges counts for node ports too.
 	SpecSourceRanges bool
@@ -61,7 +61,7 @@ func Translate(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice,
 		result.Families = families(svc, endpointSlices, r)
 		result.Networks, result.Sources = w.networks, filter.NewSources(w.allow, w.deny)
 		result.Ports = nodePorts(svc, o, r)
-		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, r); result.HealthCheckNodePort != 0 {
+		if result.HealthCheckNodePort = healthCheck(svc, result.Ports, o, r); result.HealthCheckNodePort != 0 {
 			result.LocalReady = localReady(endpointSlices, w.weights, o)
 		}
 		result.Ports = w.equip(append(result.Ports, extraPorts(svc, &w, result, r)...), svc, r)

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kube-ipvs/kube-ipvs/e2e/chaos/ledger"
@@ -29,28 +27,8 @@ const (
 // load is everything that the client asks.
 type load struct {
 	*runner
-	ports    ports
 	stopping chan struct{}
 	all      sync.WaitGroup
-}
-
-// ports gives each socket a source port that no other had for a long time. Left to itself the kernel gives sockets that ask different addresses
-// the same port, and if two of them come to one port of one pod, IPVS cannot tell their replies apart: the older one hears no more, or is reset.
-type ports struct{ taken atomic.Uint32 }
-
-// at is the unspecified address of a family with the next port.
-func (p *ports) at(to netip.Addr) netip.AddrPort {
-	const first, last = 10_000, 60_000
-	from := netip.IPv6Unspecified()
-	if to.Is4() {
-		from = netip.IPv4Unspecified()
-	}
-	return netip.AddrPortFrom(from, uint16(first+p.taken.Add(1)%(last-first)))
-}
-
-// dial opens a socket.
-func (l *load) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	return l.world.net.Client.DialAs(ctx, network, l.ports.at(to.Addr()), to)
 }
 
 // startLoad begins to ask.
@@ -96,7 +74,7 @@ func (l *load) askTCP(ctx context.Context, random *rand.Rand) {
 		protocol := []string{topo.TCP, topo.HTTP}[random.IntN(2)]
 		q := ledger.Request{Protocol: ledger.TCP, Service: to.service, To: to.at, Tries: 1, Start: l.book.Now()}
 		q.Sent = q.Start
-		a, err := topo.AskAs(ctx, l.world.net.Client, l.ports.at(to.at.Addr()), protocol, to.at)
+		a, err := topo.Ask(ctx, l.world.net.Client, protocol, to.at)
 		q.End, q.Pod, q.Err = l.book.Now(), a.Pod, text(err)
 		l.book.Request(q)
 	}
@@ -106,7 +84,7 @@ func (l *load) askTCP(ctx context.Context, random *rand.Rand) {
 func (l *load) askUDP(ctx context.Context, random *rand.Rand) {
 	for l.rest(ctx, l.Pause) {
 		to := l.world.choose(random)
-		c, err := l.dial(ctx, topo.UDP, to.at)
+		c, err := l.world.net.Client.Dial(ctx, topo.UDP, to.at)
 		if err != nil {
 			l.fail("a socket of the client: %v", err)
 			return
@@ -120,7 +98,7 @@ func (l *load) askUDP(ctx context.Context, random *rand.Rand) {
 func (l *load) flow(ctx context.Context, random *rand.Rand) {
 	for l.rest(ctx, l.Pause) {
 		to := l.world.choose(random)
-		c, err := l.dial(ctx, topo.UDP, to.at)
+		c, err := l.world.net.Client.Dial(ctx, topo.UDP, to.at)
 		if err != nil {
 			l.fail("a socket of the client: %v", err)
 			return
@@ -159,7 +137,7 @@ func (l *load) connect(ctx context.Context, random *rand.Rand) {
 		to := l.world.choose(random)
 		q := ledger.Request{Protocol: ledger.TCP, Service: to.service, To: to.at, Tries: 1, Start: l.book.Now()}
 		q.Sent = q.Start
-		c, err := l.dial(ctx, topo.TCP, to.at)
+		c, err := l.world.net.Client.Dial(ctx, topo.TCP, to.at)
 		var a topo.Answer
 		if err == nil {
 			_ = c.SetDeadline(time.Now().Add(5 * time.Second))

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -104,26 +105,32 @@ func askHTTP(ctx context.Context, c net.Conn, to netip.AddrPort) (Answer, error)
 	return parseAnswer(string(body))
 }
 
-// Dial connects from the host: network is TCP, UDP or SCTP.
+// Dial connects from the host: network is TCP, UDP or SCTP. No two sockets of the host have the same source port, unless one is asked
+// for, or tens of thousands came between them.
 func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 	return h.DialAs(ctx, network, netip.AddrPort{}, to)
 }
 
 // DialAs is Dial from one of the host's addresses, and from a port of it if that is not 0.
 func (h *Host) DialAs(ctx context.Context, network string, as, to netip.AddrPort) (net.Conn, error) {
+	for tries := 1; ; tries++ {
+		c, err := h.dial(ctx, network, h.source(as, to), to)
+		if as.Port() != 0 || !errors.Is(err, syscall.EADDRINUSE) || tries == 100 { // a socket that was closed has its port for a minute more
+			return c, err
+		}
+	}
+}
+
+func (h *Host) dial(ctx context.Context, network string, as, to netip.AddrPort) (net.Conn, error) {
 	var c net.Conn
 	err := h.Do(func() (err error) {
 		if network == SCTP {
 			c, err = dialSCTP(ctx, as, to)
 			return err
 		}
-		dialer := net.Dialer{}
-		switch {
-		case !as.IsValid():
-		case network == UDP:
+		dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(as)}
+		if network == UDP {
 			dialer.LocalAddr = net.UDPAddrFromAddrPort(as)
-		default:
-			dialer.LocalAddr = net.TCPAddrFromAddrPort(as)
 		}
 		// For a single address the dialer makes its socket here, on this thread.
 		c, err = dialer.DialContext(ctx, network, to.String())

@@ -30,6 +30,8 @@ type Host struct {
 	number  int // of the node
 	nextPod int
 	plugged int // cables
+
+	sourcePorts sourcePorts
 }
 
 // newHost makes a namespace with lo up and without duplicate address detection.

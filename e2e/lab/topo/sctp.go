@@ -40,11 +40,8 @@ func dialSCTP(ctx context.Context, as, to netip.AddrPort) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial sctp: %w", err)
 	}
-	if as.IsValid() { // an association of a socket that is not bound has all addresses of the host
-		_, own := sockaddr(as)
-		err = unix.Bind(fd, own)
-	}
-	if err == nil {
+	_, own := sockaddr(as) // an association has all addresses of the host where this is the unspecified one
+	if err = unix.Bind(fd, own); err == nil {
 		err = unix.Connect(fd, addr)
 	}
 	if errors.Is(err, unix.EINPROGRESS) {
